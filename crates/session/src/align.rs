@@ -1,0 +1,101 @@
+//! Queries of the pooler's own: to bring a client's settings to a server, and to bring a server into a known state.
+
+use std::sync::Arc;
+
+use pgweir_wire::build;
+
+use crate::client::ClientSession;
+use crate::owed::{Hidden, Owed};
+use crate::server::{ServerSession, Traces};
+use crate::settings::Settings;
+
+impl ServerSession {
+    /// Appends to `to_server` what gives the server the client's settings, to be sent ahead of the client's own bytes.
+    /// Nothing if it has them. The server must be free.
+    #[inline]
+    pub fn align(&mut self, client: &ClientSession, to_server: &mut Vec<u8>) {
+        if !Settings::same(&self.settings, &client.settings) {
+            self.align_to(&client.settings, to_server);
+        }
+    }
+
+    fn align_to(&mut self, wanted: &Arc<Settings>, to_server: &mut Vec<u8>) {
+        let mut sql = Vec::with_capacity(128);
+        self.settings.transition(wanted, &mut sql);
+        build::query(to_server, &sql);
+        self.owed
+            .push_back(Owed::Hidden(Hidden::Settings(wanted.clone())));
+        self.unnamed = None;
+    }
+
+    /// True if the server has the client's settings, so that [`ServerSession::align`] would send nothing.
+    #[inline]
+    pub fn is_aligned(&self, client: &ClientSession) -> bool {
+        Settings::same(&self.settings, &client.settings)
+    }
+
+    /// Appends a query whose answer no client sees. The server is free again, or [`ServerSession::upkeep_error`] tells
+    /// why it is not, when it has been answered.
+    pub fn upkeep(&mut self, sql: &[u8], to_server: &mut Vec<u8>) {
+        build::query(to_server, sql);
+        self.owed.push_back(Owed::Hidden(Hidden::Upkeep));
+        self.unnamed = None;
+    }
+
+    /// Appends a Sync of the pooler's own, which ends a segment that the client left open.
+    pub fn end_segment(&mut self, to_server: &mut Vec<u8>) {
+        to_server.extend_from_slice(&build::SYNC);
+        self.owed.push_back(Owed::Hidden(Hidden::Upkeep));
+        self.open_segment = false;
+        self.skipping = false;
+        self.segment += 1;
+    }
+
+    /// Appends a ROLLBACK whose answer no client sees.
+    pub fn roll_back(&mut self, to_server: &mut Vec<u8>) {
+        self.upkeep(b"ROLLBACK", to_server);
+    }
+
+    /// The statements that remove what a client left behind in a free server, so that the next one finds nothing of it;
+    /// empty if nothing was left, `None` if nothing removes it and the server must be closed.
+    pub fn cleaning(&self) -> Option<String> {
+        let Traces {
+            settings,
+            listens,
+            prepared,
+            cursors,
+            loaded,
+        } = self.traces;
+        if loaded {
+            return None;
+        }
+        let parts = [
+            (settings, "RESET ALL"),
+            (settings, "RESET SESSION AUTHORIZATION"),
+            (listens, "UNLISTEN *"),
+            (prepared, "DEALLOCATE ALL"),
+            (cursors, "CLOSE ALL"),
+        ];
+        let wanted: Vec<&str> = parts.into_iter().filter(|p| p.0).map(|p| p.1).collect();
+        Some(wanted.join(";"))
+    }
+
+    /// Notes that the statements of [`ServerSession::cleaning`], or DISCARD ALL, are about to be sent.
+    pub fn cleaned(&mut self, nothing_set: &Arc<Settings>) {
+        if self.traces.settings {
+            self.settings = nothing_set.clone();
+        }
+        if self.traces.prepared {
+            self.prepared.clear();
+        }
+        self.traces = Traces::default();
+    }
+
+    /// Notes that DISCARD ALL is about to be sent.
+    pub fn discarded(&mut self, nothing_set: &Arc<Settings>) {
+        self.settings = nothing_set.clone();
+        self.prepared.clear();
+        self.unnamed = None;
+        self.traces = Traces::default();
+    }
+}

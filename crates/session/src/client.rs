@@ -1,0 +1,270 @@
+//! What is known of one client, and what can be done for it without a server.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pgweir_wire::backend::TransactionStatus;
+use pgweir_wire::frame::{HEADER_BYTES, MAX_SMALL_MESSAGE_BYTES};
+use pgweir_wire::frontend::{Named, Target, tag};
+use pgweir_wire::{Header, MAX_MESSAGE_BYTES, WireError, build, sqlstate};
+
+use crate::owed::Undo;
+use crate::settings::Settings;
+use crate::statements::Statement;
+
+/// A message is looked at when it is there as a whole or, if it is longer, this many bytes of it.
+pub(crate) const WHOLE_BYTES: usize = 4 << 10;
+
+/// Bounds and choices that come from the configuration.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The longest message in bytes (`max_packet_size`).
+    pub packet_bytes: u32,
+    /// The longest statement in bytes that is kept to be prepared elsewhere (`max_prepared_statement_bytes`).
+    pub statement_bytes: u32,
+    /// Statements a server keeps prepared (`max_prepared_statements`); 0: the pooler leaves them all to the client.
+    pub prepared: usize,
+    /// Whether unnamed statements that come again are prepared under a name (`prepare_unnamed`).
+    pub prepare_unnamed: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            packet_bytes: MAX_MESSAGE_BYTES,
+            statement_bytes: 16 << 20,
+            prepared: 200,
+            prepare_unnamed: true,
+        }
+    }
+}
+
+/// An error that ends the client's connection.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// Bytes that are no message.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// A statement too long to be kept.
+    #[error(
+        "prepared statement of {bytes} bytes is longer than max_prepared_statement_bytes ({limit})"
+    )]
+    StatementTooLong {
+        /// Its Parse message's length.
+        bytes: u32,
+        /// The setting.
+        limit: u32,
+    },
+}
+
+impl Fault {
+    /// The SQLSTATE to report it with.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Fault::Wire(_) => sqlstate::PROTOCOL_VIOLATION,
+            Fault::StatementTooLong { .. } => sqlstate::PROGRAM_LIMIT_EXCEEDED,
+        }
+    }
+}
+
+/// What is needed before the client's next message can be dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// Nothing: all of the input was consumed.
+    Nothing,
+    /// This many bytes at once, counted from the first unconsumed one.
+    Bytes(usize),
+    /// A server.
+    Server,
+    /// The end of the connection: the client said Terminate.
+    Close,
+}
+
+/// How far one call went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Step {
+    /// Bytes of the input that are done with.
+    pub consumed: usize,
+    /// What the rest waits for.
+    pub need: Need,
+}
+
+/// Where the client's stream of bytes stands within a message too large to be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Passage {
+    /// At a message's start.
+    Boundary,
+    /// So many bytes of it still go to the server.
+    Forward(usize),
+    /// So many bytes of it are dropped.
+    Drop(usize),
+}
+
+/// A client's names for statements.
+type Names = HashMap<Box<[u8]>, Arc<Statement>>;
+
+/// One client's session, apart from any server.
+#[derive(Debug)]
+pub struct ClientSession {
+    pub(crate) named: Option<Box<Names>>,
+    pub(crate) unnamed: Option<Arc<Statement>>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) passage: Passage,
+    pub(crate) rewrites: bool,
+}
+
+impl ClientSession {
+    /// A client that starts with `settings`. `rewrites`: its prepared statements are the pooler's to place, because its
+    /// transactions may run on different servers.
+    pub fn new(settings: Arc<Settings>, rewrites: bool) -> Self {
+        ClientSession {
+            named: None,
+            unnamed: None,
+            settings,
+            passage: Passage::Boundary,
+            rewrites,
+        }
+    }
+
+    /// The settings that follow it.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
+    /// Named statements it has.
+    pub fn statements(&self) -> usize {
+        self.named.as_ref().map_or(0, |n| n.len())
+    }
+
+    /// True if what came from the client so far ends with a whole message.
+    pub fn at_boundary(&self) -> bool {
+        self.passage == Passage::Boundary
+    }
+
+    pub(crate) fn named(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+        self.named.as_ref()?.get(name)
+    }
+
+    /// Takes a statement's name away, as Close does.
+    pub(crate) fn forget(&mut self, name: &[u8]) -> Undo {
+        if name.is_empty() {
+            return Undo::Unnamed(self.unnamed.take());
+        }
+        let Some(names) = self.named.as_mut() else {
+            return Undo::Nothing;
+        };
+        let removed = names.remove_entry(name);
+        if names.is_empty() {
+            self.named = None;
+        }
+        match removed {
+            Some((name, statement)) => Undo::Restore(name, statement),
+            None => Undo::Nothing,
+        }
+    }
+
+    pub(crate) fn remember(&mut self, name: &[u8], statement: Arc<Statement>) {
+        self.named
+            .get_or_insert_default()
+            .insert(name.into(), statement);
+    }
+
+    pub(crate) fn undo(&mut self, undo: Undo) {
+        match undo {
+            Undo::Nothing => {}
+            Undo::Forget(name) => {
+                self.forget(&name);
+            }
+            Undo::Restore(name, statement) => self.remember(&name, statement),
+            Undo::Unnamed(statement) => self.unnamed = statement,
+        }
+    }
+
+    /// Forgets every prepared statement, as DISCARD ALL and DEALLOCATE ALL do.
+    pub(crate) fn forget_all(&mut self) {
+        self.named = None;
+    }
+}
+
+/// The head of the client's next message, checked against what PostgreSQL and the configuration allow for its type.
+#[inline]
+pub(crate) fn header(input: &[u8], limits: &Limits) -> Result<Option<Header>, WireError> {
+    let Some(&first) = input.first() else {
+        return Ok(None);
+    };
+    let limit = match first {
+        tag::QUERY | tag::PARSE | tag::BIND | tag::FUNCTION_CALL | tag::COPY_DATA => {
+            MAX_MESSAGE_BYTES
+        }
+        tag::CLOSE
+        | tag::COPY_DONE
+        | tag::COPY_FAIL
+        | tag::DESCRIBE
+        | tag::EXECUTE
+        | tag::FLUSH
+        | tag::SYNC
+        | tag::TERMINATE => MAX_SMALL_MESSAGE_BYTES,
+        other => return Err(WireError::UnknownType(other)),
+    };
+    match Header::peek(input) {
+        None => Ok(None),
+        Some(h) => h.check(limit.min(limits.packet_bytes)).map(Some),
+    }
+}
+
+/// Deals with what a client without a server sent: answers what needs none, up to the first message that does.
+///
+/// Answers are appended to `answer`. Messages of a COPY that has failed already are dropped, as the server does.
+pub fn alone(
+    client: &mut ClientSession,
+    input: &[u8],
+    limits: &Limits,
+    answer: &mut Vec<u8>,
+) -> Result<Step, Fault> {
+    let mut pos = 0;
+    let step = |consumed, need| Ok(Step { consumed, need });
+    loop {
+        if let Passage::Drop(left) | Passage::Forward(left) = client.passage {
+            let n = left.min(input.len() - pos);
+            pos += n;
+            client.passage = match left - n {
+                0 => Passage::Boundary,
+                left => Passage::Drop(left),
+            };
+        }
+        let rest = &input[pos..];
+        let Some(h) = header(rest, limits)? else {
+            return match rest.len() {
+                0 => step(pos, Need::Nothing),
+                _ => step(pos, Need::Bytes(HEADER_BYTES)),
+            };
+        };
+        match h.tag {
+            tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {
+                client.passage = Passage::Drop(h.total());
+                continue;
+            }
+            tag::TERMINATE => return step(pos, Need::Close),
+            tag::SYNC | tag::FLUSH => {}
+            tag::CLOSE if client.rewrites => {}
+            // A server is not tied up while a client makes up its mind about a short message.
+            _ if rest.len() >= h.total().min(WHOLE_BYTES) => return step(pos, Need::Server),
+            _ => return step(pos, Need::Bytes(h.total().min(WHOLE_BYTES))),
+        }
+        if rest.len() < h.total() {
+            return step(pos, Need::Bytes(h.total()));
+        }
+        match h.tag {
+            tag::SYNC => build::ready_for_query(answer, TransactionStatus::Idle),
+            tag::FLUSH => {}
+            _ => {
+                let close = Named::read(h.tag, &rest[HEADER_BYTES..h.total()])?;
+                if close.target == Target::Statement {
+                    client.forget(close.name);
+                }
+                answer.extend_from_slice(&build::CLOSE_COMPLETE);
+            }
+        }
+        pos += h.total();
+    }
+}

@@ -1,0 +1,116 @@
+//! Errors that come of the pooler's own doing: mended where that is safe, else told in the client's words.
+
+use std::sync::Arc;
+
+use pgweir_wire::backend::{ErrorFieldIter, ErrorFields, TransactionStatus, tag};
+use pgweir_wire::build;
+use pgweir_wire::frontend::Target;
+
+use crate::client::ClientSession;
+use crate::owed::{Mend, Owed, Undo};
+use crate::prepared::Presence;
+use crate::server::{Retained, ServerSession};
+use crate::statements::{NAME_PREFIX, Statement};
+
+impl ServerSession {
+    /// Prepares to send the segment again if its statement is what failed it, nothing of it was executed, it stands
+    /// outside a transaction block, and nothing was sent after it.
+    ///
+    /// Two errors call for it: a plan whose result type changed under it, and a statement that somebody deallocated.
+    pub(crate) fn try_to_mend(&mut self, fields: &ErrorFields<'_>) -> bool {
+        let statement = match self.owed.front() {
+            Some(Owed::Bind(Some(s)) | Owed::Describe(Some(s))) => s.clone(),
+            _ => return false,
+        };
+        let stale = fields.code == b"0A000" && fields.routine == b"RevalidateCachedQuery";
+        let lost = fields.code == b"26000" && names(fields.message, &statement);
+        let single = matches!(self.owed.back(), Some(Owed::Sync))
+            && self.owed.iter().filter(|o| matches!(o, Owed::Sync)).count() == 1
+            && !self.owed.iter().any(|o| matches!(o, Owed::Query));
+        if !(stale || lost)
+            || !single
+            || !matches!(self.retained, Retained::Whole)
+            || self.status != TransactionStatus::Idle
+            || self.prepared.touch(&statement) != Some(Presence::Confirmed)
+        {
+            return false;
+        }
+        let segment = self.owed.drain(..).collect();
+        self.owed
+            .push_back(Owed::Mend(Box::new(Mend { statement, segment })));
+        true
+    }
+
+    /// The failed segment's ReadyForQuery came: prepares the statement anew, and sends the segment again.
+    pub(crate) fn mend(&mut self, mend: Mend, again: &mut Vec<u8>) {
+        let Mend { statement, segment } = mend;
+        build::close(again, Target::Statement, statement.name());
+        build::parse(again, statement.name(), statement.definition());
+        again.extend_from_slice(&self.retained_bytes);
+        self.retained = Retained::No;
+        self.counts.mended += 1;
+        self.counts.server_parses += 1;
+        self.owed.push_back(Owed::Close {
+            evicted: Some(statement.clone()),
+        });
+        self.owed.push_back(Owed::Parse {
+            statement: Some(statement),
+            shown: false,
+            undo: Undo::Nothing,
+        });
+        self.owed.extend(segment);
+    }
+
+    /// An error about a prepared statement names it as the server knows it: the same error with the client's name.
+    pub(crate) fn in_the_clients_words(
+        &self,
+        client: Option<&ClientSession>,
+        fields: &ErrorFields<'_>,
+        body: &[u8],
+    ) -> Option<Vec<u8>> {
+        if !matches!(fields.code, b"26000" | b"42P05") {
+            return None;
+        }
+        let quoted = quoted_name(fields.message)?;
+        let id: u64 = std::str::from_utf8(quoted.strip_prefix(NAME_PREFIX)?)
+            .ok()?
+            .parse()
+            .ok()?;
+        let names = client?.named.as_ref()?;
+        let (name, _) = names.iter().find(|(_, s)| s.id() == id)?;
+        let mut out = Vec::new();
+        build::message(&mut out, tag::ERROR_RESPONSE, |out| {
+            for (kind, value) in ErrorFieldIter::new(body) {
+                out.push(kind);
+                if kind == b'M' {
+                    let at = value.len() - after_quote(value).map_or(0, <[u8]>::len);
+                    out.extend_from_slice(&value[..at]);
+                    out.extend_from_slice(name);
+                    out.extend_from_slice(&value[at + quoted.len()..]);
+                } else {
+                    out.extend_from_slice(value);
+                }
+                out.push(0);
+            }
+            out.push(0);
+        });
+        Some(out)
+    }
+}
+
+fn names(message: &[u8], statement: &Arc<Statement>) -> bool {
+    quoted_name(message) == Some(statement.name())
+}
+
+/// What stands after the first quotation mark. Messages are translated, but names stand between `"` in every language
+/// whose catalogue keeps them; where one does not, the error passes as it is.
+fn after_quote(message: &[u8]) -> Option<&[u8]> {
+    let at = message.iter().position(|&b| b == b'"')?;
+    Some(&message[at + 1..])
+}
+
+fn quoted_name(message: &[u8]) -> Option<&[u8]> {
+    let rest = after_quote(message)?;
+    let end = rest.iter().position(|&b| b == b'"')?;
+    Some(&rest[..end])
+}

@@ -1,0 +1,192 @@
+//! What is known of one server connection.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use pgweir_wire::backend::TransactionStatus;
+
+use crate::owed::Owed;
+use crate::prepared::Prepared;
+use crate::settings::Settings;
+use crate::statements::Statement;
+
+/// Longest segment that is kept to be sent again, in bytes.
+pub(crate) const RETAIN_BYTES: usize = 8 << 10;
+
+/// Where the server's stream of bytes stands within a message that is passed on in pieces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Passage {
+    /// Bytes still to come; 0 at a message's start.
+    pub(crate) left: usize,
+    /// Whether the client sees them.
+    pub(crate) shown: bool,
+}
+
+/// What a client did that outlives its transaction on the server, known from command tags.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// SET ran: some parameter may differ from what is tracked.
+    pub settings: bool,
+    /// LISTEN ran.
+    pub listens: bool,
+    /// PREPARE ran.
+    pub prepared: bool,
+    /// DECLARE CURSOR ran, maybe WITH HOLD.
+    pub cursors: bool,
+    /// LOAD ran, which nothing takes back.
+    pub loaded: bool,
+}
+
+/// Counts since they were last taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Ended with ReadyForQuery in the idle state.
+    pub transactions: u32,
+    /// Ended with ReadyForQuery.
+    pub queries: u32,
+    /// Parse messages from the client.
+    pub client_parses: u32,
+    /// Parse messages to the server.
+    pub server_parses: u32,
+    /// Bind messages.
+    pub binds: u32,
+    /// Segments sent again after preparing anew.
+    pub mended: u32,
+}
+
+/// A segment as it was sent to the server, for as long as it might have to be sent again.
+#[derive(Debug)]
+pub(crate) enum Retained {
+    /// Cannot be sent again: too long, partly executed, or nothing under way.
+    No,
+    /// All of it so far is in the buffer.
+    Whole,
+}
+
+/// One server connection's side of the conversation.
+#[derive(Debug)]
+pub struct ServerSession {
+    pub(crate) owed: VecDeque<Owed>,
+    pub(crate) status: TransactionStatus,
+    /// After an error in the extended protocol: the server skips everything up to the next Sync.
+    pub(crate) skipping: bool,
+    /// Messages of the extended protocol were sent, and no Sync after them.
+    pub(crate) open_segment: bool,
+    /// Counts Syncs sent.
+    pub(crate) segment: u64,
+    pub(crate) passage: Passage,
+    pub(crate) prepared: Prepared,
+    /// What the server's unnamed statement is, where it is one that the pooler follows.
+    pub(crate) unnamed: Option<Arc<Statement>>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) parameters: Vec<(Box<str>, Box<str>)>,
+    pub(crate) retained: Retained,
+    pub(crate) retained_bytes: Vec<u8>,
+    pub(crate) traces: Traces,
+    pub(crate) upkeep_error: Option<Box<str>>,
+    pub(crate) ended: bool,
+    pub(crate) counts: Counts,
+}
+
+impl ServerSession {
+    /// A server that has just logged in: idle, with these parameters reported, and `settings` in force.
+    pub fn new(parameters: Vec<(Box<str>, Box<str>)>, settings: Arc<Settings>) -> Self {
+        ServerSession {
+            owed: VecDeque::new(),
+            status: TransactionStatus::Idle,
+            skipping: false,
+            open_segment: false,
+            segment: 0,
+            passage: Passage {
+                left: 0,
+                shown: true,
+            },
+            prepared: Prepared::new(),
+            unnamed: None,
+            settings,
+            parameters,
+            retained: Retained::No,
+            retained_bytes: Vec::new(),
+            traces: Traces::default(),
+            upkeep_error: None,
+            ended: false,
+            counts: Counts::default(),
+        }
+    }
+
+    /// True if the server is idle outside a transaction and owes nothing: another client may have it.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.status == TransactionStatus::Idle
+            && self.owed.is_empty()
+            && !self.open_segment
+            && !self.skipping
+            && self.passage.left == 0
+            && !self.ended
+            && self.upkeep_error.is_none()
+    }
+
+    /// True if the server owes an answer.
+    pub fn is_busy(&self) -> bool {
+        !self.owed.is_empty() || self.passage.left > 0
+    }
+
+    /// True if the server owes nothing and stands in a transaction block or an open segment: it waits for the client.
+    pub fn is_waiting_for_client(&self) -> bool {
+        !self.is_busy() && !self.is_free()
+    }
+
+    /// Outside or inside a transaction block at the last ReadyForQuery.
+    pub fn status(&self) -> TransactionStatus {
+        self.status
+    }
+
+    /// True after a fatal error: the server is closing the connection.
+    pub fn has_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The fingerprint of the settings in force.
+    pub fn fingerprint(&self) -> u64 {
+        self.settings.fingerprint()
+    }
+
+    /// The parameters that the server reports, as they are now.
+    pub fn parameters(&self) -> &[(Box<str>, Box<str>)] {
+        &self.parameters
+    }
+
+    /// Statements prepared on it.
+    pub fn prepared_statements(&self) -> usize {
+        self.prepared.len()
+    }
+
+    /// Takes the counts since the last call.
+    #[inline]
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// What a client left behind.
+    pub fn traces(&self) -> Traces {
+        self.traces
+    }
+
+    /// Why a query of the pooler's own failed, if one did: the server's state is not known then.
+    pub fn upkeep_error(&self) -> Option<&str> {
+        self.upkeep_error.as_deref()
+    }
+
+    pub(crate) fn set_parameter(&mut self, name: &str, value: &str) {
+        match self.parameters.iter_mut().find(|(n, _)| **n == *name) {
+            Some((_, v)) if **v == *value => {}
+            Some((_, v)) => *v = value.into(),
+            None => self.parameters.push((name.into(), value.into())),
+        }
+    }
+
+    /// Notes that something was sent that ends with the next Sync.
+    pub(crate) fn in_segment(&mut self) {
+        self.open_segment = true;
+    }
+}

@@ -1,0 +1,249 @@
+//! Session settings that belong to a client and follow it from server to server.
+
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Run-time parameters with the values a client gave them, sorted by name. Immutable: a change makes another value.
+#[derive(Debug, Default)]
+pub struct Settings {
+    entries: Box<[(Box<str>, Box<str>)]>,
+    fingerprint: u64,
+}
+
+impl Settings {
+    /// Each name (lower case) and its value.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|(n, v)| (&**n, &**v))
+    }
+
+    /// The value of `name` (lower case), if the client gave it one.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.entries
+            .binary_search_by(|(n, _)| (**n).cmp(name))
+            .ok()
+            .map(|i| &*self.entries[i].1)
+    }
+
+    /// True if the client set nothing.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// A number that is the same for the same settings; 0 for none. Different settings may share one.
+    pub fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
+    /// True if both set the same parameters to the same values.
+    pub fn same(a: &Arc<Settings>, b: &Arc<Settings>) -> bool {
+        Arc::ptr_eq(a, b) || (a.fingerprint == b.fingerprint && a.entries == b.entries)
+    }
+
+    /// Appends the statements that turn a session with `self` into one with `wanted`; nothing if they are the same.
+    ///
+    /// Values go through `set_config`, which takes lists such as `search_path` as they are written.
+    pub fn transition(&self, wanted: &Settings, sql: &mut Vec<u8>) {
+        for (name, _) in self.iter() {
+            if wanted.get(name).is_none() {
+                sql.extend_from_slice(b"RESET ");
+                quote(sql, name, b'"');
+                sql.push(b';');
+            }
+        }
+        let mut first = true;
+        for (name, value) in wanted.iter() {
+            if self.get(name) == Some(value) {
+                continue;
+            }
+            sql.extend_from_slice(if first { b"SELECT " } else { b"," });
+            first = false;
+            sql.extend_from_slice(b"pg_catalog.set_config(");
+            quote(sql, name, b'\'');
+            sql.push(b',');
+            quote(sql, value, b'\'');
+            sql.extend_from_slice(b",false)");
+        }
+    }
+}
+
+/// Quotes an identifier (`"`) or a literal (`'`). A literal with a backslash is written `E'…'`, which means the same
+/// whatever `standard_conforming_strings` says.
+fn quote(sql: &mut Vec<u8>, text: &str, mark: u8) {
+    let escape = mark == b'\'' && text.contains('\\');
+    if escape {
+        sql.push(b'E');
+    }
+    sql.push(mark);
+    for b in text.bytes() {
+        if b == mark || (escape && b == b'\\') {
+            sql.push(b);
+        }
+        sql.push(b);
+    }
+    sql.push(mark);
+}
+
+/// Every distinct [`Settings`] of the process, kept once for as long as somebody has it.
+#[derive(Debug, Default)]
+pub struct SettingsTable {
+    hasher: foldhash::fast::FixedState,
+    known: Mutex<HashMap<u64, Weak<Settings>>>,
+}
+
+impl SettingsTable {
+    /// The settings made of `entries`, of which a later one of the same name (in any case) wins.
+    pub fn intern<'e>(
+        &self,
+        entries: impl IntoIterator<Item = (&'e str, &'e str)>,
+    ) -> Arc<Settings> {
+        let mut map = std::collections::BTreeMap::new();
+        for (name, value) in entries {
+            map.insert(name.to_ascii_lowercase().into_boxed_str(), Box::from(value));
+        }
+        let entries: Box<[(Box<str>, Box<str>)]> = map.into_iter().collect();
+        let fingerprint = if entries.is_empty() {
+            0
+        } else {
+            self.hasher.hash_one(&entries).max(1)
+        };
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known.get(&fingerprint).and_then(Weak::upgrade)
+            && found.entries == entries
+        {
+            return found;
+        }
+        if known.len() >= 1024 {
+            known.retain(|_, w| w.strong_count() > 0);
+        }
+        let made = Arc::new(Settings {
+            entries,
+            fingerprint,
+        });
+        known.insert(fingerprint, Arc::downgrade(&made));
+        made
+    }
+
+    /// `settings` with `name` set to `value`.
+    pub fn with(&self, settings: &Arc<Settings>, name: &str, value: &str) -> Arc<Settings> {
+        let name = name.to_ascii_lowercase();
+        if settings.get(&name) == Some(value) {
+            return settings.clone();
+        }
+        self.intern(settings.iter().chain([(&*name, value)]))
+    }
+}
+
+/// What is wrong with the start-up parameter `options`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionsError {
+    /// Something other than `-c name=value` or `--name=value`.
+    #[error("unsupported start-up option in \"options\": {0}")]
+    Unsupported(String),
+    /// `-c` or `--` without a value.
+    #[error("start-up option without a value in \"options\": {0}")]
+    MissingValue(String),
+}
+
+/// Reads the start-up parameter `options` (`-c name=value`, `--name=value`; a backslash keeps the next character).
+///
+/// Source: `pg_split_opts` in PostgreSQL's `postinit.c`.
+pub fn parse_options(options: &str) -> Result<Vec<(String, String)>, OptionsError> {
+    let mut words: Vec<String> = Vec::new();
+    let mut word: Option<String> = None;
+    let mut chars = options.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => {
+                let w = word.get_or_insert_default();
+                w.extend(chars.next());
+            }
+            c if c.is_ascii_whitespace() => words.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+
+    let mut settings = Vec::new();
+    let mut words = words.into_iter();
+    while let Some(w) = words.next() {
+        let assignment = if let Some(a) = w.strip_prefix("--") {
+            a.to_owned()
+        } else if w == "-c" {
+            words
+                .next()
+                .ok_or_else(|| OptionsError::MissingValue(w.clone()))?
+        } else if let Some(a) = w.strip_prefix("-c") {
+            a.to_owned()
+        } else {
+            return Err(OptionsError::Unsupported(w));
+        };
+        let (name, value) = assignment
+            .split_once('=')
+            .ok_or_else(|| OptionsError::MissingValue(w.clone()))?;
+        settings.push((name.replace('-', "_"), value.to_owned()));
+    }
+    Ok(settings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sql(table: &SettingsTable, from: &[(&str, &str)], to: &[(&str, &str)]) -> String {
+        let mut out = Vec::new();
+        let from = table.intern(from.iter().copied());
+        from.transition(&table.intern(to.iter().copied()), &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_transition_sets_what_differs_and_resets_what_is_gone() {
+        let t = SettingsTable::default();
+        assert_eq!(sql(&t, &[("a", "1")], &[("a", "1")]), "");
+        assert_eq!(
+            sql(&t, &[("a", "1"), ("b", "2")], &[("b", "3"), ("c", "it's")]),
+            "RESET \"a\";SELECT pg_catalog.set_config('b','3',false),pg_catalog.set_config('c','it''s',false)"
+        );
+        assert_eq!(
+            sql(&t, &[], &[("a", "x\\'y")]),
+            "SELECT pg_catalog.set_config('a',E'x\\\\''y',false)"
+        );
+    }
+
+    #[test]
+    fn equal_settings_are_one_value_whatever_the_order_and_case_of_their_names() {
+        let t = SettingsTable::default();
+        let a = t.intern([("TimeZone", "UTC"), ("jit", "off")]);
+        let b = t.intern([("jit", "off"), ("timezone", "UTC")]);
+        assert!(Arc::ptr_eq(&a, &b));
+        assert!(Arc::ptr_eq(
+            &a,
+            &t.with(&t.intern([("jit", "off")]), "timezone", "UTC")
+        ));
+        assert_eq!(t.intern([]).fingerprint(), 0);
+    }
+
+    #[test]
+    fn options_are_read_as_postgresql_reads_them() {
+        let ok = |s: &str| parse_options(s).unwrap();
+        let pair = |n: &str, v: &str| (n.to_owned(), v.to_owned());
+        assert_eq!(ok(""), vec![]);
+        assert_eq!(
+            ok(r"-c geqo=off  --statement-timeout=5s -csearch_path=a,\ b"),
+            vec![
+                pair("geqo", "off"),
+                pair("statement_timeout", "5s"),
+                pair("search_path", "a, b")
+            ]
+        );
+        assert_eq!(
+            parse_options("-c"),
+            Err(OptionsError::MissingValue("-c".into()))
+        );
+        assert_eq!(
+            parse_options("-F"),
+            Err(OptionsError::Unsupported("-F".into()))
+        );
+    }
+}
