@@ -1,0 +1,64 @@
+use super::*;
+use crate::parse;
+use crate::settings::Database;
+
+fn config(text: &str) -> Config {
+    parse("pooler.toml", text, []).unwrap().config
+}
+
+#[test]
+fn equal_configurations_do_not_differ() {
+    let text = "[databases.a]\nhost = \"h\"\n[users.u]\npassword = \"p\"\n";
+    assert!(ConfigDiff::between(&config(text), &config(text)).is_empty());
+}
+
+#[test]
+fn a_difference_names_section_key_and_both_values_but_no_secret() {
+    let before = config(
+        "[pgweir]\nworkers = 1\nquery_timeout = 5\n[databases.a]\nhost = \"x\"\n[databases.b]\n\
+         [users.u]\npassword = \"old\"\n",
+    );
+    let after = config(
+        "[pgweir]\nworkers = 2\nquery_timeout = 6\n[databases.a]\nhost = \"y\"\nport = 1\n\
+         [databases.c]\n[users.u]\npassword = \"new\"\n",
+    );
+    let diff = ConfigDiff::between(&before, &after);
+    let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        changes,
+        [
+            "workers in [pgweir]: \"1\" to \"2\" (needs a restart)",
+            "query_timeout in [pgweir]: \"5\" to \"6\"",
+            "host in [databases.a]: \"x\" to \"y\"",
+            "port in [databases.a]: \"5432\" to \"1\"",
+            "password in [users.u]: \"********\" to \"********\"",
+        ]
+    );
+    assert_eq!(diff.added, [Place::Database("c".into())]);
+    assert_eq!(diff.removed, [Place::Database("b".into())]);
+    assert_eq!(diff.reconnected_databases(), ["a"]);
+    assert_eq!(diff.needing_restart().count(), 1);
+}
+
+#[test]
+fn a_reload_keeps_what_cannot_change_and_takes_the_rest() {
+    let running = config("[pgweir]\nlisten_port = 1\nquery_timeout = 5\n[databases.a]\n");
+    let file = config("[pgweir]\nlisten_port = 2\nquery_timeout = 6\n[databases.b]\n");
+    let (next, diff) = running.reload(file.clone());
+    assert_eq!(next.global.listen_port, 1);
+    assert_eq!(next.global.query_timeout, file.global.query_timeout);
+    assert_eq!(next.databases, file.databases);
+    assert_eq!(
+        diff.needing_restart()
+            .map(|change| change.key)
+            .collect::<Vec<_>>(),
+        ["listen_port"]
+    );
+}
+
+#[test]
+fn what_a_connection_is_made_with_are_settings_of_a_database() {
+    for key in CONNECTION {
+        assert!(Database::setting(key).is_some(), "{key}");
+    }
+}

@@ -1,0 +1,91 @@
+//! PgBouncer's settings that pgweir does not have, with the reason and what to do instead.
+
+/// Why there is no setting `name`, if it is one of PgBouncer's.
+pub(crate) fn reason(name: &str) -> Option<&'static str> {
+    FOREIGN
+        .iter()
+        .find(|(names, _)| names.contains(&name))
+        .map(|(_, reason)| *reason)
+}
+
+/// Groups of PgBouncer's settings that are missing here for one reason.
+pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
+    (
+        &[
+            "client_tls_ciphers",
+            "server_tls_ciphers",
+            "client_tls13_ciphers",
+            "server_tls13_ciphers",
+        ],
+        "rustls offers only cipher suites that are considered safe and does not read OpenSSL's \
+         cipher lists; leave it out",
+    ),
+    (
+        &["client_tls_dheparams", "client_tls_ecdhcurve"],
+        "rustls chooses the key exchange itself and has no finite-field Diffie-Hellman; leave it \
+         out",
+    ),
+    (
+        &[
+            "logfile",
+            "syslog",
+            "syslog_facility",
+            "syslog_ident",
+            "verbose",
+        ],
+        "pgweir logs to stderr, for systemd or a container to keep; see log_level and log_format",
+    ),
+    (
+        &["pidfile", "user", "job_name"],
+        "pgweir runs in the foreground as the user that starts it; a service manager does the rest",
+    ),
+    (
+        &["unix_socket_dir", "unix_socket_mode", "unix_socket_group"],
+        "pgweir listens on TCP only",
+    ),
+    (
+        &["auth_dbname", "auth_query", "auth_user"],
+        "pgweir finds users in [users.NAME] and in auth_file only",
+    ),
+    (
+        &["auth_hba_file", "auth_ident_file", "auth_ldap_options"],
+        "pgweir authenticates by auth_type only",
+    ),
+    (
+        &["autodb_idle_timeout"],
+        "databases that \"*\" stands for cost nothing to keep; pools are forgotten after \
+         pool_idle_timeout",
+    ),
+    (
+        &["conffile"],
+        "the configuration file is named on the command line",
+    ),
+    (
+        &["disable_pqexec"],
+        "statements that need more than a look at the protocol are not refused",
+    ),
+    (
+        &[
+            "dns_max_ttl",
+            "dns_nxdomain_ttl",
+            "dns_zone_check_period",
+            "resolv_conf",
+        ],
+        "host names are looked up by the system for each new connection",
+    ),
+    (&["login_notify_message"], "no message is sent at login"),
+    (
+        &["peer_id"],
+        "processes of pgweir do not share cancel requests; one process uses all cores",
+    ),
+    (
+        &[
+            "pkt_buf",
+            "sbuf_loopcnt",
+            "tcp_socket_buffer",
+            "tcp_defer_accept",
+        ],
+        "it tunes the inside of PgBouncer or its sockets; see client_buffer_size",
+    ),
+    (&["so_reuseport"], "one process uses all cores; see workers"),
+];

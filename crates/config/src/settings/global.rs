@@ -1,0 +1,235 @@
+//! `[pgweir]`: what holds for the whole process, and the defaults of databases and users.
+
+use super::section;
+use crate::kinds::{Bool, Check, Choice, Count, Delay, Limit, List, Or, Path};
+use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
+use crate::values::{AuthType, CheckQuery, LogFormat, LogLevel, PoolMode, SslMode, TlsProtocols};
+use std::path::PathBuf;
+use std::time::Duration;
+
+const LARGEST_MESSAGE: u64 = 0x7fff_ffff;
+const GIGABYTE: u64 = 1 << 30;
+
+section! {
+    /// The `[pgweir]` section. In a timeout `None` is off, in a limit `None` is no limit.
+    Global;
+
+    "Listening" {
+        /// The addresses to listen on, separated by commas; `*` is all of them. PgBouncer by
+        /// default listens on no address.
+        listen_addr: Vec<String> = List, "127.0.0.1", Restart, OtherDefault("");
+        /// The TCP port to listen on. 0 is any free one; the log says which.
+        listen_port: u16 = Port { min: 0 }, "6432", Restart, Same;
+        /// How many connections may wait in the kernel to be accepted. The kernel's own limit
+        /// (`net.core.somaxconn`) holds too.
+        listen_backlog: u32 = Count::from(1), "1024", Restart, OtherDefault("128");
+        /// Worker threads, each with its own share of the clients. 0 is one per core.
+        workers: u32 = Count { min: 0, max: 1024 }, "0", Restart, Absent;
+        /// How many clients may be connected at once. Each needs a file descriptor, and each
+        /// server connection one more, so `ulimit -n` has to allow it.
+        max_client_conn: u32 = Count::from(1), "1000", Reload, OtherDefault("100");
+    }
+
+    "Pools" {
+        /// When a server connection goes back to its pool for other clients: when the client
+        /// disconnects (`session`), when its transaction ends (`transaction`), or after each query
+        /// (`statement`, in which transactions of several statements are refused).
+        pool_mode: PoolMode = Choice::<PoolMode>::NEW, "transaction", Reload,
+            OtherDefault("session");
+        /// How many server connections a pool may have. There is one pool for each pair of
+        /// database and user.
+        default_pool_size: u32 = Count::ANY, "20", Reload, Same;
+        /// How many server connections a pool keeps open even if they are not needed.
+        min_pool_size: u32 = Count::ANY, "0", Reload, Same;
+        /// How many more server connections a pool may have when a client has waited for
+        /// `reserve_pool_timeout`.
+        reserve_pool_size: u32 = Count::ANY, "0", Reload, Same;
+        /// How long a client waits before the reserve is opened to it. 0 turns the reserve off.
+        reserve_pool_timeout: Option<Duration> = Timeout::SECONDS, "5", Reload, Same;
+        /// Give out the idle server connection that was used longest ago instead of the latest
+        /// one. Spreads the work evenly, but keeps more connections than the load needs from
+        /// ever being idle long enough to be closed.
+        server_round_robin: bool = Bool, "0", Reload, Same;
+        /// Forget a pool that has had neither clients nor server connections for this long. 0
+        /// keeps it.
+        pool_idle_timeout: Option<Duration> = Timeout::SECONDS, "0", Reload, Same;
+    }
+
+    "Limits" {
+        /// How many server connections one database may have, over all its pools.
+        max_db_connections: Option<u32> = Limit, "0", Reload, Same;
+        /// How many server connections one user may have, over all its pools.
+        max_user_connections: Option<u32> = Limit, "0", Reload, Same;
+        /// How many clients may be connected to one database.
+        max_db_client_connections: Option<u32> = Limit, "0", Reload, Same;
+        /// How many clients may be connected as one user.
+        max_user_client_connections: Option<u32> = Limit, "0", Reload, Same;
+        /// The longest message that is passed on in either direction. Long messages stream
+        /// through, so this does not bound memory; it stops what must be a mistake.
+        max_packet_size: u64 = Size { min: 1024, max: LARGEST_MESSAGE }, "2147483647", Reload, Same;
+        /// How many bytes may wait in memory for a client or a server that reads slowly. Past
+        /// that, nothing more is read from its peer until it catches up.
+        client_buffer_size: u64 = Size { min: 4096, max: GIGABYTE }, "64kB", Reload, Absent;
+    }
+
+    "Server connections" {
+        /// Close a server connection that is this old as soon as no client uses it. 0 closes each
+        /// after one use.
+        server_lifetime: Duration = Delay::ANY, "3600", Reload, Same;
+        /// Close a server connection that no client has used for this long. 0 is never.
+        server_idle_timeout: Option<Duration> = Timeout::SECONDS, "600", Reload, Same;
+        /// How long connecting and logging in to a server may take. 0 is as long as it takes.
+        server_connect_timeout: Option<Duration> = Timeout::SECONDS, "15", Reload, Same;
+        /// How long to wait, after connecting to a server failed, before it is tried again.
+        server_login_retry: Duration = Delay::ANY, "15", Reload, Same;
+        /// The query that shows that an idle server connection still works. `<empty>` is the empty
+        /// query, nothing is no check.
+        server_check_query: CheckQuery = Check, "<empty>", Reload, Same;
+        /// A server connection that has been idle for longer than this is checked before a client
+        /// gets it. 0 checks it every time.
+        server_check_delay: Duration = Delay::ANY, "30", Reload, Same;
+        /// What a server connection runs when a client leaves it in session mode, so that the
+        /// next one finds nothing of it. Nothing is no reset.
+        server_reset_query: Option<String> = Or(Text), "DISCARD ALL", Reload, Same;
+        /// Run `server_reset_query` in the other pool modes too, after every transaction. Costs a
+        /// round trip each, and is a work-around for applications that are not fit for
+        /// transaction mode.
+        server_reset_query_always: bool = Bool, "0", Reload, Same;
+        /// In session mode, close a server connection that is to be closed (by RECONNECT, RELOAD
+        /// or a changed setting) at the end of its transaction instead of its session.
+        server_fast_close: bool = Bool, "0", Reload, Same;
+    }
+
+    "Timeouts" {
+        /// How long one query may run; after that its server connection is closed. 0 is off. Set
+        /// it a little longer than the server's own `statement_timeout`.
+        query_timeout: Option<Duration> = Timeout::SECONDS, "0", Reload, Same;
+        /// How long a client may wait for a server connection; after that it gets an error and is
+        /// disconnected. 0 is off.
+        query_wait_timeout: Option<Duration> = Timeout::SECONDS, "120", Reload, Same;
+        /// Tell a client by a NOTICE that it waits for a server connection, after this long. 0 is
+        /// off.
+        query_wait_notify: Option<Duration> = Timeout::SECONDS, "5", Reload, Same;
+        /// How long a client may do nothing outside a transaction before it is disconnected. 0 is
+        /// off.
+        client_idle_timeout: Option<Duration> = Timeout::SECONDS, "0", Reload, Same;
+        /// How long a client may take to log in. 0 is off.
+        client_login_timeout: Option<Duration> = Timeout::SECONDS, "60", Reload, Same;
+        /// How long a client may do nothing inside a transaction before it is disconnected. 0 is
+        /// off.
+        idle_transaction_timeout: Option<Duration> = Timeout::SECONDS, "0", Reload, Same;
+        /// How long one transaction may take. 0 is off.
+        transaction_timeout: Option<Duration> = Timeout::SECONDS, "0", Reload, Same;
+        /// How long a cancel request may wait for a connection to the server. 0 is off.
+        cancel_wait_timeout: Option<Duration> = Timeout::SECONDS, "10", Reload, Same;
+        /// How long SUSPEND waits for buffers to empty; clients that have not emptied theirs by
+        /// then are disconnected. 0 is off.
+        suspend_timeout: Option<Duration> = Timeout::SECONDS, "10", Reload, Same;
+    }
+
+    "Prepared statements" {
+        /// How many prepared statements each server connection keeps in transaction and statement
+        /// mode. 0 turns their tracking off: then prepared statements work in session mode only.
+        max_prepared_statements: u32 = Count::ANY, "200", Reload, Same;
+        /// Keep unnamed statements prepared on the servers too, from their second use on. Drivers
+        /// that send the same text with each query then have it parsed and planned once. The risk:
+        /// after five uses PostgreSQL may choose a generic plan, which does not look at the
+        /// parameters' values; where such a plan is bad, turn this off, or set
+        /// `plan_cache_mode = force_custom_plan` on the server.
+        prepare_unnamed: bool = Bool, "1", Reload, Absent;
+        /// How many different statements are remembered in the whole process. Of those that no
+        /// client has prepared, the longest unused is forgotten first.
+        prepared_statement_cache_size: u32 = Count::from(1), "10000", Reload, Absent;
+        /// A statement whose text is longer than this is never remembered: it is sent to the
+        /// server each time.
+        max_prepared_statement_bytes: u64 = Size { min: 1024, max: GIGABYTE }, "16MB", Reload,
+            Absent;
+    }
+
+    "Start-up parameters" {
+        /// Start-up parameters that a client may send although pgweir does not keep track of them;
+        /// they have no effect. Others are refused.
+        ignore_startup_parameters: Vec<String> = List, "", Reload, Same;
+        /// Parameters to keep track of for each client, besides `client_encoding`, `datestyle`,
+        /// `timezone`, `standard_conforming_strings` and `application_name`. Only those that the
+        /// server reports to its clients can be.
+        track_extra_parameters: Vec<String> = List, "IntervalStyle", Restart, Same;
+        /// Add the client's address and port to the `application_name` that the server sees.
+        application_name_add_host: bool = Bool, "0", Reload, Same;
+    }
+
+    "Authentication of clients" {
+        /// How clients prove who they are. `md5` uses SCRAM for users whose stored secret is a
+        /// SCRAM secret.
+        auth_type: AuthType = Choice::<AuthType>::NEW, "md5", Reload, Same;
+        /// A file of users and their secrets, one `"user" "secret"` per line.
+        auth_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// Users who may do everything on the console.
+        admin_users: Vec<String> = List, "", Reload, Same;
+        /// Users who may look at the console (SHOW), but change nothing.
+        stats_users: Vec<String> = List, "", Reload, Same;
+        /// How many hash rounds a SCRAM login costs when the stored secret is plain text.
+        scram_iterations: u32 = Count::from(1), "4096", Reload, Same;
+    }
+
+    "TLS to clients" {
+        /// Whether clients may or must use TLS. `verify-ca` and `verify-full` also ask for a
+        /// client certificate.
+        client_tls_sslmode: SslMode = Choice::<SslMode>::NEW, "disable", Reload, Same;
+        /// The private key for `client_tls_cert_file`, in PEM.
+        client_tls_key_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// The certificate shown to clients, in PEM, with those that it needs up to the root.
+        client_tls_cert_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// Certificates of the authorities that clients' certificates must come from, in PEM.
+        client_tls_ca_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// TLS versions spoken with clients: `secure` (1.2 and 1.3), or a list of `tlsv1.2` and
+        /// `tlsv1.3`.
+        client_tls_protocols: TlsProtocols = Protocols, "secure", Reload, Same;
+    }
+
+    "TLS to servers" {
+        /// Whether to use TLS to servers, with libpq's meanings.
+        server_tls_sslmode: SslMode = Choice::<SslMode>::NEW, "prefer", Reload, Same;
+        /// The private key for `server_tls_cert_file`, in PEM.
+        server_tls_key_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// The certificate to show to servers that ask for one, in PEM.
+        server_tls_cert_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// Certificates of the authorities that servers' certificates must come from, in PEM.
+        server_tls_ca_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// TLS versions spoken with servers: `secure` (1.2 and 1.3), or a list of `tlsv1.2` and
+        /// `tlsv1.3`.
+        server_tls_protocols: TlsProtocols = Protocols, "secure", Reload, Same;
+    }
+
+    "TCP" {
+        /// Let the kernel probe connections on which nothing moves.
+        tcp_keepalive: bool = Bool, "1", Reload, Same;
+        /// How long nothing moves before the first probe. 0 is the kernel's own setting.
+        tcp_keepidle: Option<Duration> = Timeout::SECONDS, "0", Reload, Same;
+        /// The time between probes. 0 is the kernel's own setting.
+        tcp_keepintvl: Option<Duration> = Timeout::SECONDS, "0", Reload, Same;
+        /// How many probes go unanswered before the connection is lost. 0 is the kernel's own
+        /// setting.
+        tcp_keepcnt: u32 = Count { min: 0, max: 127 }, "0", Reload, Same;
+        /// How long sent data may stay unacknowledged before the connection is lost. 0 is the
+        /// kernel's own setting. As in PgBouncer, a plain number is milliseconds.
+        tcp_user_timeout: Option<Duration> = Timeout(Unit::Milliseconds), "0", Reload, Same;
+    }
+
+    "Log and statistics" {
+        /// How often averages are computed and, with `log_stats`, logged.
+        stats_period: Duration = Delay { min: Duration::from_secs(1) }, "60", Reload, Same;
+        /// Log each client that logs in.
+        log_connections: bool = Bool, "1", Reload, Same;
+        /// Log each client that leaves, and why.
+        log_disconnections: bool = Bool, "1", Reload, Same;
+        /// Log each error that pgweir itself sends to a client.
+        log_pooler_errors: bool = Bool, "1", Reload, Same;
+        /// Log a line of statistics every `stats_period`.
+        log_stats: bool = Bool, "1", Reload, Same;
+        /// The shape of a log line.
+        log_format: LogFormat = Choice::<LogFormat>::NEW, "text", Restart, Absent;
+        /// The least severe line that is logged.
+        log_level: LogLevel = Choice::<LogLevel>::NEW, "info", Reload, Absent;
+    }
+}

@@ -1,0 +1,153 @@
+//! The types of settings that are more than a number or a text.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// A value out of a fixed list of words.
+pub trait Word: Copy + PartialEq + 'static {
+    /// Every value with the word that stands for it in a file, in the order to list them.
+    const WORDS: &'static [(&'static str, Self)];
+
+    /// The word for this value.
+    fn word(self) -> &'static str {
+        Self::WORDS
+            .iter()
+            .find(|(_, value)| *value == self)
+            .map_or("", |(word, _)| word)
+    }
+}
+
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)+
+        }
+
+        impl Word for $name {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.word())
+            }
+        }
+    };
+}
+
+words! {
+    /// When a server connection goes back to its pool.
+    PoolMode {
+        /// When the client disconnects.
+        Session = "session",
+        /// When the transaction ends.
+        Transaction = "transaction",
+        /// After each query; transactions of several statements are refused.
+        Statement = "statement",
+    }
+}
+
+words! {
+    /// How clients prove who they are.
+    AuthType {
+        /// No proof: any user that is known gets in.
+        Trust = "trust",
+        /// The password in clear text.
+        Plain = "plain",
+        /// PostgreSQL's md5 exchange, or SCRAM when the stored secret is a SCRAM secret.
+        Md5 = "md5",
+        /// SCRAM-SHA-256.
+        ScramSha256 = "scram-sha-256",
+    }
+}
+
+words! {
+    /// libpq's `sslmode`, for either side of the pooler.
+    SslMode {
+        /// No TLS.
+        Disable = "disable",
+        /// TLS only if the other side insists.
+        Allow = "allow",
+        /// TLS if the other side can.
+        Prefer = "prefer",
+        /// TLS or no connection; certificates are not checked.
+        Require = "require",
+        /// As `require`, and the certificate must come from the configured CA.
+        VerifyCa = "verify-ca",
+        /// As `verify-ca`, and the certificate must carry the right name.
+        VerifyFull = "verify-full",
+    }
+}
+
+impl SslMode {
+    /// Whether the peer's certificate is checked against a CA.
+    pub fn verifies_certificate(self) -> bool {
+        matches!(self, Self::VerifyCa | Self::VerifyFull)
+    }
+}
+
+words! {
+    /// The shape of a log line.
+    LogFormat {
+        /// One line of text.
+        Text = "text",
+        /// One JSON object per line.
+        Json = "json",
+    }
+}
+
+words! {
+    /// The least severe log line that is written.
+    LogLevel {
+        /// Errors only.
+        Error = "error",
+        /// And warnings.
+        Warn = "warn",
+        /// And what an operator wants to know.
+        Info = "info",
+        /// And what a developer wants to know.
+        Debug = "debug",
+        /// And every step.
+        Trace = "trace",
+    }
+}
+
+/// The TLS versions that are spoken; at least one is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsProtocols {
+    /// TLS 1.2.
+    pub v1_2: bool,
+    /// TLS 1.3.
+    pub v1_3: bool,
+}
+
+/// What is sent to a server that has been idle before a client gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CheckQuery {
+    /// Nothing: the server is not checked.
+    Off,
+    /// The empty query, the cheapest round trip there is.
+    Empty,
+    /// This SQL.
+    Sql(String),
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Host {
+    /// A host name or an address, for TCP.
+    Tcp(String),
+    /// The directory of a Unix socket, whose file is `.s.PGSQL.<port>` in it.
+    UnixDirectory(PathBuf),
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(name) => f.write_str(name),
+            Self::UnixDirectory(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
