@@ -1,1 +1,127 @@
-//! .
+//! Sockets, tasks, clocks: everything of the pooler that touches the world.
+//!
+//! One thread per worker, each with a reactor of its own; a client's task never leaves its worker. What the workers share
+//! is in [`shared`], each thing behind its own short lock. Judgement lives in the crates below: `session` says what bytes
+//! mean, `pool` who gets a server. This crate moves the bytes and carries out what they decide.
+
+mod client;
+mod console;
+mod listener;
+mod message;
+mod pools;
+mod report;
+mod server;
+mod shared;
+mod stats;
+mod stream;
+mod tls;
+mod worker;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::thread::JoinHandle;
+
+use pgweir_config::Config;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::unbounded_channel;
+
+pub use report::Refusal;
+pub use shared::{SetupError, Shutdown};
+
+use shared::{Shared, WorkerHandle};
+use worker::{Order, Worker};
+
+/// A pooler that runs in threads of its own.
+pub struct Pooler {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+    addresses: Vec<std::net::SocketAddr>,
+}
+
+impl Pooler {
+    /// Listens, and starts the workers. `path` is where the configuration is read again from at a reload.
+    ///
+    /// Errors name the setting that cannot be carried out; nothing is left running then.
+    pub fn start(config: Config, path: PathBuf) -> Result<Pooler, SetupError> {
+        let listeners = listener::open(&config)?;
+        let addresses = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
+        let workers = match config.global.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n as usize,
+        };
+        let (handles, orders): (Vec<_>, Vec<_>) = (0..workers)
+            .map(|_| {
+                let (sender, receiver) = unbounded_channel();
+                let handle = WorkerHandle {
+                    orders: sender,
+                    clients: AtomicU32::new(0),
+                };
+                (handle, receiver)
+            })
+            .unzip();
+        let shared = Shared::new(config, path, handles.into())?;
+        let mut threads = Vec::new();
+        let mut listeners = Some(listeners);
+        for (id, orders) in orders.into_iter().enumerate() {
+            let failed = |reason| SetupError::Worker { worker: id, reason };
+            let shared = shared.clone();
+            // The first worker also accepts: a thread for that alone would only wake others.
+            let listeners = listeners.take().unwrap_or_default();
+            let run = move |started: std::sync::mpsc::Sender<std::io::Result<()>>| {
+                let runtime = Builder::new_current_thread()
+                    .enable_all()
+                    .build_local(LocalOptions::default());
+                let runtime = match runtime {
+                    Ok(r) => r,
+                    Err(e) => {
+                        // The one who waits for it is there until it is told.
+                        let _ = started.send(Err(e));
+                        return;
+                    }
+                };
+                let _ = started.send(Ok(()));
+                runtime.block_on(async move {
+                    for listener in listeners {
+                        tokio::task::spawn_local(listener::accept(listener, shared.clone()));
+                    }
+                    Worker::new(id as u16, shared).run(orders).await;
+                });
+            };
+            let (started, result) = std::sync::mpsc::channel();
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{id}"))
+                .spawn(move || run(started))
+                .map_err(failed)?;
+            threads.push(thread);
+            if let Ok(Err(reason)) = result.recv() {
+                return Err(failed(reason));
+            }
+        }
+        Ok(Pooler {
+            shared,
+            threads,
+            addresses,
+        })
+    }
+
+    /// Where it listens; with `listen_port = 0` this says on which port.
+    pub fn addresses(&self) -> &[std::net::SocketAddr] {
+        &self.addresses
+    }
+
+    /// Waits until every worker has ended.
+    pub fn wait(self) {
+        for thread in self.threads {
+            // A worker that panicked has said so itself.
+            let _ = thread.join();
+        }
+    }
+
+    /// Ends at once.
+    pub fn stop(&self) {
+        for worker in 0..self.shared.workers.len() {
+            self.shared.order(worker as u16, Order::Stop);
+        }
+    }
+}

@@ -76,6 +76,8 @@ pub enum Need {
     Bytes(usize),
     /// A server.
     Server,
+    /// An answer from the server to what it was sent: call again after [`crate::reply`], with the same bytes.
+    Replies,
     /// The end of the connection: the client said Terminate.
     Close,
 }
@@ -111,6 +113,8 @@ pub struct ClientSession {
     pub(crate) settings: Arc<Settings>,
     pub(crate) passage: Passage,
     pub(crate) rewrites: bool,
+    /// The pooler refused a message of the extended protocol: everything up to the next Sync is skipped.
+    pub(crate) declined: bool,
 }
 
 impl ClientSession {
@@ -123,6 +127,7 @@ impl ClientSession {
             settings,
             passage: Passage::Boundary,
             rewrites,
+            declined: false,
         }
     }
 
@@ -180,9 +185,15 @@ impl ClientSession {
         }
     }
 
-    /// Forgets every prepared statement, as DISCARD ALL and DEALLOCATE ALL do.
-    pub(crate) fn forget_all(&mut self) {
-        self.named = None;
+    /// Forgets every named statement, as DISCARD ALL and DEALLOCATE ALL do, except those that `is_newer` says were made
+    /// after it.
+    pub(crate) fn forget_all(&mut self, is_newer: impl Fn(&[u8]) -> bool) {
+        if let Some(names) = self.named.as_mut() {
+            names.retain(|name, _| is_newer(name));
+            if names.is_empty() {
+                self.named = None;
+            }
+        }
     }
 }
 
@@ -201,9 +212,8 @@ pub(crate) fn header(input: &[u8], limits: &Limits) -> Result<Option<Header>, Wi
         | tag::COPY_FAIL
         | tag::DESCRIBE
         | tag::EXECUTE
-        | tag::FLUSH
-        | tag::SYNC
         | tag::TERMINATE => MAX_SMALL_MESSAGE_BYTES,
+        tag::FLUSH | tag::SYNC => 4,
         other => return Err(WireError::UnknownType(other)),
     };
     match Header::peek(input) {
@@ -239,6 +249,10 @@ pub fn alone(
                 _ => step(pos, Need::Bytes(HEADER_BYTES)),
             };
         };
+        if client.declined && !matches!(h.tag, tag::SYNC | tag::TERMINATE) {
+            client.passage = Passage::Drop(h.total());
+            continue;
+        }
         match h.tag {
             tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {
                 client.passage = Passage::Drop(h.total());
@@ -255,7 +269,10 @@ pub fn alone(
             return step(pos, Need::Bytes(h.total()));
         }
         match h.tag {
-            tag::SYNC => build::ready_for_query(answer, TransactionStatus::Idle),
+            tag::SYNC => {
+                client.declined = false;
+                build::ready_for_query(answer, TransactionStatus::Idle);
+            }
             tag::FLUSH => {}
             _ => {
                 let close = Named::read(h.tag, &rest[HEADER_BYTES..h.total()])?;
@@ -267,4 +284,30 @@ pub fn alone(
         }
         pos += h.total();
     }
+}
+
+/// Answers the message that [`alone`] said needs a server with `error` (an ErrorResponse) instead, as a server that
+/// failed it would: `input` begins with it, and what follows is for [`alone`] again.
+pub fn decline(
+    client: &mut ClientSession,
+    input: &[u8],
+    limits: &Limits,
+    error: &[u8],
+    answer: &mut Vec<u8>,
+) -> Result<(), Fault> {
+    let Some(h) = header(input, limits)? else {
+        return Ok(());
+    };
+    answer.extend_from_slice(error);
+    client.passage = Passage::Drop(h.total());
+    if h.tag == tag::QUERY || (h.tag == tag::PARSE && input.get(HEADER_BYTES) == Some(&0)) {
+        // Gone before anything that can fail.
+        client.unnamed = None;
+    }
+    if matches!(h.tag, tag::QUERY | tag::FUNCTION_CALL) {
+        build::ready_for_query(answer, TransactionStatus::Idle);
+    } else {
+        client.declined = true;
+    }
+    Ok(())
 }

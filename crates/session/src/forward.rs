@@ -2,22 +2,28 @@
 
 use std::sync::Arc;
 
-use pgweir_wire::build;
+use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::frontend::{BindNames, Named, Parse, Target, tag};
+use pgweir_wire::{Header, MAX_MESSAGE_BYTES, WireError, build};
 
 use crate::client::{ClientSession, Fault, Limits, Need, Passage, Step, WHOLE_BYTES, header};
 use crate::out::Out;
-use crate::owed::{Local, Owed, Undo};
-use crate::prepared::Presence;
+use crate::owed::{Closing, Duplicate, Local, Owed, Parsing, Undo, Used};
+use crate::prepared::{Entry, Presence};
 use crate::server::{RETAIN_BYTES, Retained, ServerSession};
 use crate::statements::{NAME_PREFIX, Statement, StatementTable};
 
+/// Answers that may be due at once; a client that pipelines more waits for the first of them.
+const MAX_OWED: usize = 16 << 10;
+/// Bytes that one call may put between the client's, about: each Bind can call for a long Parse.
+const MAX_INSERTED_BYTES: usize = 1 << 20;
+
 /// Turns what the client sent into what its server is to get.
 ///
-/// `out` is an output over `input`; it may hold what is to be sent ahead ([`ServerSession::align`]). Answers that no server message will bring
-/// out are appended to `answer`. Errors end the client; what `out` holds then is not to be sent, and the server is to be
-/// closed unless it was free before.
+/// `out` is an output over `input`; it may hold what is to be sent ahead ([`ServerSession::align`]). Answers that no
+/// server message will bring out are appended to `answer`. Errors end the client; what `out` holds then is not to be
+/// sent, and the server is to be closed unless it was free before.
 pub fn forward(
     client: &mut ClientSession,
     server: &mut ServerSession,
@@ -27,9 +33,9 @@ pub fn forward(
     out: &mut Out<'_>,
     answer: &mut Vec<u8>,
 ) -> Result<Step, Fault> {
-    let fresh = server.owed.is_empty() && !server.open_segment;
-    if fresh {
-        server.retained = Retained::No;
+    if !server.open_segment && server.owed.iter().all(|o| matches!(o, Owed::Hidden(_))) {
+        server.retained = Retained::Nothing;
+        server.retained_bytes.clear();
     }
     let start = out.len();
     let mut f = Forward {
@@ -38,6 +44,7 @@ pub fn forward(
         limits,
         table,
         out,
+        answer,
         pos: 0,
         uses_prepared: false,
         flush: false,
@@ -46,20 +53,20 @@ pub fn forward(
     let (consumed, uses_prepared, flush) = (f.pos, f.uses_prepared, f.flush);
 
     let segment = &out.bytes()[start..];
-    let whole = fresh && uses_prepared || matches!(server.retained, Retained::Whole);
-    if fresh {
-        server.retained_bytes.clear();
-    }
-    server.retained = if whole
-        && client.at_boundary()
-        && server.retained_bytes.len() + segment.len() <= RETAIN_BYTES
-    {
-        server.retained_bytes.extend_from_slice(segment);
-        Retained::Whole
-    } else {
-        Retained::No
+    let sent = !segment.is_empty();
+    server.retained = match server.retained {
+        Retained::Nothing if !sent => Retained::Nothing,
+        Retained::Nothing if !uses_prepared => Retained::No,
+        Retained::Nothing | Retained::Whole
+            if client.at_boundary()
+                && server.retained_bytes.len() + segment.len() <= RETAIN_BYTES =>
+        {
+            server.retained_bytes.extend_from_slice(segment);
+            Retained::Whole
+        }
+        _ => Retained::No,
     };
-    if (flush || out.len() == start) && server.owed.iter().all(|o| matches!(o, Owed::Local(_))) {
+    if (flush || !sent) && !server.is_sending() {
         server.answer_locally(answer);
     }
     Ok(Step { consumed, need })
@@ -71,6 +78,7 @@ struct Forward<'f, 'o> {
     limits: &'f Limits,
     table: &'f StatementTable,
     out: &'f mut Out<'o>,
+    answer: &'f mut Vec<u8>,
     pos: usize,
     /// A statement of the pooler's that was on the server already is used.
     uses_prepared: bool,
@@ -110,19 +118,26 @@ impl Forward<'_, '_> {
                 self.client.passage = Passage::Drop(h.total());
                 continue;
             }
+            if self.has_to_wait(h, input.len()) {
+                return Ok(Need::Replies);
+            }
             let rewrites = self.client.rewrites;
             match h.tag {
                 tag::QUERY => {
-                    self.client.unnamed = None;
+                    let undo = Undo::Unnamed(self.client.unnamed.take());
                     self.server.unnamed = None;
-                    self.owe(Owed::Query);
+                    self.server.owe(Owed::Query(undo));
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::FUNCTION_CALL => {
-                    self.owe(Owed::Query);
+                    self.server.owe(Owed::Query(Undo::Nothing));
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {
+                    if h.tag != tag::COPY_DATA {
+                        self.server.copy_in = false;
+                        self.server.copy_end = true;
+                    }
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::FLUSH => {
@@ -140,7 +155,12 @@ impl Forward<'_, '_> {
                     if rest.len() < h.total() {
                         return Ok(Need::Bytes(h.total()));
                     }
-                    self.owe(Owed::Sync);
+                    if self.server.copy_in {
+                        self.pass(h.total());
+                        continue;
+                    }
+                    let after_copy_end = self.server.copy_end;
+                    self.server.owe(Owed::Sync { after_copy_end });
                     self.server.skipping = false;
                     self.server.open_segment = false;
                     self.server.segment += 1;
@@ -149,20 +169,27 @@ impl Forward<'_, '_> {
                 tag::TERMINATE => return Ok(Need::Close),
                 tag::EXECUTE => {
                     self.server.in_segment();
-                    self.owe(Owed::Execute);
+                    self.server.owe(Owed::Execute);
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::PARSE if rewrites => {
                     let held = h.length <= self.limits.statement_bytes;
-                    let want = if held { h.total() } else { WHOLE_BYTES };
+                    let want = match held {
+                        true => h.total(),
+                        false => h.total().min(WHOLE_BYTES),
+                    };
                     if rest.len() < want {
                         return Ok(Need::Bytes(want));
                     }
-                    self.server.in_segment();
-                    self.server.counts.client_parses += 1;
                     if held {
-                        self.parse(Parse::read(&rest[HEADER_BYTES..h.total()])?, h.total());
-                    } else if rest[HEADER_BYTES] == 0 {
+                        let parse = Parse::read(&rest[HEADER_BYTES..h.total()])?;
+                        if !parse.name.is_empty() && self.server.is_provisional(parse.name) {
+                            return Ok(Need::Replies);
+                        }
+                        self.begin_parse();
+                        self.parse(parse, h.total());
+                    } else if rest.get(HEADER_BYTES) == Some(&0) {
+                        self.begin_parse();
                         self.long_unnamed_parse();
                         self.client.passage = Passage::Forward(h.total());
                     } else {
@@ -173,21 +200,20 @@ impl Forward<'_, '_> {
                     }
                 }
                 tag::PARSE => {
-                    self.server.in_segment();
-                    self.server.counts.client_parses += 1;
+                    self.begin_parse();
                     self.server.counts.server_parses += 1;
-                    self.owe(Owed::Parse {
-                        statement: None,
+                    self.server.unnamed = None;
+                    self.server.owe(Owed::Parse {
+                        of: Parsing::Theirs,
                         shown: true,
                         undo: Undo::Nothing,
                     });
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::BIND => {
-                    self.server.counts.binds += 1;
-                    self.server.in_segment();
                     if !rewrites {
-                        self.owe(Owed::Bind(None));
+                        self.begin_bind();
+                        self.server.owe(Owed::Bind(None));
                         self.client.passage = Passage::Forward(h.total());
                         continue;
                     }
@@ -196,41 +222,89 @@ impl Forward<'_, '_> {
                         return Ok(Need::Bytes(want));
                     }
                     let names = BindNames::read(&rest[HEADER_BYTES..h.total().min(rest.len())])?;
-                    self.bind(names, h.total(), rest);
+                    if self.server.is_provisional(names.statement) {
+                        return Ok(Need::Replies);
+                    }
+                    self.begin_bind();
+                    self.bind(names, h.total(), rest)?;
                 }
                 tag::DESCRIBE | tag::CLOSE => {
                     if rest.len() < h.total() {
                         return Ok(Need::Bytes(h.total()));
                     }
                     let named = Named::read(h.tag, &rest[HEADER_BYTES..h.total()])?;
+                    // What Close of the unnamed statement does hangs on nothing.
+                    if rewrites
+                        && named.target == Target::Statement
+                        && (h.tag == tag::DESCRIBE || !named.name.is_empty())
+                        && self.server.is_provisional(named.name)
+                    {
+                        return Ok(Need::Replies);
+                    }
                     self.server.in_segment();
                     match (h.tag, named.target) {
                         (tag::DESCRIBE, Target::Statement) if rewrites => {
                             self.describe(named.name, h.total());
                         }
-                        (tag::CLOSE, Target::Statement) if rewrites => {
+                        (tag::CLOSE, Target::Statement) if rewrites && !self.is_sqls(named.name) => {
                             let undo = self.client.forget(named.name);
-                            self.owe(Owed::Local(Local::Close(undo)));
+                            self.server.owe(Owed::Local(Local::Close(undo)));
                             self.pos += h.total();
                         }
                         (tag::DESCRIBE, _) => {
-                            self.owe(Owed::Describe(None));
+                            self.server.owe(Owed::Describe(None));
                             self.pass(h.total());
                         }
                         _ => {
-                            self.owe(Owed::Close { evicted: None });
+                            self.server.owe(Owed::Close(Closing::Asked));
                             self.pass(h.total());
                         }
                     }
                 }
-                other => return Err(pgweir_wire::WireError::UnknownType(other).into()),
+                other => return Err(WireError::UnknownType(other).into()),
             }
         }
     }
 
+    /// Whether the message must not be dealt with before the server has answered some of what it was sent.
     #[inline]
-    fn owe(&mut self, owed: Owed) {
-        self.server.owed.push_back(owed);
+    fn has_to_wait(&mut self, h: Header, input_bytes: usize) -> bool {
+        if matches!(self.server.owed.front(), Some(Owed::Mend(_))) {
+            // The segment is sent again first.
+            return true;
+        }
+        if self.server.owed.len() < MAX_OWED && self.out.len() <= input_bytes + MAX_INSERTED_BYTES
+            || h.tag == tag::SYNC
+        {
+            return false;
+        }
+        if !self.server.is_sending() {
+            self.server.answer_locally(self.answer);
+            return false;
+        }
+        if self.server.open_segment {
+            self.out.insert().extend_from_slice(&build::FLUSH);
+        }
+        true
+    }
+
+    fn begin_parse(&mut self) {
+        self.server.in_segment();
+        self.server.counts.client_parses += 1;
+    }
+
+    #[inline]
+    fn begin_bind(&mut self) {
+        self.server.in_segment();
+        self.server.counts.binds += 1;
+    }
+
+    /// True if `name` may be a statement that SQL prepared on this server.
+    fn is_sqls(&self, name: &[u8]) -> bool {
+        self.server.traces.prepared
+            && !name.is_empty()
+            && !name.starts_with(NAME_PREFIX)
+            && self.client.named(name).is_none()
     }
 
     /// Passes the next `n` bytes of the input.
@@ -243,11 +317,17 @@ impl Forward<'_, '_> {
     fn parse(&mut self, parse: Parse<'_>, total: usize) {
         if !parse.name.is_empty() {
             if let Some(existing) = self.client.named(parse.name).cloned() {
-                // The server is made to say what it would say on a direct connection, where it would say it.
+                // The server is made to say what it would say on a direct connection: what is wrong with the text
+                // comes before the name that is taken.
                 self.ensure(&existing);
-                build::parse(self.out.insert(), existing.name(), existing.definition());
-                self.owe(Owed::Parse {
-                    statement: None,
+                build::parse(self.out.insert(), existing.name(), parse.definition);
+                self.server.counts.server_parses += 1;
+                self.server.owe(Owed::Parse {
+                    of: Parsing::Duplicate(Box::new(Duplicate {
+                        name: parse.name.into(),
+                        is_same: existing.definition() == parse.definition,
+                        statement: existing,
+                    })),
                     shown: true,
                     undo: Undo::Nothing,
                 });
@@ -271,13 +351,7 @@ impl Forward<'_, '_> {
         } else {
             let statement = self.table.unnamed(parse.definition);
             self.client.unnamed = Some(statement.clone());
-            self.server.unnamed = Some(statement);
-            self.server.counts.server_parses += 1;
-            self.owe(Owed::Parse {
-                statement: None,
-                shown: true,
-                undo,
-            });
+            self.unnamed_parse(statement, true, undo);
             self.pass(total);
         }
     }
@@ -287,19 +361,35 @@ impl Forward<'_, '_> {
         let undo = Undo::Unnamed(self.client.unnamed.take());
         let here = self.table.unnamed(b"");
         self.client.unnamed = Some(here.clone());
-        self.server.unnamed = Some(here);
+        self.unnamed_parse(here, true, undo);
+    }
+
+    /// Notes that `statement` is parsed as the server's unnamed one.
+    fn unnamed_parse(&mut self, statement: Arc<Statement>, shown: bool, undo: Undo) {
+        let parse = self.server.prepared.number();
+        self.server.unnamed = Some(Entry {
+            statement,
+            presence: Presence::Pending {
+                segment: self.server.segment,
+            },
+            parse,
+        });
         self.server.counts.server_parses += 1;
-        self.owe(Owed::Parse {
-            statement: None,
-            shown: true,
+        self.server.owe(Owed::Parse {
+            of: Parsing::Unnamed(parse),
+            shown,
             undo,
         });
     }
 
     /// Answers a Parse of `statement`: by the server, or by the pooler where the server has it.
     fn place(&mut self, statement: &Arc<Statement>, undo: Undo) {
+        if self.server.status == TransactionStatus::Failed {
+            // It is the server's to say whether this may be parsed now.
+            self.displace(statement);
+        }
         if self.is_there(statement) {
-            self.owe(Owed::Local(Local::Parse(undo)));
+            self.server.owe(Owed::Local(Local::Parse(undo)));
         } else {
             self.send_parse(statement, true, undo);
         }
@@ -320,35 +410,49 @@ impl Forward<'_, '_> {
                 true
             }
             Some(Presence::Pending { segment }) if segment == self.server.segment => true,
-            Some(Presence::Pending { .. }) => {
+            Some(Presence::Pending { .. } | Presence::Uncertain) => {
                 // It may or may not come to be: closing what is not there is no error, so this is right in both cases.
-                build::close(self.out.insert(), Target::Statement, statement.name());
-                self.owe(Owed::Close {
-                    evicted: Some(statement.clone()),
-                });
-                self.server.prepared.remove(statement);
+                self.displace(statement);
                 false
             }
             None => false,
         }
     }
 
+    /// Takes `statement` away from the server.
+    fn displace(&mut self, statement: &Arc<Statement>) {
+        if let Some(entry) = self.server.prepared.take(statement) {
+            self.close(entry);
+        }
+    }
+
+    fn close(&mut self, entry: Entry) {
+        build::close(
+            self.out.insert(),
+            Target::Statement,
+            entry.statement.name(),
+        );
+        self.server.closed_in = Some(self.server.segment);
+        self.server.owe(Owed::Close(Closing::Ours(entry)));
+    }
+
     fn send_parse(&mut self, statement: &Arc<Statement>, shown: bool, undo: Undo) {
-        let segment = self.server.segment;
-        self.server
+        if self.server.may_be_there_still(statement) {
+            build::close(self.out.insert(), Target::Statement, statement.name());
+            self.server.owe(Owed::Close(Closing::Doubtful));
+        }
+        let parse = self
+            .server
             .prepared
-            .insert(statement, Presence::Pending { segment });
+            .insert(statement, self.server.segment);
         // The limit is at least one, or nothing would be rewritten: the one just entered stays.
         while let Some(evicted) = self.server.prepared.evict_over(self.limits.prepared.max(1)) {
-            build::close(self.out.insert(), Target::Statement, evicted.name());
-            self.owe(Owed::Close {
-                evicted: Some(evicted),
-            });
+            self.close(evicted);
         }
         build::parse(self.out.insert(), statement.name(), statement.definition());
         self.server.counts.server_parses += 1;
-        self.owe(Owed::Parse {
-            statement: Some(statement.clone()),
+        self.server.owe(Owed::Parse {
+            of: Parsing::Ours(statement.clone(), parse),
             shown,
             undo,
         });
@@ -362,24 +466,23 @@ impl Forward<'_, '_> {
         };
         match statement {
             Some(s) if s.name().is_empty() => {
-                let there = self.server.unnamed.as_ref();
-                if !there.is_some_and(|u| Arc::ptr_eq(u, &s)) && !s.definition().is_empty() {
-                    build::parse(self.out.insert(), b"", s.definition());
-                    self.server.counts.server_parses += 1;
-                    self.owe(Owed::Parse {
-                        statement: None,
-                        shown: false,
-                        undo: Undo::Nothing,
-                    });
-                    self.server.unnamed = Some(s);
-                } else if !there.is_some_and(|u| Arc::ptr_eq(u, &s)) {
+                let there = self.server.unnamed.as_ref().is_some_and(|u| {
+                    Arc::ptr_eq(&u.statement, &s) && u.is_there_in(self.server.segment)
+                });
+                if !there && s.definition().is_empty() {
                     self.clear_unnamed();
+                } else if !there {
+                    build::parse(self.out.insert(), b"", s.definition());
+                    self.unnamed_parse(s, false, Undo::Nothing);
                 }
                 Resolved::Same
             }
             Some(s) => {
                 self.ensure(&s);
-                Resolved::Ours(s)
+                Resolved::Ours(Used {
+                    statement: s,
+                    unnamed: name.is_empty(),
+                })
             }
             None if name.is_empty() => {
                 self.clear_unnamed();
@@ -395,24 +498,28 @@ impl Forward<'_, '_> {
     fn clear_unnamed(&mut self) {
         self.server.unnamed = None;
         build::close(self.out.insert(), Target::Statement, b"");
-        self.owe(Owed::Close {
-            evicted: Some(self.table.unnamed(b"")),
-        });
+        self.server.owe(Owed::Close(Closing::Doubtful));
     }
 
-    fn bind(&mut self, names: BindNames<'_>, total: usize, rest: &[u8]) {
+    fn bind(&mut self, names: BindNames<'_>, total: usize, rest: &[u8]) -> Result<(), Fault> {
         let resolved = self.resolve(names.statement);
         let name = match &resolved {
             Resolved::Same => {
-                self.owe(Owed::Bind(None));
+                self.server.owe(Owed::Bind(None));
                 self.client.passage = Passage::Forward(total);
-                return;
+                return Ok(());
             }
-            Resolved::Ours(s) => s.name(),
+            Resolved::Ours(s) => s.statement.name(),
             Resolved::Nothing => UNKNOWN,
         };
         let names_end = HEADER_BYTES + names.encoded_bytes();
         let length = total - 1 - names.statement.len() + name.len();
+        if length > MAX_MESSAGE_BYTES as usize {
+            return Err(Fault::Wire(WireError::Length {
+                tag: tag::BIND,
+                length: length as u32,
+            }));
+        }
         let here = total.min(rest.len());
         let out = self.out.insert();
         out.push(tag::BIND);
@@ -426,7 +533,8 @@ impl Forward<'_, '_> {
         if here < total {
             self.client.passage = Passage::Forward(total - here);
         }
-        self.owe(Owed::Bind(resolved.statement()));
+        self.server.owe(Owed::Bind(resolved.used()));
+        Ok(())
     }
 
     fn describe(&mut self, name: &[u8], total: usize) {
@@ -434,7 +542,7 @@ impl Forward<'_, '_> {
         match &resolved {
             Resolved::Same => self.pass(total),
             Resolved::Ours(s) => {
-                build::describe(self.out.insert(), Target::Statement, s.name());
+                build::describe(self.out.insert(), Target::Statement, s.statement.name());
                 self.pos += total;
             }
             Resolved::Nothing => {
@@ -443,7 +551,7 @@ impl Forward<'_, '_> {
             }
         }
         // ParameterDescription passes by itself; what ends a Describe is the same for statement and portal.
-        self.owe(Owed::Describe(resolved.statement()));
+        self.server.owe(Owed::Describe(resolved.used()));
     }
 }
 
@@ -454,13 +562,13 @@ enum Resolved {
     /// The client's own name is right on the server too.
     Same,
     /// A statement of the pooler's.
-    Ours(Arc<Statement>),
+    Ours(Used),
     /// There must be no such statement.
     Nothing,
 }
 
 impl Resolved {
-    fn statement(self) -> Option<Arc<Statement>> {
+    fn used(self) -> Option<Used> {
         match self {
             Resolved::Ours(s) => Some(s),
             _ => None,

@@ -24,7 +24,7 @@ mod server;
 mod settings;
 mod statements;
 
-pub use client::{ClientSession, Fault, Limits, Need, Step, alone};
+pub use client::{ClientSession, Fault, Limits, Need, Step, alone, decline};
 pub use forward::forward;
 pub use out::Out;
 pub use reply::{ServerFault, reply};

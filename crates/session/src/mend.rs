@@ -1,16 +1,14 @@
 //! Errors that come of the pooler's own doing: mended where that is safe, else told in the client's words.
 
-use std::sync::Arc;
-
 use pgweir_wire::backend::{ErrorFieldIter, ErrorFields, TransactionStatus, tag};
 use pgweir_wire::build;
 use pgweir_wire::frontend::Target;
 
 use crate::client::ClientSession;
-use crate::owed::{Mend, Owed, Undo};
+use crate::owed::{Closing, Mend, Owed, Parsing, Undo, Used};
 use crate::prepared::Presence;
 use crate::server::{Retained, ServerSession};
-use crate::statements::{NAME_PREFIX, Statement};
+use crate::statements::Statement;
 
 impl ServerSession {
     /// Prepares to send the segment again if its statement is what failed it, nothing of it was executed, it stands
@@ -19,14 +17,17 @@ impl ServerSession {
     /// Two errors call for it: a plan whose result type changed under it, and a statement that somebody deallocated.
     pub(crate) fn try_to_mend(&mut self, fields: &ErrorFields<'_>) -> bool {
         let statement = match self.owed.front() {
-            Some(Owed::Bind(Some(s)) | Owed::Describe(Some(s))) => s.clone(),
+            Some(Owed::Bind(Some(used)) | Owed::Describe(Some(used))) => used.statement.clone(),
             _ => return false,
         };
         let stale = fields.code == b"0A000" && fields.routine == b"RevalidateCachedQuery";
-        let lost = fields.code == b"26000" && names(fields.message, &statement);
-        let single = matches!(self.owed.back(), Some(Owed::Sync))
-            && self.owed.iter().filter(|o| matches!(o, Owed::Sync)).count() == 1
-            && !self.owed.iter().any(|o| matches!(o, Owed::Query));
+        let lost = fields.code == b"26000" && quoted_name(fields.message) == Some(statement.name());
+        let sync = self
+            .owed
+            .iter()
+            .position(|o| matches!(o, Owed::Sync { .. } | Owed::Query(_)));
+        let single = matches!(self.owed.back(), Some(Owed::Sync { .. }))
+            && sync == Some(self.owed.len() - 1);
         if !(stale || lost)
             || !single
             || !matches!(self.retained, Retained::Whole)
@@ -50,11 +51,15 @@ impl ServerSession {
         self.retained = Retained::No;
         self.counts.mended += 1;
         self.counts.server_parses += 1;
-        self.owed.push_back(Owed::Close {
-            evicted: Some(statement.clone()),
-        });
+        if let Some(entry) = self.prepared.take(&statement) {
+            self.owed.push_back(Owed::Close(Closing::Ours(entry)));
+        }
+        // The segment's Sync has been counted.
+        let parse = self
+            .prepared
+            .insert(&statement, self.segment.wrapping_sub(1));
         self.owed.push_back(Owed::Parse {
-            statement: Some(statement),
+            of: Parsing::Ours(statement, parse),
             shown: false,
             undo: Undo::Nothing,
         });
@@ -68,27 +73,38 @@ impl ServerSession {
         fields: &ErrorFields<'_>,
         body: &[u8],
     ) -> Option<Vec<u8>> {
-        if !matches!(fields.code, b"26000" | b"42P05") {
+        let quoted = quoted_name(fields.message)?;
+        let (ours, theirs): (&Statement, &[u8]) = match self.owed.front()? {
+            Owed::Bind(Some(used)) | Owed::Describe(Some(used)) => {
+                (&used.statement, client_name(client?, used)?)
+            }
+            Owed::Parse {
+                of: Parsing::Duplicate(duplicate),
+                ..
+            } => (&duplicate.statement, &duplicate.name),
+            Owed::Parse {
+                of: Parsing::Ours(statement, _),
+                undo: Undo::Forget(name),
+                ..
+            } => (statement, name),
+            _ => return None,
+        };
+        if quoted != ours.name() {
             return None;
         }
-        let quoted = quoted_name(fields.message)?;
-        let id: u64 = std::str::from_utf8(quoted.strip_prefix(NAME_PREFIX)?)
-            .ok()?
-            .parse()
-            .ok()?;
-        let names = client?.named.as_ref()?;
-        let (name, _) = names.iter().find(|(_, s)| s.id() == id)?;
         let mut out = Vec::new();
         build::message(&mut out, tag::ERROR_RESPONSE, |out| {
             for (kind, value) in ErrorFieldIter::new(body) {
                 out.push(kind);
-                if kind == b'M' {
+                if kind != b'M' {
+                    out.extend_from_slice(value);
+                } else if theirs.is_empty() && fields.code == b"26000" {
+                    out.extend_from_slice(b"unnamed prepared statement does not exist");
+                } else {
                     let at = value.len() - after_quote(value).map_or(0, <[u8]>::len);
                     out.extend_from_slice(&value[..at]);
-                    out.extend_from_slice(name);
+                    out.extend_from_slice(theirs);
                     out.extend_from_slice(&value[at + quoted.len()..]);
-                } else {
-                    out.extend_from_slice(value);
                 }
                 out.push(0);
             }
@@ -98,8 +114,16 @@ impl ServerSession {
     }
 }
 
-fn names(message: &[u8], statement: &Arc<Statement>) -> bool {
-    quoted_name(message) == Some(statement.name())
+/// A name by which the client knows the statement; of several the first in alphabetical order.
+fn client_name<'c>(client: &'c ClientSession, used: &Used) -> Option<&'c [u8]> {
+    if used.unnamed {
+        return Some(b"");
+    }
+    let names = client.named.as_ref()?.iter();
+    names
+        .filter(|(_, s)| s.id() == used.statement.id())
+        .map(|(name, _)| &**name)
+        .min()
 }
 
 /// What stands after the first quotation mark. Messages are translated, but names stand between `"` in every language

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::prepared::Entry;
 use crate::settings::Settings;
 use crate::statements::Statement;
 
@@ -9,34 +10,97 @@ use crate::statements::Statement;
 #[derive(Debug)]
 pub(crate) enum Owed {
     /// To a Query or a FunctionCall: whatever comes, up to ReadyForQuery.
-    Query,
+    Query(Undo),
     /// To a query of the pooler's own, up to ReadyForQuery; the client sees nothing of it.
     Hidden(Hidden),
     /// ReadyForQuery for a Sync.
-    Sync,
+    Sync {
+        /// CopyDone or CopyFail was sent since the message before: the Sync is not one that a COPY swallows.
+        after_copy_end: bool,
+    },
     /// ReadyForQuery after an error that the client does not see, because the segment will be sent again.
     Mend(Box<Mend>),
     /// ParseComplete.
     Parse {
-        /// What is prepared under its own name on the server; `None` for the server's unnamed statement.
-        statement: Option<Arc<Statement>>,
+        of: Parsing,
         /// Whether the client asked for it.
         shown: bool,
         undo: Undo,
     },
     /// BindComplete, from this statement of the pooler's if it is one.
-    Bind(Option<Arc<Statement>>),
+    Bind(Option<Used>),
     /// RowDescription or NoData (for a statement, after ParameterDescription).
-    Describe(Option<Arc<Statement>>),
+    Describe(Option<Used>),
     /// CommandComplete, EmptyQueryResponse or PortalSuspended, after rows or a COPY.
     Execute,
     /// CloseComplete.
-    Close {
-        /// What left the server to make room, so the client did not ask for it.
-        evicted: Option<Arc<Statement>>,
-    },
+    Close(Closing),
     /// Nothing from the server: the pooler answers when everything before is answered.
     Local(Local),
+}
+
+impl Owed {
+    /// What to take back in the client's session if the server skips the message.
+    pub(crate) fn undo(&self) -> Option<&Undo> {
+        match self {
+            Owed::Query(undo)
+            | Owed::Parse { undo, .. }
+            | Owed::Local(Local::Parse(undo) | Local::Close(undo)) => Some(undo),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn undo_mut(&mut self) -> Option<&mut Undo> {
+        match self {
+            Owed::Query(undo)
+            | Owed::Parse { undo, .. }
+            | Owed::Local(Local::Parse(undo) | Local::Close(undo)) => Some(undo),
+            _ => None,
+        }
+    }
+}
+
+/// What a Parse that was sent makes on the server.
+#[derive(Debug)]
+pub(crate) enum Parsing {
+    /// A statement of the pooler's, by the Parse of this number.
+    Ours(Arc<Statement>, u64),
+    /// The server's unnamed statement, by the Parse of this number.
+    Unnamed(u64),
+    /// Nothing: the client has the name already, and the server is to say so.
+    Duplicate(Box<Duplicate>),
+    /// A statement under the client's own name, which the pooler does not follow.
+    Theirs,
+}
+
+/// A Parse under a name that the client has already.
+#[derive(Debug)]
+pub(crate) struct Duplicate {
+    pub(crate) name: Box<[u8]>,
+    /// What the name stands for.
+    pub(crate) statement: Arc<Statement>,
+    /// Whether text and types are the same.
+    pub(crate) is_same: bool,
+}
+
+/// What a Close that was sent takes away.
+#[derive(Debug)]
+pub(crate) enum Closing {
+    /// What the client asked to be closed.
+    Asked,
+    /// A statement of the pooler's, which comes back if the Close is skipped.
+    Ours(Entry),
+    /// What should not be there: the server's unnamed statement that is not the client's, or a statement whose Close may
+    /// be skipped.
+    Doubtful,
+}
+
+/// A statement of the pooler's in the place of a client's.
+#[derive(Debug)]
+pub(crate) struct Used {
+    pub(crate) statement: Arc<Statement>,
+    /// The client used its unnamed statement.
+    pub(crate) unnamed: bool,
 }
 
 /// An answer that the pooler gives itself.
@@ -65,8 +129,18 @@ pub(crate) enum Undo {
     Forget(Box<[u8]>),
     /// Close of this name: it still stands for the statement.
     Restore(Box<[u8]>, Arc<Statement>),
-    /// Parse or Close of the unnamed statement: it was this one.
+    /// Parse or Close of the unnamed statement, or a Query: it was this one.
     Unnamed(Option<Arc<Statement>>),
+}
+
+impl Undo {
+    /// The named statement that it is about.
+    pub(crate) fn name(&self) -> Option<&[u8]> {
+        match self {
+            Undo::Forget(name) | Undo::Restore(name, _) => Some(name),
+            Undo::Nothing | Undo::Unnamed(_) => None,
+        }
+    }
 }
 
 /// A segment that will be sent again after `statement` is prepared anew.

@@ -16,29 +16,53 @@ pub(crate) enum Presence {
         /// Counts the server's segments.
         segment: u64,
     },
+    /// It may or may not be there.
+    Uncertain,
 }
 
+/// A statement on a server.
 #[derive(Debug)]
-struct Entry {
-    statement: Arc<Statement>,
-    presence: Presence,
+pub(crate) struct Entry {
+    pub(crate) statement: Arc<Statement>,
+    pub(crate) presence: Presence,
+    /// The number of the Parse that made it: a statement can be parsed, closed and parsed again before the first answer.
+    pub(crate) parse: u64,
+}
+
+impl Entry {
+    /// True if it is there when what is sent next in `segment` is read, unless something fails before in that segment.
+    pub(crate) fn is_there_in(&self, segment: u64) -> bool {
+        match self.presence {
+            Presence::Confirmed => true,
+            Presence::Pending { segment: s } => s == segment,
+            Presence::Uncertain => false,
+        }
+    }
 }
 
 /// The statements on a server, least recently used first to go.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     entries: LruCache<u64, Entry, foldhash::fast::FixedState>,
+    parses: u64,
 }
 
 impl Prepared {
     pub(crate) fn new() -> Self {
         Prepared {
             entries: LruCache::unbounded_with_hasher(foldhash::fast::FixedState::default()),
+            parses: 0,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// A number for the next Parse.
+    pub(crate) fn number(&mut self) -> u64 {
+        self.parses += 1;
+        self.parses
     }
 
     /// Whether the server has `statement`, which counts as a use of it.
@@ -47,35 +71,75 @@ impl Prepared {
         self.entries.get(&statement.id()).map(|e| e.presence)
     }
 
-    /// Notes that a Parse of `statement` is under way.
-    pub(crate) fn insert(&mut self, statement: &Arc<Statement>, presence: Presence) {
+    /// Notes that a Parse of `statement` is sent in `segment`, and returns the Parse's number.
+    pub(crate) fn insert(&mut self, statement: &Arc<Statement>, segment: u64) -> u64 {
+        let parse = self.number();
         let entry = Entry {
             statement: statement.clone(),
-            presence,
+            presence: Presence::Pending { segment },
+            parse,
         };
         self.entries.put(statement.id(), entry);
+        parse
     }
 
-    /// Notes that a ParseComplete for `statement` came.
-    pub(crate) fn confirm(&mut self, statement: &Statement) {
-        if let Some(e) = self.entries.peek_mut(&statement.id()) {
+    /// Takes back that a statement left, unless it was prepared again since.
+    pub(crate) fn restore(&mut self, entry: Entry) {
+        self.entries
+            .get_or_insert(entry.statement.id(), || entry);
+    }
+
+    /// Notes that the ParseComplete for the Parse of this number came.
+    pub(crate) fn confirm(&mut self, statement: &Statement, parse: u64) {
+        if let Some(e) = self.entries.peek_mut(&statement.id())
+            && e.parse == parse
+        {
             e.presence = Presence::Confirmed;
         }
     }
 
-    pub(crate) fn remove(&mut self, statement: &Statement) {
-        self.entries.pop(&statement.id());
+    /// Notes that the Parse of this number failed or was skipped.
+    pub(crate) fn failed(&mut self, statement: &Statement, parse: u64) {
+        let id = statement.id();
+        if self.entries.peek(&id).is_some_and(|e| e.parse == parse) {
+            self.entries.pop(&id);
+        }
+    }
+
+    /// Takes `statement` out.
+    pub(crate) fn take(&mut self, statement: &Statement) -> Option<Entry> {
+        self.entries.pop(&statement.id())
     }
 
     /// Takes out the least recently used statement if there are more than `limit`.
-    pub(crate) fn evict_over(&mut self, limit: usize) -> Option<Arc<Statement>> {
+    pub(crate) fn evict_over(&mut self, limit: usize) -> Option<Entry> {
         if self.entries.len() <= limit {
             return None;
         }
-        self.entries.pop_lru().map(|(_, e)| e.statement)
+        self.entries.pop_lru().map(|(_, e)| e)
     }
 
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
+    }
+
+    /// Notes that everything was deallocated by a statement whose answer is being read: what is still pending was sent
+    /// after it, and stays.
+    pub(crate) fn deallocated(&mut self) {
+        let uncertain: Vec<u64> = self
+            .entries
+            .iter()
+            .filter(|(_, e)| e.presence != Presence::Confirmed)
+            .map(|(id, _)| *id)
+            .collect();
+        let mut kept: Vec<Entry> = uncertain
+            .iter()
+            .filter_map(|id| self.entries.pop(id))
+            .collect();
+        self.entries.clear();
+        // The most recently used came first.
+        while let Some(entry) = kept.pop() {
+            self.restore(entry);
+        }
     }
 }

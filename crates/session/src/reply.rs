@@ -1,17 +1,35 @@
 //! From the server to its client.
 
+use std::sync::Arc;
+
 use pgweir_wire::backend::{ErrorFields, ParameterStatus, TransactionStatus, tag};
 use pgweir_wire::frame::HEADER_BYTES;
-use pgweir_wire::{Header, MAX_MESSAGE_BYTES, WireError, build};
+use pgweir_wire::{Header, WireError, build};
 
 use crate::client::ClientSession;
 use crate::out::Out;
-use crate::owed::{Hidden, Local, Owed};
+use crate::owed::{Closing, Hidden, Local, Owed, Parsing, Undo};
+use crate::prepared::Presence;
 use crate::server::{Passage, Retained, ServerSession};
 use crate::settings::SettingsTable;
+use crate::statements::Statement;
 
 /// An ErrorResponse longer than this, in bytes, is judged by its beginning.
 const ERROR_BYTES: usize = 8 << 10;
+
+/// The longest message of a server's, in bytes: any that a client can take, as it reads lengths as signed.
+const MAX_MESSAGE_BYTES: u32 = i32::MAX as u32;
+
+/// The longest message, in bytes, of a kind that carries no data of the user's; libpq's own bound
+/// (`VALID_LONG_MESSAGE_TYPE` in `fe-protocol3.c`).
+const MAX_SHORT_BYTES: u32 = 30_000;
+
+/// A ParameterDescription of a statement that may have to be prepared anew is held back until what follows is there,
+/// if it is not longer than this in bytes.
+const HELD_DESCRIPTION_BYTES: usize = 4 << 10;
+
+/// SQLSTATE of what a failed transaction block answers to everything but its end.
+const IN_FAILED_TRANSACTION: &[u8] = b"25P02";
 
 /// Parameters that the server reports and no client can set.
 const NOT_SETTABLE: &[&str] = &[
@@ -61,19 +79,29 @@ pub fn reply(
         if rest.is_empty() {
             break;
         }
-        if let Some(Owed::Local(_)) = server.owed.front() {
-            server.answer_locally(out.insert());
+        if !server.holds_parse_complete() {
+            server.answer_locally_into(out);
         }
         let Some(h) = Header::peek(rest) else { break };
         let total = h.check(MAX_MESSAGE_BYTES)?.total();
+        let asynchronous = matches!(
+            h.tag,
+            tag::NOTICE_RESPONSE | tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE
+        );
+        if !asynchronous && h.tag != tag::ERROR_RESPONSE {
+            server.answer_locally_into(out);
+        }
         let front = server.owed.front();
         let hidden = matches!(front, Some(Owed::Hidden(_) | Owed::Mend(_)));
 
         // What passes whatever its length, and settles nothing.
-        if matches!(
-            h.tag,
-            tag::DATA_ROW | tag::COPY_DATA | tag::COPY_DONE | tag::NOTICE_RESPONSE
-        ) {
+        if matches!(h.tag, tag::DATA_ROW | tag::COPY_DATA | tag::COPY_DONE) {
+            if !matches!(
+                front,
+                Some(Owed::Execute | Owed::Query(_) | Owed::Hidden(_) | Owed::Mend(_))
+            ) {
+                return Err(ServerFault::Unexpected(h.tag));
+            }
             server.passage = Passage {
                 left: total,
                 shown: !hidden,
@@ -81,14 +109,20 @@ pub fn reply(
             continue;
         }
         let have = rest.len().min(total);
-        if have < total && !(h.tag == tag::ERROR_RESPONSE && have >= ERROR_BYTES) {
+        if have < total {
             match h.tag {
                 // These can be long, and what they settle does not depend on what they hold.
                 tag::ROW_DESCRIPTION
                 | tag::PARAMETER_DESCRIPTION
+                | tag::NOTICE_RESPONSE
                 | tag::NOTIFICATION_RESPONSE
                 | tag::FUNCTION_CALL_RESPONSE => {}
-                _ => break,
+                tag::ERROR_RESPONSE if have >= ERROR_BYTES => {}
+                tag::ERROR_RESPONSE => break,
+                _ => {
+                    h.check(MAX_SHORT_BYTES)?;
+                    break;
+                }
             }
         }
         let body = &rest[HEADER_BYTES..have];
@@ -99,7 +133,7 @@ pub fn reply(
                     server.retained = Retained::No;
                     true
                 }
-                Some(Owed::Query | Owed::Hidden(_)) if h.tag == tag::ROW_DESCRIPTION => !hidden,
+                Some(Owed::Query(_) | Owed::Hidden(_)) if h.tag == tag::ROW_DESCRIPTION => !hidden,
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
             tag::COMMAND_COMPLETE => match front {
@@ -109,7 +143,7 @@ pub fn reply(
                     server.completed(client.as_deref_mut(), body);
                     true
                 }
-                Some(Owed::Query) => {
+                Some(Owed::Query(_)) => {
                     server.completed(client.as_deref_mut(), body);
                     true
                 }
@@ -121,13 +155,9 @@ pub fn reply(
                 server.ready(status, again)?
             }
             tag::PARSE_COMPLETE => match server.owed.pop_front() {
-                Some(Owed::Parse {
-                    statement, shown, ..
-                }) => {
-                    if let Some(s) = statement {
-                        server.prepared.confirm(&s);
-                    }
+                Some(Owed::Parse { of, shown, .. }) => {
                     server.retained = Retained::No;
+                    server.parsed(client.as_deref_mut(), of)?;
                     shown
                 }
                 _ => return Err(ServerFault::Unexpected(h.tag)),
@@ -140,9 +170,9 @@ pub fn reply(
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
             tag::CLOSE_COMPLETE => match server.owed.pop_front() {
-                Some(Owed::Close { evicted }) => {
+                Some(Owed::Close(closing)) => {
                     server.retained = Retained::No;
-                    evicted.is_none()
+                    matches!(closing, Closing::Asked)
                 }
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
@@ -152,12 +182,15 @@ pub fn reply(
                     server.retained = Retained::No;
                     true
                 }
-                Some(Owed::Query) => true,
+                Some(Owed::Query(_)) => true,
                 Some(Owed::Hidden(_)) => false,
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
             tag::ERROR_RESPONSE => {
                 let fields = ErrorFields::read(body);
+                if fields.code != IN_FAILED_TRANSACTION {
+                    server.answer_locally_into(out);
+                }
                 server.failed(client.as_deref_mut(), &fields, total == have, body, out)
             }
             tag::PARAMETER_STATUS => {
@@ -165,31 +198,71 @@ pub fn reply(
                 server.parameter(client.as_deref_mut(), status, settings);
                 !hidden
             }
-            tag::PARAMETER_DESCRIPTION
-            | tag::NOTIFICATION_RESPONSE
-            | tag::FUNCTION_CALL_RESPONSE
-            | tag::COPY_IN_RESPONSE
-            | tag::COPY_OUT_RESPONSE
-            | tag::COPY_BOTH_RESPONSE => !hidden,
+            tag::PARAMETER_DESCRIPTION => {
+                let Some(Owed::Describe(_)) = front else {
+                    return Err(ServerFault::Unexpected(h.tag));
+                };
+                // The error that calls for mending comes after it, and the client must not see it twice.
+                if matches!(server.retained, Retained::Whole) && total <= HELD_DESCRIPTION_BYTES {
+                    let next = &rest[have..];
+                    let Some(next_head) = Header::peek(next) else { break };
+                    if next_head.tag == tag::ERROR_RESPONSE {
+                        let error = next_head.check(MAX_MESSAGE_BYTES)?.total();
+                        if next.len() < error.min(ERROR_BYTES) {
+                            break;
+                        }
+                        let fields = ErrorFields::read(&next[HEADER_BYTES..error.min(next.len())]);
+                        if !fields.is_fatal() && server.try_to_mend(&fields) {
+                            server.passage = Passage {
+                                left: total + error,
+                                shown: false,
+                            };
+                            continue;
+                        }
+                    }
+                }
+                server.retained = Retained::No;
+                true
+            }
+            tag::COPY_IN_RESPONSE | tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE => {
+                match front {
+                    Some(Owed::Execute | Owed::Query(_)) => {
+                        if h.tag == tag::COPY_IN_RESPONSE {
+                            server.copy_in_begins();
+                        }
+                    }
+                    Some(Owed::Hidden(_)) => {}
+                    _ => return Err(ServerFault::Unexpected(h.tag)),
+                }
+                !hidden
+            }
+            tag::FUNCTION_CALL_RESPONSE => match front {
+                Some(Owed::Query(_)) => true,
+                _ => return Err(ServerFault::Unexpected(h.tag)),
+            },
+            tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => !hidden,
             other => return Err(ServerFault::Unexpected(other)),
         };
         server.passage = Passage { left: total, shown };
     }
-    if server
-        .owed
-        .front()
-        .is_some_and(|o| matches!(o, Owed::Local(_)))
-        && !server.owes_from_server()
-    {
-        server.answer_locally(out.insert());
+    if server.passage.left == 0 && !(server.holds_parse_complete() && server.owes_from_server()) {
+        server.answer_locally_into(out);
     }
     Ok(pos)
 }
 
 impl ServerSession {
-    /// True if something is due that only the server can send.
-    pub(crate) fn owes_from_server(&self) -> bool {
-        self.owed.iter().any(|o| !matches!(o, Owed::Local(_)))
+    /// True if the ParseComplete that is next in line waits for what the server says to the message after it: in a
+    /// failed transaction the Parse that the pooler answers would have failed.
+    fn holds_parse_complete(&self) -> bool {
+        self.status == TransactionStatus::Failed
+            && matches!(self.owed.front(), Some(Owed::Local(Local::Parse(_))))
+    }
+
+    fn answer_locally_into(&mut self, out: &mut Out<'_>) {
+        if let Some(Owed::Local(_)) = self.owed.front() {
+            self.answer_locally(out.insert());
+        }
     }
 
     /// Gives the pooler's own answers that are next in line.
@@ -203,6 +276,34 @@ impl ServerSession {
         }
     }
 
+    /// ParseComplete.
+    fn parsed(
+        &mut self,
+        client: Option<&mut ClientSession>,
+        of: Parsing,
+    ) -> Result<(), ServerFault> {
+        match of {
+            Parsing::Ours(statement, parse) => self.prepared.confirm(&statement, parse),
+            Parsing::Unnamed(parse) => {
+                if let Some(unnamed) = self.unnamed.as_mut().filter(|u| u.parse == parse) {
+                    unnamed.presence = Presence::Confirmed;
+                }
+            }
+            Parsing::Theirs => {}
+            // The name was not taken after all: everything was deallocated just before.
+            Parsing::Duplicate(duplicate) if duplicate.is_same => {
+                let parse = self.prepared.insert(&duplicate.statement, self.segment);
+                self.prepared.confirm(&duplicate.statement, parse);
+                if let Some(client) = client {
+                    client.remember(&duplicate.name, duplicate.statement);
+                }
+            }
+            // And what all clients know by that name on this server would be another text.
+            Parsing::Duplicate(_) => return Err(ServerFault::Unexpected(tag::PARSE_COMPLETE)),
+        }
+        Ok(())
+    }
+
     /// ReadyForQuery. Returns whether the client sees it.
     fn ready(
         &mut self,
@@ -210,8 +311,9 @@ impl ServerSession {
         again: &mut Vec<u8>,
     ) -> Result<bool, ServerFault> {
         self.status = status;
+        self.copy_in = false;
         let shown = match self.owed.pop_front() {
-            Some(Owed::Query | Owed::Sync) => true,
+            Some(Owed::Query(_) | Owed::Sync { .. }) => true,
             Some(Owed::Hidden(Hidden::Settings(settings))) => {
                 if self.upkeep_error.is_none() {
                     self.settings = settings;
@@ -242,9 +344,17 @@ impl ServerSession {
             b"DECLARE CURSOR\0" => self.traces.cursors = true,
             b"LOAD\0" => self.traces.loaded = true,
             b"DISCARD ALL\0" | b"DEALLOCATE ALL\0" => {
-                self.prepared.clear();
+                self.prepared.deallocated();
                 if let Some(client) = client {
-                    client.forget_all();
+                    let pending: Vec<&[u8]> = self
+                        .owed
+                        .iter()
+                        .filter_map(|o| match o.undo() {
+                            Some(Undo::Forget(name)) => Some(&**name),
+                            _ => None,
+                        })
+                        .collect();
+                    client.forget_all(|name| pending.contains(&name));
                 }
                 if body.starts_with(b"DISCARD") {
                     self.traces = crate::Traces {
@@ -293,15 +403,16 @@ impl ServerSession {
     ) -> bool {
         if fields.is_fatal() {
             self.ended = true;
-            return !matches!(self.owed.front(), Some(Owed::Hidden(_) | Owed::Mend(_)));
         }
+        self.copy_in = false;
         match self.owed.front() {
-            None | Some(Owed::Query | Owed::Sync | Owed::Local(_)) => return true,
             Some(Owed::Hidden(_) | Owed::Mend(_)) => {
                 let message = String::from_utf8_lossy(fields.message);
                 self.upkeep_error = Some(message.into());
                 return false;
             }
+            _ if self.ended => return true,
+            None | Some(Owed::Query(_) | Owed::Sync { .. }) => return true,
             _ => {}
         }
         if self.try_to_mend(fields) {
@@ -327,44 +438,58 @@ impl ServerSession {
         let ends = self
             .owed
             .iter()
-            .position(|o| matches!(o, Owed::Sync | Owed::Hidden(_)));
+            .position(|o| matches!(o, Owed::Sync { .. } | Owed::Hidden(_)));
         self.skipping = ends.is_none();
         let end = ends.unwrap_or(self.owed.len());
         let void: Vec<Owed> = self.owed.drain(..end).collect();
-        let failed_parse = matches!(void.first(), Some(Owed::Parse { .. }));
+        let failed_parse = matches!(
+            void.first(),
+            Some(Owed::Parse { .. } | Owed::Local(Local::Parse(_)))
+        );
+        // From the last to the first, of which only the first was looked at by the server.
         for (i, owed) in void.into_iter().enumerate().rev() {
-            match owed {
-                Owed::Parse {
-                    statement, undo, ..
-                } => {
-                    match statement {
-                        Some(s) => self.prepared.remove(&s),
-                        None => self.unnamed = None,
+            let undo = match owed {
+                Owed::Parse { of, undo, .. } => {
+                    match of {
+                        Parsing::Ours(statement, parse) => self.prepared.failed(&statement, parse),
+                        Parsing::Unnamed(_) | Parsing::Theirs => self.unnamed = None,
+                        Parsing::Duplicate(_) => {}
                     }
-                    if let Some(client) = client.as_deref_mut() {
-                        // A Parse that fails, other than one that is skipped, has dropped the unnamed statement.
-                        match undo {
-                            crate::owed::Undo::Unnamed(_) if i == 0 && failed_parse => {
-                                client.unnamed = None;
-                            }
-                            undo => client.undo(undo),
-                        }
+                    undo
+                }
+                Owed::Close(Closing::Ours(mut entry)) => {
+                    // It is still there, and must not be prepared under its name again. What a later segment does to it
+                    // is not known here.
+                    if self.owed.len() > 1 {
+                        entry.presence = Presence::Uncertain;
                     }
+                    self.prepared.restore(entry);
+                    continue;
                 }
-                Owed::Close {
-                    evicted: Some(statement),
-                } if !statement.name().is_empty() => {
-                    // It is still there, and must not be prepared under its name again.
-                    self.prepared
-                        .insert(&statement, crate::prepared::Presence::Confirmed);
-                }
-                Owed::Local(Local::Parse(undo) | Local::Close(undo)) => {
-                    if let Some(client) = client.as_deref_mut() {
-                        client.undo(undo);
-                    }
-                }
-                _ => {}
+                Owed::Query(undo) | Owed::Local(Local::Parse(undo) | Local::Close(undo)) => undo,
+                _ => continue,
+            };
+            let Some(client) = client.as_deref_mut() else {
+                continue;
+            };
+            match undo {
+                // A Parse that fails, other than one that is skipped, has dropped the unnamed statement.
+                Undo::Unnamed(_) if i == 0 && failed_parse => self.undo_unnamed(client, None),
+                Undo::Unnamed(before) => self.undo_unnamed(client, before),
+                undo => client.undo(undo),
             }
         }
+    }
+
+    /// Takes back one change of the client's unnamed statement: what it was `before` is what the next change, if one
+    /// was sent already, found.
+    fn undo_unnamed(&mut self, client: &mut ClientSession, before: Option<Arc<Statement>>) {
+        for owed in &mut self.owed {
+            if let Some(Undo::Unnamed(found)) = owed.undo_mut() {
+                *found = before;
+                return;
+            }
+        }
+        client.unnamed = before;
     }
 }

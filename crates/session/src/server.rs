@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use pgweir_wire::backend::TransactionStatus;
 
-use crate::owed::Owed;
-use crate::prepared::Prepared;
+use crate::owed::{Closing, Owed, Undo};
+use crate::prepared::{Entry, Prepared};
 use crate::settings::Settings;
 use crate::statements::Statement;
 
@@ -59,6 +59,8 @@ pub struct Counts {
 pub(crate) enum Retained {
     /// Cannot be sent again: too long, partly executed, or nothing under way.
     No,
+    /// Nothing of it was sent yet: all that the client asked for was answered by the pooler.
+    Nothing,
     /// All of it so far is in the buffer.
     Whole,
 }
@@ -77,7 +79,18 @@ pub struct ServerSession {
     pub(crate) passage: Passage,
     pub(crate) prepared: Prepared,
     /// What the server's unnamed statement is, where it is one that the pooler follows.
-    pub(crate) unnamed: Option<Arc<Statement>>,
+    pub(crate) unnamed: Option<Entry>,
+    /// A segment not before the last one that changed any of the client's names; `None` if no such change may still be
+    /// taken back.
+    pub(crate) names_changed_in: Option<u64>,
+    /// The last segment that changed the client's unnamed statement; `None` as above.
+    pub(crate) unnamed_changed_in: Option<u64>,
+    /// The last segment that closed a statement of the pooler's; `None` if no such Close is unanswered.
+    pub(crate) closed_in: Option<u64>,
+    /// The server reads from COPY FROM STDIN, and so swallows Sync and Flush until CopyDone or CopyFail.
+    pub(crate) copy_in: bool,
+    /// CopyDone or CopyFail was sent since the last message that is owed an answer.
+    pub(crate) copy_end: bool,
     pub(crate) settings: Arc<Settings>,
     pub(crate) parameters: Vec<(Box<str>, Box<str>)>,
     pub(crate) retained: Retained,
@@ -103,6 +116,11 @@ impl ServerSession {
             },
             prepared: Prepared::new(),
             unnamed: None,
+            names_changed_in: None,
+            unnamed_changed_in: None,
+            closed_in: None,
+            copy_in: false,
+            copy_end: false,
             settings,
             parameters,
             retained: Retained::No,
@@ -182,6 +200,95 @@ impl ServerSession {
             Some((_, v)) if **v == *value => {}
             Some((_, v)) => *v = value.into(),
             None => self.parameters.push((name.into(), value.into())),
+        }
+    }
+
+    /// True if something is due that only the server can send.
+    pub(crate) fn owes_from_server(&self) -> bool {
+        self.owed.iter().any(|o| !matches!(o, Owed::Local(_)))
+    }
+
+    /// True if the client's next bytes are the server's, or the rest of a message of the server's.
+    pub(crate) fn is_sending(&self) -> bool {
+        self.passage.left > 0 || self.owes_from_server()
+    }
+
+    /// Notes an answer that is due for what is sent next.
+    #[inline]
+    pub(crate) fn owe(&mut self, owed: Owed) {
+        self.copy_end = false;
+        match owed.undo() {
+            None | Some(Undo::Nothing) => {}
+            Some(Undo::Unnamed(_)) => self.unnamed_changed_in = Some(self.segment),
+            Some(Undo::Forget(_) | Undo::Restore(..)) => self.names_changed_in = Some(self.segment),
+        }
+        self.owed.push_back(owed);
+    }
+
+    /// True if what the client's `name` stands for hangs on a segment before this one, which may still fail.
+    pub(crate) fn is_provisional(&mut self, name: &[u8]) -> bool {
+        let unnamed = name.is_empty();
+        let changed = match unnamed {
+            true => &mut self.unnamed_changed_in,
+            false => &mut self.names_changed_in,
+        };
+        if changed.is_none() || (unnamed && *changed == Some(self.segment)) {
+            return false;
+        }
+        let mut any = false;
+        let mut in_this_segment = true;
+        for owed in self.owed.iter().rev() {
+            match owed.undo() {
+                Some(Undo::Unnamed(_)) if unnamed => return !in_this_segment,
+                Some(undo) if !unnamed => match undo.name() {
+                    Some(n) if n == name => return !in_this_segment,
+                    n => any |= n.is_some(),
+                },
+                _ => in_this_segment &= !matches!(owed, Owed::Sync { .. } | Owed::Hidden(_)),
+            }
+        }
+        if !any {
+            *changed = None;
+        }
+        false
+    }
+
+    /// True if a Close of `statement`, sent in a segment before this one, is unanswered and may be skipped.
+    pub(crate) fn may_be_there_still(&mut self, statement: &Statement) -> bool {
+        if self.closed_in.is_none_or(|s| s == self.segment) {
+            return false;
+        }
+        let mut any = false;
+        for owed in &self.owed {
+            if let Owed::Close(Closing::Ours(entry)) = owed {
+                any = true;
+                if entry.statement.id() == statement.id() {
+                    return true;
+                }
+            }
+        }
+        if !any {
+            self.closed_in = None;
+        }
+        false
+    }
+
+    /// COPY FROM STDIN begins: the server swallows each Sync that was sent before the end of the data.
+    pub(crate) fn copy_in_begins(&mut self) {
+        let mut swallowed = false;
+        while let Some(Owed::Sync {
+            after_copy_end: false,
+        }) = self.owed.get(1)
+        {
+            self.owed.remove(1);
+            swallowed = true;
+        }
+        self.copy_in = self.owed.len() == 1 && !self.copy_end;
+        if swallowed
+            && matches!(self.owed.front(), Some(Owed::Execute))
+            && !self.owed.iter().any(|o| matches!(o, Owed::Sync { .. }))
+        {
+            self.open_segment = true;
         }
     }
 

@@ -47,7 +47,7 @@ impl Settings {
         for (name, _) in self.iter() {
             if wanted.get(name).is_none() {
                 sql.extend_from_slice(b"RESET ");
-                quote(sql, name, b'"');
+                quote_identifier(sql, name);
                 sql.push(b';');
             }
         }
@@ -59,29 +59,51 @@ impl Settings {
             sql.extend_from_slice(if first { b"SELECT " } else { b"," });
             first = false;
             sql.extend_from_slice(b"pg_catalog.set_config(");
-            quote(sql, name, b'\'');
+            quote_literal(sql, name);
             sql.push(b',');
-            quote(sql, value, b'\'');
+            quote_literal(sql, value);
             sql.extend_from_slice(b",false)");
         }
     }
 }
 
-/// Quotes an identifier (`"`) or a literal (`'`). A literal with a backslash is written `E'…'`, which means the same
-/// whatever `standard_conforming_strings` says.
-fn quote(sql: &mut Vec<u8>, text: &str, mark: u8) {
-    let escape = mark == b'\'' && text.contains('\\');
-    if escape {
+/// Writes `text` as a literal, in ASCII only: the server reads it in whatever `client_encoding` the client before has
+/// left, and in some of those the last byte of a UTF-8 character would take the quotation mark after it for its own.
+///
+/// With a backslash or anything beyond ASCII it is written `E'…'`, which means the same whatever
+/// `standard_conforming_strings` says. Source: PostgreSQL documentation, "String Constants With C-Style Escapes".
+fn quote_literal(sql: &mut Vec<u8>, text: &str) {
+    if text.bytes().any(|b| b == b'\\' || !b.is_ascii()) {
         sql.push(b'E');
     }
-    sql.push(mark);
-    for b in text.bytes() {
-        if b == mark || (escape && b == b'\\') {
-            sql.push(b);
+    sql.push(b'\'');
+    for c in text.chars() {
+        match c {
+            '\'' | '\\' => sql.extend_from_slice(&[c as u8; 2]),
+            c if c.is_ascii() => sql.push(c as u8),
+            c => sql.extend_from_slice(format!("\\U{:08X}", u32::from(c)).as_bytes()),
         }
-        sql.push(b);
     }
-    sql.push(mark);
+    sql.push(b'\'');
+}
+
+/// Writes `name` as an identifier, in ASCII only. Beyond ASCII that takes `standard_conforming_strings`; without it the
+/// server refuses the statement.
+fn quote_identifier(sql: &mut Vec<u8>, name: &str) {
+    let escaped = !name.is_ascii();
+    if escaped {
+        sql.extend_from_slice(b"U&");
+    }
+    sql.push(b'"');
+    for c in name.chars() {
+        match c {
+            '"' => sql.extend_from_slice(b"\"\""),
+            '\\' if escaped => sql.extend_from_slice(b"\\\\"),
+            c if c.is_ascii() => sql.push(c as u8),
+            c => sql.extend_from_slice(format!("\\+{:06X}", u32::from(c)).as_bytes()),
+        }
+    }
+    sql.push(b'"');
 }
 
 /// Every distinct [`Settings`] of the process, kept once for as long as somebody has it.
@@ -208,6 +230,15 @@ mod tests {
         assert_eq!(
             sql(&t, &[], &[("a", "x\\'y")]),
             "SELECT pg_catalog.set_config('a',E'x\\\\''y',false)"
+        );
+    }
+
+    #[test]
+    fn settings_are_written_in_ascii_so_that_no_client_encoding_misreads_them() {
+        let t = SettingsTable::default();
+        assert_eq!(
+            sql(&t, &[("é\"", "1")], &[("a", "ゃ\\'x")]),
+            "RESET U&\"\\+0000E9\"\"\";SELECT pg_catalog.set_config('a',E'\\U00003083\\\\''x',false)"
         );
     }
 

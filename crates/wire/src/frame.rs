@@ -2,8 +2,8 @@
 
 use crate::WireError;
 
-/// The largest message PostgreSQL itself accepts (`PQ_LARGE_MESSAGE_LIMIT`: 1 GB less one).
-pub const MAX_MESSAGE_BYTES: u32 = 0x3fff_ffff;
+/// The largest message PostgreSQL itself accepts (`PQ_LARGE_MESSAGE_LIMIT`: `MaxAllocSize`, 1 GB less one, less one).
+pub const MAX_MESSAGE_BYTES: u32 = 0x3fff_fffe;
 
 /// The largest message of a kind that carries no data of the user's (`PQ_SMALL_MESSAGE_LIMIT`).
 pub const MAX_SMALL_MESSAGE_BYTES: u32 = 10_000;

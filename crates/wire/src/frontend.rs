@@ -114,10 +114,15 @@ impl<'a> Named<'a> {
                 });
             }
         };
-        Ok(Named {
-            target,
-            name: r.cstr("name")?,
-        })
+        let name = r.cstr("name")?;
+        if !r.rest().is_empty() {
+            return Err(WireError::Invalid {
+                tag,
+                field: "length: bytes left over",
+                value: r.rest().len() as u32,
+            });
+        }
+        Ok(Named { target, name })
     }
 }
 

@@ -7,8 +7,8 @@ pub const VERSION_3_0: u32 = 3 << 16;
 /// Protocol 3.2: long cancel keys (PostgreSQL 18).
 pub const VERSION_3_2: u32 = (3 << 16) | 2;
 
-/// PostgreSQL's own bound for a start-up packet (`MAX_STARTUP_PACKET_LENGTH`).
-pub const MAX_STARTUP_BYTES: u32 = 10_000;
+/// PostgreSQL's own bound for a start-up packet, length word included (`MAX_STARTUP_PACKET_LENGTH` is without it).
+pub const MAX_STARTUP_BYTES: u32 = 10_004;
 
 const CANCEL_REQUEST: u32 = 80_877_102;
 const SSL_REQUEST: u32 = 80_877_103;

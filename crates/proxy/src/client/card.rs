@@ -1,0 +1,216 @@
+//! What others on the same worker know of a client: the console lists it, ticks expire it, cancels and KILL reach it.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::{Instant, SystemTime};
+
+use pgweir_pool::ServerId;
+use tokio::sync::oneshot;
+
+use crate::pools::Pool;
+use crate::report::Refusal;
+
+/// What a client is doing, as SHOW CLIENTS prints it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientState {
+    /// Not logged in yet.
+    Login,
+    /// Logged in; it has no server and wants none.
+    Idle,
+    /// It waits for a server.
+    Waiting,
+    /// It has a server.
+    Active,
+    /// It is at the console.
+    Console,
+}
+
+impl ClientState {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            ClientState::Login => "login",
+            ClientState::Idle | ClientState::Active | ClientState::Console => "active",
+            ClientState::Waiting => "waiting",
+        }
+    }
+}
+
+/// What a task is told from outside; seen at its next poll.
+#[derive(Debug)]
+pub(crate) enum Summons {
+    /// End with this error.
+    Kill(Refusal),
+    /// Cancel what it is doing; tell when the cancel has been passed on.
+    Cancel(oneshot::Sender<()>),
+}
+
+/// No deadline.
+pub(crate) const NEVER: u64 = u64::MAX;
+
+/// One client, as others on its worker see it.
+#[derive(Debug)]
+pub(crate) struct ClientCard {
+    pub(crate) id: u64,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) connected_at: SystemTime,
+    pub(crate) pool: RefCell<Option<Arc<Pool>>>,
+    pub(crate) state: Cell<ClientState>,
+    /// The server it has.
+    pub(crate) server: Cell<Option<ServerId>>,
+    /// When it last asked for something.
+    pub(crate) requested_at: Cell<Instant>,
+    pub(crate) prepared_statements: Cell<u32>,
+    pub(crate) tls: RefCell<Option<Box<str>>>,
+    pub(crate) application_name: RefCell<Option<Arc<str>>>,
+    /// For cancel requests; protocol 3.0 uses the first four bytes.
+    pub(crate) secret: [u8; 32],
+    pub(crate) secret_bytes: Cell<u8>,
+    waker: RefCell<Option<Waker>>,
+    /// Milliseconds of the process's clock at which [`ClientCard::has_expired`] becomes true; [`NEVER`].
+    pub(crate) deadline: Cell<u64>,
+    expired: Cell<bool>,
+    summons: RefCell<Option<Box<Summons>>>,
+    summoned: Cell<bool>,
+}
+
+/// A line of SHOW CLIENTS.
+#[derive(Debug, Clone)]
+pub(crate) struct ClientRow {
+    pub(crate) id: u64,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) connected_at: SystemTime,
+    pub(crate) pool: Option<Arc<Pool>>,
+    pub(crate) state: ClientState,
+    pub(crate) server: Option<ServerId>,
+    pub(crate) requested_at: Instant,
+    pub(crate) prepared_statements: u32,
+    pub(crate) tls: Option<Box<str>>,
+    pub(crate) application_name: Option<Arc<str>>,
+}
+
+impl ClientCard {
+    pub(crate) fn new(
+        id: u64,
+        peer: SocketAddr,
+        local: Option<SocketAddr>,
+        secret: [u8; 32],
+        now: Instant,
+    ) -> Self {
+        ClientCard {
+            id,
+            peer,
+            local,
+            connected_at: SystemTime::now(),
+            pool: RefCell::default(),
+            state: Cell::new(ClientState::Login),
+            server: Cell::default(),
+            requested_at: Cell::new(now),
+            prepared_statements: Cell::default(),
+            tls: RefCell::default(),
+            application_name: RefCell::default(),
+            secret,
+            secret_bytes: Cell::new(4),
+            waker: RefCell::default(),
+            deadline: Cell::new(NEVER),
+            expired: Cell::default(),
+            summons: RefCell::default(),
+            summoned: Cell::default(),
+        }
+    }
+
+    /// The line of SHOW CLIENTS.
+    pub(crate) fn row(&self) -> ClientRow {
+        ClientRow {
+            id: self.id,
+            peer: self.peer,
+            local: self.local,
+            connected_at: self.connected_at,
+            pool: self.pool.borrow().clone(),
+            state: self.state.get(),
+            server: self.server.get(),
+            requested_at: self.requested_at.get(),
+            prepared_statements: self.prepared_statements.get(),
+            tls: self.tls.borrow().clone(),
+            application_name: self.application_name.borrow().clone(),
+        }
+    }
+
+    /// The task to wake when something is to be seen here.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        let mut mine = self.waker.borrow_mut();
+        match &*mine {
+            Some(w) if w.will_wake(waker) => {}
+            _ => *mine = Some(waker.clone()),
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        if let Some(w) = &*self.waker.borrow() {
+            w.wake_by_ref();
+        }
+    }
+
+    /// Marks the client as expired, and wakes it, if its deadline is over.
+    pub(crate) fn expire(&self, now_ms: u64) {
+        if now_ms >= self.deadline.get() {
+            self.deadline.set(NEVER);
+            self.expired.set(true);
+            self.summoned.set(true);
+            self.wake();
+        }
+    }
+
+    /// Sets the deadline; one that was reached before is forgotten.
+    #[inline]
+    pub(crate) fn set_deadline(&self, at_ms: u64) {
+        self.deadline.set(at_ms);
+        self.expired.set(false);
+    }
+
+    pub(crate) fn has_expired(&self) -> bool {
+        self.expired.get()
+    }
+
+    pub(crate) fn kill(&self, error: Refusal) {
+        self.summon(Summons::Kill(error));
+    }
+
+    /// Passes a cancel request on if `secret` is this client's. `done` is dropped, or sent, when the cancel has ended.
+    pub(crate) fn request_cancel(&self, secret: &[u8], done: oneshot::Sender<()>) {
+        let mine = &self.secret[..usize::from(self.secret_bytes.get())];
+        if constant_time_eq(mine, secret) {
+            self.summon(Summons::Cancel(done));
+        }
+    }
+
+    fn summon(&self, summons: Summons) {
+        let mut pending = self.summons.borrow_mut();
+        // An end that is under way is not put off by a cancel.
+        if !matches!(pending.as_deref(), Some(Summons::Kill(_))) {
+            *pending = Some(Box::new(summons));
+        }
+        drop(pending);
+        self.summoned.set(true);
+        self.wake();
+    }
+
+    /// Whether there may be a summons or an expiry: one load on the hot path.
+    #[inline]
+    pub(crate) fn is_summoned(&self) -> bool {
+        self.summoned.get()
+    }
+
+    pub(crate) fn take_summons(&self) -> Option<Summons> {
+        self.summoned.set(false);
+        self.summons.take().map(|s| *s)
+    }
+}
+
+/// Compares without telling by time where the first difference is. The length is no secret.
+fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |acc, (x, y)| acc | (x ^ y)) == 0
+}

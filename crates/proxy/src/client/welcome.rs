@@ -1,0 +1,143 @@
+//! What a client is told of the server when it logs in, and whether its settings can be had there.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+use pgweir_pool::{Checkout, Collected, Failure, Request};
+use pgweir_session::{ClientSession, Settings};
+use pgweir_wire::sqlstate;
+
+use crate::pools::{Live, Pool, Welcome};
+use crate::report::Refusal;
+use crate::server::{Server, upkeep};
+use crate::worker::Worker;
+
+/// The parameters to tell a new client. A server is asked only if none has logged in to the pool yet, or if none has
+/// been given these settings yet: a setting that the server refuses ends the login, as on a direct connection.
+pub(crate) async fn prepare(
+    worker: &Rc<Worker>,
+    pool: &Arc<Pool>,
+    live: &Arc<Live>,
+    settings: &Arc<Settings>,
+) -> Result<Arc<Welcome>, Refusal> {
+    if let Some(welcome) = pool.welcome()
+        && pool.has_accepted(settings)
+    {
+        return Ok(welcome);
+    }
+    // In a task of its own, so that a login that is given up meanwhile leaves no server behind.
+    let (worker, pool) = (worker.clone(), pool.clone());
+    let (live, settings) = (live.clone(), settings.clone());
+    let first =
+        tokio::task::spawn_local(async move { try_settings(&worker, &pool, &live, &settings).await });
+    match first.await {
+        Ok(result) => result,
+        Err(e) => Err(Refusal::new(sqlstate::INTERNAL_ERROR, e.to_string())),
+    }
+}
+
+async fn try_settings(
+    worker: &Rc<Worker>,
+    pool: &Arc<Pool>,
+    live: &Arc<Live>,
+    settings: &Arc<Settings>,
+) -> Result<Arc<Welcome>, Refusal> {
+    let mut server = obtain(worker, pool, live, settings.fingerprint()).await?;
+    let welcome = pool
+        .welcome()
+        .unwrap_or_else(|| Arc::new(server.session.parameters().to_vec()));
+    if !pool.has_accepted(settings) {
+        let mut out = Vec::new();
+        let probe = ClientSession::new(settings.clone(), true);
+        server.session.align(&probe, &mut out);
+        if !out.is_empty()
+            && let Err(why) = server.converse(worker, out).await
+        {
+            worker.discard(server, "it refused a client's settings");
+            return Err(Refusal::new(sqlstate::INVALID_PARAMETER, why));
+        }
+        pool.accept(settings);
+    }
+    upkeep::give_back(worker, server, live, Instant::now());
+    Ok(welcome)
+}
+
+/// A server, waited for in the queue like any client's.
+async fn obtain(
+    worker: &Rc<Worker>,
+    pool: &Arc<Pool>,
+    live: &Live,
+    fingerprint: u64,
+) -> Result<Box<Server>, Refusal> {
+    let request = Request {
+        pool: pool.id,
+        worker: worker.id,
+        fingerprint,
+    };
+    loop {
+        let mut ticket = None;
+        let result = std::future::poll_fn(|cx| {
+            worker.with_pools(|pools, effects| match ticket {
+                None => match pools.checkout(
+                    request,
+                    Instant::now(),
+                    || cx.waker().clone(),
+                    effects,
+                ) {
+                    Checkout::Ready(lease) => Poll::Ready(Ok(lease)),
+                    Checkout::Refused(pgweir_pool::Refusal::Connect(e)) => {
+                        Poll::Ready(Err((*e).clone()))
+                    }
+                    Checkout::Refused(other) => Poll::Ready(Err(Refusal::new(
+                        sqlstate::TOO_MANY_CONNECTIONS,
+                        other.to_string(),
+                    ))),
+                    Checkout::Waiting(t) => {
+                        ticket = Some(t);
+                        Poll::Pending
+                    }
+                },
+                Some(t) => match pools.collect(t) {
+                    Collected::Pending => {
+                        if let Some(w) = pools.waiter_mut(t) {
+                            w.clone_from(cx.waker());
+                        }
+                        Poll::Pending
+                    }
+                    Collected::Ready(lease) => Poll::Ready(Ok(lease)),
+                    Collected::Failed(Failure::Connect(e)) => Poll::Ready(Err((*e).clone())),
+                    Collected::Failed(other) => Poll::Ready(Err(Refusal::new(
+                        sqlstate::TOO_MANY_CONNECTIONS,
+                        other.to_string(),
+                    ))),
+                },
+            })
+        })
+        .await;
+        let lease = result?;
+        let mut server = lease.server;
+        if server.worker != worker.id {
+            if let Err(e) = server.stream.socket_mut().rehome() {
+                worker.discard(server, &e.to_string());
+                continue;
+            }
+            server.worker = worker.id;
+        }
+        if server.stream.has_news() {
+            worker.discard(server, "closed by the server while idle");
+            continue;
+        }
+        if lease.needs_check && let Some(sql) = upkeep::check_query(&live.check_query) {
+            match upkeep::run(worker.clone(), server, sql).await {
+                (server, Ok(())) => return Ok(server),
+                (server, Err(why)) => {
+                    worker.discard(server, &format!("check query failed: {why}"));
+                    continue;
+                }
+            }
+        }
+        return Ok(server);
+    }
+}

@@ -1,0 +1,223 @@
+//! The pools of the process: which there are, and what every client of one shares.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use pgweir_auth::{ScramKeys, Secret};
+use pgweir_config::{CheckQuery, ClientSettings, Config, PoolSettings};
+use pgweir_pool::{DatabaseId, PoolId, UserId};
+use pgweir_session::{Limits, PoolMode, Settings};
+
+use crate::server::connect::Target;
+use crate::stats::Stats;
+
+/// A database as clients name it.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) id: DatabaseId,
+    pub(crate) name: Arc<str>,
+    pub(crate) clients: AtomicU32,
+}
+
+/// A user as clients name themselves.
+#[derive(Debug)]
+pub(crate) struct User {
+    pub(crate) id: UserId,
+    pub(crate) name: Arc<str>,
+    pub(crate) clients: AtomicU32,
+}
+
+/// The pool of one database and one user.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) id: PoolId,
+    pub(crate) database: Arc<Database>,
+    pub(crate) user: Arc<User>,
+    pub(crate) stats: Stats,
+    live: RwLock<Arc<Live>>,
+    /// What a server said of itself when one last logged in; `None` before the first.
+    welcome: Mutex<Option<Arc<Welcome>>>,
+    /// Fingerprints of settings that a server of this pool has accepted.
+    accepted: Mutex<HashSet<u64>>,
+    /// The keys that a client's login proved, where only a SCRAM secret is stored.
+    keys: Mutex<Option<ScramKeys>>,
+    /// Clients that are logged in.
+    pub(crate) clients: AtomicU32,
+    pub(crate) cancels: AtomicU64,
+}
+
+/// What a reload can change of a pool.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) settings: PoolSettings,
+    pub(crate) client: ClientSettings,
+    pub(crate) mode: PoolMode,
+    pub(crate) limits: Limits,
+    pub(crate) target: Arc<Target>,
+    pub(crate) secret: Option<Secret>,
+    pub(crate) reset_query: Option<Box<str>>,
+    pub(crate) reset_always: bool,
+    pub(crate) check_query: CheckQuery,
+    /// Bytes that a peer that does not read may have kept for it.
+    pub(crate) buffer_bytes: usize,
+    /// Whether any of the client's timeouts is on, so that they cost nothing otherwise.
+    pub(crate) any_timeout: bool,
+    pub(crate) max_db_clients: Option<u32>,
+    pub(crate) max_user_clients: Option<u32>,
+}
+
+/// The parameters a server reports at its login.
+pub(crate) type Welcome = Vec<(Box<str>, Box<str>)>;
+
+impl Live {
+    pub(crate) fn new(
+        config: &Config,
+        database: &str,
+        user: &str,
+        secret_of: impl Fn(&str) -> Option<Secret>,
+    ) -> Option<Live> {
+        let entry = config.resolve(database)?;
+        let settings = config.pool_settings(entry.database, user);
+        let client = config.client_settings(user);
+        let g = &config.global;
+        let mode = match settings.pool_mode {
+            pgweir_config::PoolMode::Session => PoolMode::Session,
+            pgweir_config::PoolMode::Transaction => PoolMode::Transaction,
+            pgweir_config::PoolMode::Statement => PoolMode::Statement,
+        };
+        let server_user = entry.database.user.as_deref().unwrap_or(user);
+        let secret = match &entry.database.password {
+            Some(text) => Some(Secret::parse(text.expose())),
+            None => secret_of(server_user),
+        };
+        let cap = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Some(Live {
+            mode,
+            limits: Limits {
+                packet_bytes: cap(g.max_packet_size),
+                statement_bytes: cap(g.max_prepared_statement_bytes),
+                prepared: g.max_prepared_statements as usize,
+                prepare_unnamed: g.prepare_unnamed,
+            },
+            target: Arc::new(Target {
+                host: entry.database.host.clone(),
+                port: entry.database.port,
+                dbname: entry.dbname.into(),
+                user: server_user.into(),
+                connect_query: entry.database.connect_query.as_deref().map(Into::into),
+            }),
+            secret,
+            reset_query: g.server_reset_query.as_deref().map(Into::into),
+            reset_always: g.server_reset_query_always,
+            check_query: settings.server_check_query.clone(),
+            buffer_bytes: g.client_buffer_size as usize,
+            any_timeout: client.query_timeout.is_some()
+                || client.idle_transaction_timeout.is_some()
+                || client.transaction_timeout.is_some()
+                || client.client_idle_timeout.is_some(),
+            max_db_clients: config
+                .database_limits(entry.database)
+                .max_db_client_connections,
+            max_user_clients: config.user_limits(user).max_user_client_connections,
+            settings,
+            client,
+        })
+    }
+
+    /// Whether a client's prepared statements are the pooler's to place.
+    pub(crate) fn rewrites(&self) -> bool {
+        self.mode != PoolMode::Session && self.limits.prepared > 0
+    }
+}
+
+impl Pool {
+    pub(crate) fn new(
+        id: PoolId,
+        database: Arc<Database>,
+        user: Arc<User>,
+        workers: usize,
+        live: Live,
+    ) -> Self {
+        Pool {
+            id,
+            database,
+            user,
+            stats: Stats::new(workers),
+            live: RwLock::new(Arc::new(live)),
+            welcome: Mutex::default(),
+            accepted: Mutex::default(),
+            keys: Mutex::default(),
+            clients: AtomicU32::new(0),
+            cancels: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn set_live(&self, live: Live) {
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+    }
+
+    pub(crate) fn welcome(&self) -> Option<Arc<Welcome>> {
+        self.welcome
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn set_welcome(&self, welcome: Option<Arc<Welcome>>) {
+        *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = welcome;
+    }
+
+    pub(crate) fn has_accepted(&self, settings: &Settings) -> bool {
+        settings.is_empty()
+            || self
+                .accepted
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .contains(&settings.fingerprint())
+    }
+
+    pub(crate) fn accept(&self, settings: &Settings) {
+        let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        if accepted.len() >= 10_000 {
+            accepted.clear();
+        }
+        accepted.insert(settings.fingerprint());
+    }
+
+    pub(crate) fn keys(&self) -> Option<ScramKeys> {
+        self.keys
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn set_keys(&self, keys: Option<ScramKeys>) {
+        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+    }
+}
+
+/// Every pool by its names.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    pub(crate) databases: HashMap<Arc<str>, Arc<Database>>,
+    pub(crate) users: HashMap<Arc<str>, Arc<User>>,
+    pub(crate) pools: HashMap<(Arc<str>, Arc<str>), Arc<Pool>>,
+    pub(crate) by_id: HashMap<PoolId, Arc<Pool>>,
+}
+
+/// Counts one more in `counter` unless that would be over `limit`.
+pub(crate) fn admit(counter: &AtomicU32, limit: Option<u32>) -> bool {
+    counter
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| {
+            limit.is_none_or(|l| n < l).then_some(n + 1)
+        })
+        .is_ok()
+}

@@ -1,0 +1,57 @@
+//! Server connections: how one is made, what it carries, how it is kept fit for the next client.
+
+pub(crate) mod connect;
+pub(crate) mod login;
+pub(crate) mod upkeep;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use pgweir_session::ServerSession;
+use pgweir_wire::backend::BackendKey;
+
+use crate::pools::Pool;
+use crate::stream::{Outbox, Stream};
+
+/// One connection to PostgreSQL. Whoever holds the box holds the server: a client's task, an upkeep task, or the pool.
+#[derive(Debug)]
+pub(crate) struct Server {
+    pub(crate) id: pgweir_pool::ServerId,
+    pub(crate) stream: Stream,
+    pub(crate) session: ServerSession,
+    /// The beginning of a message that must be seen as a whole.
+    pub(crate) kept: Vec<u8>,
+    pub(crate) outbox: Outbox,
+    /// The worker on whose reactor the socket is.
+    pub(crate) worker: u16,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) card: Arc<ServerCard>,
+}
+
+/// What the console shows of a server, wherever the server is.
+#[derive(Debug)]
+pub(crate) struct ServerCard {
+    pub(crate) id: pgweir_pool::ServerId,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
+    /// Host and port as configured, for cancel requests and the console.
+    pub(crate) target: Arc<connect::Target>,
+    pub(crate) connected_at: std::time::SystemTime,
+    pub(crate) key: Option<BackendKey>,
+    pub(crate) tls: Option<String>,
+    /// The client that has it now, by its number; 0 for none.
+    pub(crate) client: AtomicU64,
+    /// Milliseconds of the process's clock at which the client got it.
+    pub(crate) requested_at: AtomicU64,
+    pub(crate) prepared_statements: AtomicU32,
+    /// Cancel requests on their way to it: it must not change hands before they have ended.
+    pub(crate) cancels: AtomicU32,
+}
+
+impl ServerCard {
+    pub(crate) fn cancels_in_flight(&self) -> bool {
+        self.cancels.load(Ordering::Acquire) > 0
+    }
+}

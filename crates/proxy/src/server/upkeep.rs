@@ -1,0 +1,182 @@
+//! Between two clients: a server is checked, cleaned, rolled back or reset, and given back to the pool.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pgweir_config::CheckQuery;
+use pgweir_session::{Out, PoolMode, reply};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::pools::Live;
+use crate::server::Server;
+use crate::worker::Worker;
+
+/// A server after upkeep, and whether it is fit for a client; if not, why.
+pub(crate) type Upkept = (Box<Server>, Result<(), String>);
+
+/// How long a server may take to clean up after a client before it is closed instead.
+const UPKEEP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is sent to see that an idle server is alive; `None` if nothing is.
+pub(crate) fn check_query(query: &CheckQuery) -> Option<Vec<u8>> {
+    match query {
+        CheckQuery::Off => None,
+        CheckQuery::Empty => Some(Vec::new()),
+        CheckQuery::Sql(sql) => Some(sql.clone().into_bytes()),
+    }
+}
+
+/// Runs one query of the pooler's own on `server`.
+pub(crate) async fn run(worker: Rc<Worker>, mut server: Box<Server>, sql: Vec<u8>) -> Upkept {
+    let result = server.upkeep(&worker, &sql).await;
+    (server, result)
+}
+
+impl Server {
+    /// Sends `sql` and waits until it has been answered. Errors leave the server in an unknown state.
+    pub(crate) async fn upkeep(&mut self, worker: &Worker, sql: &[u8]) -> Result<(), String> {
+        let mut out = Vec::new();
+        self.session.upkeep(sql, &mut out);
+        self.converse(worker, out).await
+    }
+
+    /// Sends `bytes` and reads until the server is free.
+    pub(crate) async fn converse(
+        &mut self,
+        worker: &Worker,
+        bytes: Vec<u8>,
+    ) -> Result<(), String> {
+        let talk = async {
+            self.stream.write_all(&bytes).await?;
+            self.stream.flush().await?;
+            let mut input = std::mem::take(&mut self.kept);
+            let (mut spill, mut back) = (Vec::new(), Vec::new());
+            loop {
+                let mut out = Out::new(&input, &mut spill);
+                let table = &worker.shared.settings;
+                let used = reply(None, &mut self.session, &input, table, &mut out, &mut back)
+                    .map_err(io::Error::other)?;
+                input.drain(..used);
+                if let Some(error) = self.session.upkeep_error() {
+                    return Err(io::Error::other(error.to_owned()));
+                }
+                if self.session.has_ended() {
+                    return Err(io::Error::other("the server ended the connection"));
+                }
+                if self.session.is_free() {
+                    self.kept = input;
+                    return Ok(());
+                }
+                if self.stream.read_buf(&mut input).await? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+        };
+        match tokio::time::timeout(UPKEEP_TIMEOUT, talk).await {
+            Ok(result) => result.map_err(|e: io::Error| e.to_string()),
+            Err(_) => Err(format!("no answer within {} s", UPKEEP_TIMEOUT.as_secs())),
+        }
+    }
+}
+
+/// Takes back a server that is free, from a client that goes on without it.
+#[inline]
+pub(crate) fn give_back(worker: &Rc<Worker>, server: Box<Server>, live: &Live, now: Instant) {
+    server.card.client.store(0, Ordering::Relaxed);
+    server.card.prepared_statements.store(
+        server.session.prepared_statements() as u32,
+        Ordering::Relaxed,
+    );
+    if live.reset_always && live.mode != PoolMode::Session {
+        reset(worker, server, live, Vec::new());
+        return;
+    }
+    match server.session.cleaning() {
+        Some(sql) if sql.is_empty() => release(worker, server, now),
+        Some(sql) => {
+            let mut server = server;
+            let mut out = Vec::new();
+            server.session.upkeep(sql.as_bytes(), &mut out);
+            server.session.cleaned(&worker.shared.nothing_set);
+            finish(worker, server, out);
+        }
+        None => worker.discard(server, "a library was loaded into it"),
+    }
+}
+
+/// Takes back the server of a client that leaves, in whatever state it is. `whole`: the client's last message was sent
+/// to its end, and the server has not said that it ends.
+pub(crate) fn leave(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, whole: bool) {
+    let session = &mut server.session;
+    let known = whole
+        && !session.is_busy()
+        && !session.has_ended()
+        && session.upkeep_error().is_none()
+        && server.outbox.is_empty()
+        && server.kept.is_empty()
+        && !server.card.cancels_in_flight();
+    if !known {
+        worker.discard(server, "client left while the server was not idle");
+        return;
+    }
+    let mut out = Vec::new();
+    if session.is_waiting_for_client() {
+        // A Sync ends an open segment; outside a transaction block ROLLBACK is only a warning.
+        session.end_segment(&mut out);
+        session.roll_back(&mut out);
+    }
+    if live.mode == PoolMode::Session || live.reset_always {
+        reset(worker, server, live, out);
+    } else if out.is_empty() {
+        give_back(worker, server, live, Instant::now());
+    } else {
+        let sql = session.cleaning();
+        match sql {
+            None => worker.discard(server, "a library was loaded into it"),
+            Some(sql) => {
+                if !sql.is_empty() {
+                    session.upkeep(sql.as_bytes(), &mut out);
+                    session.cleaned(&worker.shared.nothing_set);
+                }
+                finish(worker, server, out);
+            }
+        }
+    }
+}
+
+/// Sends what is in `out`, then `server_reset_query`.
+fn reset(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, mut out: Vec<u8>) {
+    match &live.reset_query {
+        Some(sql) => {
+            server.session.upkeep(sql.as_bytes(), &mut out);
+            if sql.trim_end_matches(';').eq_ignore_ascii_case("discard all") {
+                server.session.discarded(&worker.shared.nothing_set);
+            }
+            finish(worker, server, out);
+        }
+        None if out.is_empty() => release(worker, server, Instant::now()),
+        None => finish(worker, server, out),
+    }
+}
+
+/// Sends `bytes`, waits until the server is free, and gives it to the pool.
+fn finish(worker: &Rc<Worker>, mut server: Box<Server>, bytes: Vec<u8>) {
+    let worker = worker.clone();
+    tokio::task::spawn_local(async move {
+        match server.converse(&worker, bytes).await {
+            Ok(()) => release(&worker, server, Instant::now()),
+            Err(why) => worker.discard(server, &format!("cleaning up failed: {why}")),
+        }
+    });
+}
+
+fn release(worker: &Rc<Worker>, mut server: Box<Server>, now: Instant) {
+    server.card.client.store(0, Ordering::Relaxed);
+    let counts = server.session.take_counts();
+    let pool = server.pool.clone();
+    worker.count(&pool, counts);
+    let (id, fingerprint, me) = (server.id, server.session.fingerprint(), worker.id);
+    worker.with_pools(|pools, effects| pools.release(id, server, me, fingerprint, now, effects));
+}

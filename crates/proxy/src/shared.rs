@@ -1,0 +1,557 @@
+//! What all workers share, each thing behind its own short lock or none.
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use pgweir_auth::{Account, AuthType, KeyCache, Mock, MockStyle, Secret, userlist};
+use pgweir_config::Config;
+use pgweir_pool::{Effect, PoolId, Pools, ServerId};
+use pgweir_session::{Settings, SettingsTable, StatementTable};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::pools::{Database, Directory, Live, Pool, User};
+use crate::report::Refusal;
+use crate::server::{Server, ServerCard};
+use crate::stats::Totals;
+use crate::tls::{ClientTls, ServerTls};
+use crate::worker::{Order, PoolEffect};
+
+/// The pool state machine with what the proxy puts into it.
+pub(crate) type ServerPools = Pools<Box<Server>, std::task::Waker, Refusal>;
+
+/// Why the pooler cannot start, or cannot take over a new configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The list of users.
+    #[error("auth_file {path}: {reason}")]
+    AuthFile {
+        /// As configured.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Certificates, keys, and what goes with them.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
+    /// A port that cannot be listened on.
+    #[error("cannot listen on {address} (listen_addr, listen_port): {reason}")]
+    Listen {
+        /// Address and port.
+        address: String,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
+    /// A worker's thread or reactor.
+    #[error("cannot start worker {worker}: {reason}")]
+    Worker {
+        /// Its number.
+        worker: usize,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
+}
+
+/// Who may log in, and how that is judged. Replaced as a whole at a reload.
+pub(crate) struct Logins {
+    pub(crate) auth_type: AuthType,
+    secrets: BTreeMap<String, Option<Secret>>,
+    pub(crate) mock: Mock,
+}
+
+impl Logins {
+    pub(crate) fn account(&self, user: &str) -> Account<'_> {
+        match self.secrets.get(user) {
+            None => Account::Unknown,
+            Some(secret) => Account::Known(secret.as_ref()),
+        }
+    }
+
+    pub(crate) fn secret(&self, user: &str) -> Option<Secret> {
+        self.secrets.get(user).cloned().flatten()
+    }
+
+    /// Users whose password is stored as plain text.
+    fn plain(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.secrets.iter().filter_map(|(user, s)| match s {
+            Some(Secret::Plain(p)) => Some((&**user, &**p)),
+            _ => None,
+        })
+    }
+}
+
+/// One configuration with everything that was made from it.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) logins: Logins,
+    pub(crate) client_tls: ClientTls,
+    pub(crate) server_tls: Arc<ServerTls>,
+}
+
+impl Setup {
+    /// Reads the files that `config` names. `process_secret` stays the same over reloads.
+    pub(crate) fn new(config: Config, process_secret: [u8; 32]) -> Result<Setup, SetupError> {
+        let mut secrets: BTreeMap<String, Option<Secret>> = BTreeMap::new();
+        if let Some(path) = &config.global.auth_file {
+            let failed = |reason: String| SetupError::AuthFile {
+                path: path.display().to_string(),
+                reason,
+            };
+            let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+            let list = userlist::parse(&text).map_err(|e| failed(e.to_string()))?;
+            for r in &list.repeated {
+                tracing::warn!(
+                    "auth_file {}:{}: user \"{}\" is there more than once",
+                    path.display(),
+                    r.line,
+                    r.user
+                );
+            }
+            secrets.extend(list.users.into_iter().map(|(u, s)| (u, Some(s))));
+        }
+        for (name, user) in &config.users {
+            let secret = user.password.as_ref().map(|t| Secret::parse(t.expose()));
+            match (secret, secrets.get_mut(name)) {
+                (Some(s), _) => {
+                    secrets.insert(name.clone(), Some(s));
+                }
+                // A section without a password leaves what the auth_file says.
+                (None, Some(_)) => {}
+                (None, None) => {
+                    secrets.insert(name.clone(), None);
+                }
+            }
+        }
+        for (user, secret) in &secrets {
+            if let Some(why) = secret.as_ref().and_then(Secret::suspicion) {
+                tracing::warn!("password of user \"{user}\": {why}");
+            }
+        }
+        let g = &config.global;
+        let auth_type = match g.auth_type {
+            pgweir_config::AuthType::Trust => AuthType::Trust,
+            pgweir_config::AuthType::Plain => AuthType::Plain,
+            pgweir_config::AuthType::Md5 => AuthType::Md5,
+            pgweir_config::AuthType::ScramSha256 => AuthType::ScramSha256,
+        };
+        let style = MockStyle::imitating(secrets.values().flatten());
+        Ok(Setup {
+            logins: Logins {
+                auth_type,
+                secrets,
+                mock: Mock::new(process_secret, style),
+            },
+            client_tls: ClientTls::new(g)?,
+            server_tls: Arc::new(ServerTls::new(g)?),
+            config,
+        })
+    }
+}
+
+/// What a shutdown waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Nothing.
+    Now,
+    /// Servers given back: new clients are refused, and each client ends with its transaction.
+    WaitForServers,
+    /// Clients gone by themselves: only new ones are refused.
+    WaitForClients,
+}
+
+/// Whether clients get in and get on.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    pub(crate) suspended: AtomicBool,
+    pub(crate) paused: AtomicBool,
+    /// 0: no; 1: waiting for clients; 2: waiting for servers; 3: now.
+    shutdown: AtomicU32,
+}
+
+impl Gate {
+    pub(crate) fn shutdown(&self) -> Option<Shutdown> {
+        match self.shutdown.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(Shutdown::WaitForClients),
+            2 => Some(Shutdown::WaitForServers),
+            _ => Some(Shutdown::Now),
+        }
+    }
+
+    /// Begins a shutdown; a second one, or one that waits for less, goes further.
+    pub(crate) fn begin_shutdown(&self, kind: Shutdown) {
+        let level = match kind {
+            Shutdown::WaitForClients => 1,
+            Shutdown::WaitForServers => 2,
+            Shutdown::Now => 3,
+        };
+        self.shutdown.fetch_max(level, Ordering::AcqRel);
+    }
+}
+
+/// The process's state.
+pub(crate) struct Shared {
+    setup: RwLock<Arc<Setup>>,
+    /// Counts setups, so that clients notice a new one without a lock.
+    pub(crate) generation: AtomicU64,
+    pools: Mutex<ServerPools>,
+    pub(crate) directory: Mutex<Directory>,
+    pub(crate) cards: Mutex<HashMap<ServerId, Arc<ServerCard>>>,
+    pub(crate) statements: StatementTable,
+    pub(crate) settings: SettingsTable,
+    pub(crate) nothing_set: Arc<Settings>,
+    pub(crate) keys: KeyCache,
+    pub(crate) workers: Box<[WorkerHandle]>,
+    pub(crate) clients: AtomicU32,
+    pub(crate) next_client: AtomicU64,
+    pub(crate) gate: Gate,
+    pub(crate) started: Instant,
+    pub(crate) started_at: SystemTime,
+    pub(crate) history: Mutex<History>,
+    pub(crate) config_path: std::path::PathBuf,
+    process_secret: [u8; 32],
+}
+
+/// Totals at the beginning and at the end of the last `stats_period`, by database.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    pub(crate) before: HashMap<Arc<str>, Totals>,
+    pub(crate) latest: HashMap<Arc<str>, Totals>,
+    /// How long the last period was.
+    pub(crate) length: Duration,
+    began: Option<Instant>,
+}
+
+/// How other threads reach a worker.
+#[derive(Debug)]
+pub(crate) struct WorkerHandle {
+    pub(crate) orders: UnboundedSender<Order>,
+    /// Clients it has, logged in or not.
+    pub(crate) clients: AtomicU32,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        config: Config,
+        config_path: std::path::PathBuf,
+        workers: Box<[WorkerHandle]>,
+    ) -> Result<Arc<Shared>, SetupError> {
+        let mut process_secret = [0; 32];
+        let mut random = StdRng::from_os_rng();
+        random.fill_bytes(&mut process_secret);
+        let mut key_cache_secret = [0; 32];
+        random.fill_bytes(&mut key_cache_secret);
+        let capacity = config.global.prepared_statement_cache_size as usize;
+        let settings = SettingsTable::default();
+        let shared = Arc::new(Shared {
+            setup: RwLock::new(Arc::new(Setup::new(config, process_secret)?)),
+            generation: AtomicU64::new(1),
+            pools: Mutex::new(ServerPools::new(pgweir_pool::Options {
+                workers: workers.len() as u16,
+                ..Default::default()
+            })),
+            directory: Mutex::default(),
+            cards: Mutex::default(),
+            statements: StatementTable::new(capacity, foldhash::quality::RandomState::default()),
+            nothing_set: settings.intern([]),
+            settings,
+            keys: KeyCache::new(10_000, key_cache_secret),
+            workers,
+            clients: AtomicU32::new(0),
+            next_client: AtomicU64::new(1),
+            gate: Gate::default(),
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            history: Mutex::default(),
+            config_path,
+            process_secret,
+        });
+        shared.warm_keys();
+        Ok(shared)
+    }
+
+    pub(crate) fn setup(&self) -> Arc<Setup> {
+        self.setup
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    pub(crate) fn config(&self) -> ConfigNow {
+        ConfigNow(self.setup())
+    }
+
+    pub(crate) fn server_tls(&self) -> Arc<ServerTls> {
+        self.setup().server_tls.clone()
+    }
+
+    /// Sends an order to a worker. One that has ended is not told: the process is ending.
+    pub(crate) fn order(&self, worker: u16, order: Order) {
+        let _ = self.workers[usize::from(worker)].orders.send(order);
+    }
+
+    /// Wakes every client of every worker, to see what has changed.
+    pub(crate) fn wake_all(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        for worker in 0..self.workers.len() {
+            self.order(worker as u16, Order::WakeAll);
+        }
+    }
+
+    /// Takes one step with the pools from outside of any worker.
+    pub(crate) fn step<R>(
+        &self,
+        step: impl FnOnce(&mut ServerPools, &mut Vec<PoolEffect>) -> R,
+    ) -> R {
+        let mut effects = Vec::new();
+        let result = step(&mut self.pools(), &mut effects);
+        self.carry_out(effects);
+        result
+    }
+
+    /// Has the workers carry out what the pools ask for.
+    pub(crate) fn carry_out(&self, effects: Vec<PoolEffect>) {
+        for effect in effects {
+            match effect {
+                Effect::Wake(waker) => waker.wake(),
+                Effect::Connect { pool, id, worker } => {
+                    if let Some(pool) = self.pool_by_id(pool) {
+                        self.order(worker, Order::Connect(pool, id));
+                    }
+                }
+                // The connection in progress ends by itself, and is closed when it reports.
+                Effect::StopConnect { .. } => {}
+                Effect::Close {
+                    server,
+                    worker,
+                    reason,
+                    ..
+                } => self.order(worker, Order::Close(server, reason)),
+            }
+        }
+    }
+
+    pub(crate) fn pool_by_id(&self, id: PoolId) -> Option<Arc<Pool>> {
+        self.directory().by_id.get(&id).cloned()
+    }
+
+    /// The pools, for one short step: nothing may be awaited while the guard lives.
+    #[inline]
+    pub(crate) fn pools(&self) -> MutexGuard<'_, ServerPools> {
+        self.pools.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn directory(&self) -> MutexGuard<'_, Directory> {
+        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Milliseconds since the process started.
+    pub(crate) fn clock_ms(&self, now: Instant) -> u64 {
+        now.saturating_duration_since(self.started).as_millis() as u64
+    }
+
+    /// Derives the keys of all users with plain passwords on a thread of its own, so that no login has to wait for them.
+    fn warm_keys(&self) {
+        let setup = self.setup();
+        if setup.logins.auth_type != AuthType::ScramSha256 {
+            return;
+        }
+        let keys = self.keys.clone();
+        let work = move || {
+            for (user, password) in setup.logins.plain() {
+                pgweir_auth::client_login::scram_source(user, password, &setup.logins.mock, &keys)
+                    .secret();
+            }
+        };
+        // Without the thread the first logins derive what they need.
+        if let Err(e) = std::thread::Builder::new().name("keys".into()).spawn(work) {
+            tracing::warn!("no thread to derive SCRAM keys in advance: {e}");
+        }
+    }
+
+    /// The pool for `database` and `user`, made if it is not there; `None` if the configuration has no such database.
+    pub(crate) fn pool(&self, database: &str, user: &str) -> Option<Arc<Pool>> {
+        let mut directory = self.directory();
+        if let Some(found) = directory
+            .pools
+            .get(&(Arc::from(database), Arc::from(user)))
+        {
+            return Some(found.clone());
+        }
+        let setup = self.setup();
+        let live = Live::new(&setup.config, database, user, |u| setup.logins.secret(u))?;
+        let mut pools = self.pools();
+        let entry = setup.config.resolve(database)?;
+        let db = directory
+            .databases
+            .entry(database.into())
+            .or_insert_with_key(|name| {
+                Arc::new(Database {
+                    id: pools.add_database(slots(setup.config.database_limits(entry.database).max_db_connections)),
+                    name: name.clone(),
+                    clients: AtomicU32::new(0),
+                })
+            })
+            .clone();
+        let who = directory
+            .users
+            .entry(user.into())
+            .or_insert_with_key(|name| {
+                Arc::new(User {
+                    id: pools.add_user(slots(setup.config.user_limits(user).max_user_connections)),
+                    name: name.clone(),
+                    clients: AtomicU32::new(0),
+                })
+            })
+            .clone();
+        let id = pools.add_pool(db.id, who.id, machine_settings(&live))?;
+        if self.gate.paused.load(Ordering::Acquire) {
+            pools.pause(db.id, Instant::now(), &mut Vec::new());
+        }
+        let pool = Arc::new(Pool::new(id, db, who, self.workers.len(), live));
+        let key = (pool.database.name.clone(), pool.user.name.clone());
+        directory.pools.insert(key, pool.clone());
+        directory.by_id.insert(id, pool.clone());
+        Some(pool)
+    }
+
+    /// Takes over a new configuration: pools get their new settings, and servers whose target changed are retired.
+    pub(crate) fn adopt(&self, config: Config) -> Result<Vec<PoolEffect>, SetupError> {
+        let setup = Arc::new(Setup::new(config, self.process_secret)?);
+        let mut effects = Vec::new();
+        let mut directory = self.directory();
+        let now = Instant::now();
+        let mut pools = self.pools();
+        for db in directory.databases.values() {
+            if let Some(entry) = setup.config.resolve(&db.name) {
+                let limits = setup.config.database_limits(entry.database);
+                pools.set_database_limit(db.id, slots(limits.max_db_connections), now, &mut effects);
+            }
+        }
+        for user in directory.users.values() {
+            let limits = setup.config.user_limits(&user.name);
+            pools.set_user_limit(user.id, slots(limits.max_user_connections), now, &mut effects);
+        }
+        directory.pools.retain(|_, pool| {
+            let live = Live::new(&setup.config, &pool.database.name, &pool.user.name, |u| {
+                setup.logins.secret(u)
+            });
+            let Some(live) = live else {
+                // The database is gone from the file: its clients end with their transactions.
+                pools.disable(pool.database.id);
+                return true;
+            };
+            let old = pool.live();
+            pools.set_pool_settings(pool.id, machine_settings(&live), now, &mut effects);
+            if *old.target != *live.target || old.secret.is_some() != live.secret.is_some() {
+                pools.reconnect_pool(pool.id, now, &mut effects);
+                pool.set_welcome(None);
+                pool.set_keys(None);
+            }
+            pool.set_live(live);
+            true
+        });
+        drop(pools);
+        drop(directory);
+        *self.setup.write().unwrap_or_else(PoisonError::into_inner) = setup;
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.warm_keys();
+        Ok(effects)
+    }
+
+    /// At the end of a `stats_period`, remembers the totals that averages are made of, and logs what the period brought.
+    pub(crate) fn turn_stats_period(&self, now: Instant) {
+        let period = self.config().global.stats_period;
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let began = *history.began.get_or_insert(self.started);
+        let length = now.saturating_duration_since(began);
+        if length < period {
+            return;
+        }
+        history.began = Some(now);
+        history.length = length;
+        history.before = std::mem::take(&mut history.latest);
+        history.latest = self.totals();
+        let mut sum = Totals::default();
+        for (name, now) in &history.latest {
+            sum.add(&now.since(&history.before.get(name).copied().unwrap_or_default()));
+        }
+        drop(history);
+        if self.config().global.log_stats {
+            let per_second = |n: u64| n as f64 / length.as_secs_f64();
+            let mean = |us: u64, n: u64| us.checked_div(n).unwrap_or(0);
+            tracing::info!(
+                "stats: {:.0} xacts/s, {:.0} queries/s, in {:.0} B/s, out {:.0} B/s, xact {} us, query {} us, wait {} us",
+                per_second(sum.transactions),
+                per_second(sum.queries),
+                per_second(sum.received),
+                per_second(sum.sent),
+                mean(sum.transaction_us, sum.transactions),
+                mean(sum.query_us, sum.queries),
+                mean(sum.wait_us, sum.server_assignments)
+            );
+        }
+    }
+
+    /// The counters of every database, all its pools together.
+    pub(crate) fn totals(&self) -> HashMap<Arc<str>, Totals> {
+        let mut totals: HashMap<Arc<str>, Totals> = HashMap::new();
+        for pool in self.directory().pools.values() {
+            totals
+                .entry(pool.database.name.clone())
+                .or_default()
+                .add(&pool.stats.totals());
+        }
+        totals
+    }
+
+    pub(crate) fn add_card(&self, card: &Arc<ServerCard>) {
+        self.cards
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(card.id, card.clone());
+    }
+
+    pub(crate) fn remove_card(&self, id: ServerId) {
+        self.cards
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id);
+    }
+}
+
+fn slots(limit: Option<u32>) -> Option<NonZeroU32> {
+    limit.and_then(NonZeroU32::new)
+}
+
+/// The configuration in force when it was asked for.
+pub(crate) struct ConfigNow(Arc<Setup>);
+
+impl Deref for ConfigNow {
+    type Target = Config;
+    fn deref(&self) -> &Config {
+        &self.0.config
+    }
+}
+
+fn machine_settings(live: &Live) -> pgweir_pool::PoolSettings {
+    let s = &live.settings;
+    pgweir_pool::PoolSettings {
+        pool_size: s.pool_size,
+        min_pool_size: s.min_pool_size,
+        reserve_pool_size: s.reserve_pool_size,
+        reserve_pool_timeout: s.reserve_pool_timeout,
+        query_wait_timeout: s.query_wait_timeout,
+        server_lifetime: s.server_lifetime,
+        server_idle_timeout: s.server_idle_timeout,
+        server_check_delay: s.server_check_delay,
+        server_login_retry: s.server_login_retry,
+        server_round_robin: s.server_round_robin,
+        warm: false,
+    }
+}

@@ -1,0 +1,125 @@
+//! TLS on both sides of the pooler, by rustls with the cryptography of ring.
+//!
+//! [`ClientTls`] is what clients meet, [`ServerTls`] what servers meet. Both are made from the configuration, read their
+//! files once, and are replaced as a whole at a reload: connections that exist keep what they were opened with.
+//!
+//! Sessions are not resumed, on either side: PostgreSQL and libpq do not, and tickets would be written, and kept in
+//! memory, for nothing.
+
+mod certificate;
+mod clients;
+mod files;
+mod servers;
+#[cfg(test)]
+mod tests;
+mod verifier;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pgweir_config::{SslMode, TlsProtocols};
+use rustls::SupportedProtocolVersion;
+use rustls::crypto::CryptoProvider;
+
+pub(crate) use certificate::end_point;
+pub(crate) use clients::ClientTls;
+pub(crate) use servers::ServerTls;
+
+/// PostgreSQL's name in ALPN (<https://www.postgresql.org/docs/current/protocol-flow.html>, "Direct TLS").
+const ALPN: &[u8] = b"postgresql";
+
+/// Why the TLS of one side cannot be set up. Each is one line that names the setting and its file.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A setting that the mode cannot do without is empty.
+    #[error("{mode_setting}: {mode} needs {missing}")]
+    Missing {
+        /// `client_tls_sslmode` or `server_tls_sslmode`.
+        mode_setting: &'static str,
+        /// Its value.
+        mode: SslMode,
+        /// The setting that is empty.
+        missing: &'static str,
+    },
+    /// A key without its certificate, or the other way round.
+    #[error("{given}: needs {missing} too")]
+    Half {
+        /// The setting that has a value.
+        given: &'static str,
+        /// The one that has none.
+        missing: &'static str,
+    },
+    /// A file that cannot be read.
+    #[error("{setting}: cannot read {path:?}: {reason}")]
+    Unreadable {
+        /// The setting that names the file.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
+    /// A file without what it is there for.
+    #[error(
+        "{setting}: {path:?} holds no {what} in PEM (a section that begins with -----BEGIN {label}-----)"
+    )]
+    Empty {
+        /// The setting that names the file.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What was looked for.
+        what: &'static str,
+        /// The label of its section.
+        label: &'static str,
+    },
+    /// A file whose contents are not understood.
+    #[error("{setting}: {path:?} {reason}")]
+    Malformed {
+        /// The setting that names the file.
+        setting: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; continues a sentence that began with the file.
+        reason: String,
+    },
+    /// A key that is not the certificate's.
+    #[error(
+        "{key_setting}: the key in {key:?} does not belong to the first certificate in {certificate:?} \
+         ({certificate_setting})"
+    )]
+    Mismatch {
+        /// The setting that names the key's file.
+        key_setting: &'static str,
+        /// The key's file.
+        key: PathBuf,
+        /// The setting that names the certificate's file.
+        certificate_setting: &'static str,
+        /// The certificate's file.
+        certificate: PathBuf,
+    },
+    /// What rustls will not be configured with.
+    #[error("{setting}: {reason}")]
+    Refused {
+        /// The setting that it is about.
+        setting: &'static str,
+        /// rustls' reason.
+        reason: String,
+    },
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// The versions to speak, the newest first.
+fn versions(protocols: TlsProtocols) -> Vec<&'static SupportedProtocolVersion> {
+    let mut versions = Vec::new();
+    if protocols.v1_3 {
+        versions.push(&rustls::version::TLS13);
+    }
+    if protocols.v1_2 {
+        versions.push(&rustls::version::TLS12);
+    }
+    versions
+}

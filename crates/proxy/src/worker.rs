@@ -1,0 +1,335 @@
+//! A worker: one thread, one reactor, the clients that live on it.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use pgweir_auth::{Derivation, Nonce, ScramKeys};
+use pgweir_pool::{CloseReason, Effect, ServerId};
+use rand::rngs::StdRng;
+use rand::{RngCore, SeedableRng};
+use slab::Slab;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
+
+use crate::client::card::{ClientCard, ClientRow};
+use crate::client::login;
+use crate::pools::Pool;
+use crate::report::Refusal;
+use crate::server::Server;
+use crate::server::connect::connect;
+use crate::shared::{Shared, WorkerHandle};
+use crate::stats::count;
+use crate::stream::Stream;
+
+/// What the pools ask the proxy to do.
+pub(crate) type PoolEffect = Effect<Box<Server>, std::task::Waker>;
+
+/// How often timeouts are looked at. Coarse: no timer is armed for a query.
+pub(crate) const TICK: Duration = Duration::from_millis(100);
+
+/// Bytes read at once. Large enough that a COPY is few system calls, small enough to stay in the core's cache.
+pub(crate) const SCRATCH_BYTES: usize = 64 << 10;
+
+/// What another thread asks of a worker.
+pub(crate) enum Order {
+    /// A connection that was accepted; it was counted among the worker's clients.
+    Accept(std::net::TcpStream, SocketAddr),
+    /// Make a server connection.
+    Connect(Arc<Pool>, ServerId),
+    /// Close a server that is on this worker's reactor.
+    Close(Box<Server>, CloseReason),
+    /// For SHOW CLIENTS.
+    List(oneshot::Sender<Vec<ClientRow>>),
+    /// End the clients that the filter picks, with this error.
+    Kill(Box<dyn Fn(&ClientCard) -> bool + Send>, Refusal, oneshot::Sender<usize>),
+    /// A CancelRequest for the client in a slot.
+    Cancel {
+        slot: usize,
+        secret: Box<[u8]>,
+        done: oneshot::Sender<()>,
+    },
+    /// Wake every client, to see what has changed.
+    WakeAll,
+    /// End the thread.
+    Stop,
+}
+
+/// The buffers of a worker, used by one task at a time within one poll.
+pub(crate) struct Scratch {
+    /// What is read.
+    pub(crate) input: Box<[u8]>,
+    /// What is written, where it is not a slice of the input.
+    pub(crate) spill: Vec<u8>,
+    /// What is written the other way.
+    pub(crate) back: Vec<u8>,
+}
+
+/// A worker's own state. It never leaves its thread.
+pub(crate) struct Worker {
+    pub(crate) id: u16,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) scratch: RefCell<Scratch>,
+    pub(crate) clients: RefCell<Slab<Rc<ClientCard>>>,
+    effects: RefCell<Vec<PoolEffect>>,
+    rng: RefCell<StdRng>,
+    /// Copied from the shared one at every tick and order.
+    pub(crate) generation: Cell<u64>,
+}
+
+impl Worker {
+    pub(crate) fn new(id: u16, shared: Arc<Shared>) -> Rc<Worker> {
+        Rc::new(Worker {
+            id,
+            generation: Cell::new(shared.generation.load(Ordering::Acquire)),
+            shared,
+            scratch: RefCell::new(Scratch {
+                input: vec![0; SCRATCH_BYTES].into_boxed_slice(),
+                spill: Vec::new(),
+                back: Vec::new(),
+            }),
+            clients: RefCell::default(),
+            effects: RefCell::default(),
+            rng: RefCell::new(StdRng::from_os_rng()),
+        })
+    }
+
+    /// Serves until it is told to stop.
+    pub(crate) async fn run(self: Rc<Self>, mut orders: UnboundedReceiver<Order>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    None | Some(Order::Stop) => return,
+                    Some(order) => self.obey(order),
+                },
+                _ = ticks.tick() => self.tick(),
+            }
+        }
+    }
+
+    fn obey(self: &Rc<Self>, order: Order) {
+        match order {
+            Order::Accept(socket, peer) => login::begin(self, socket, peer),
+            Order::Connect(pool, id) => self.open_server(pool, id),
+            Order::Close(server, reason) => self.close(server, &reason.to_string()),
+            Order::List(answer) => {
+                let rows = self.clients.borrow().iter().map(|(_, c)| c.row()).collect();
+                // The console's client may have left meanwhile.
+                let _ = answer.send(rows);
+            }
+            Order::Kill(filter, error, answer) => {
+                let clients = self.clients.borrow();
+                let picked = clients.iter().filter(|(_, c)| filter(c));
+                let killed = picked.map(|(_, c)| c.kill(error.clone())).count();
+                let _ = answer.send(killed);
+            }
+            Order::Cancel { slot, secret, done } => {
+                let card = self.clients.borrow().get(slot).cloned();
+                if let Some(card) = card {
+                    card.request_cancel(&secret, done);
+                }
+            }
+            Order::WakeAll => {
+                self.generation
+                    .set(self.shared.generation.load(Ordering::Acquire));
+                for (_, c) in self.clients.borrow().iter() {
+                    c.wake();
+                }
+            }
+            Order::Stop => {}
+        }
+    }
+
+    fn tick(self: &Rc<Self>) {
+        let now = Instant::now();
+        self.generation
+            .set(self.shared.generation.load(Ordering::Acquire));
+        let now_ms = self.shared.clock_ms(now);
+        for (_, c) in self.clients.borrow().iter() {
+            c.expire(now_ms);
+        }
+        let me = self.id;
+        self.with_pools(|pools, effects| {
+            pools.sweep_idle(
+                Some(me),
+                |server| !server.stream.has_news(),
+                effects,
+            );
+            if me == 0 {
+                pools.tick(now, effects);
+            }
+        });
+        if me == 0 {
+            self.shared.turn_stats_period(now);
+        }
+    }
+
+    /// Takes one step with the pools, then carries out what they ask for.
+    pub(crate) fn with_pools<R>(
+        self: &Rc<Self>,
+        step: impl FnOnce(&mut crate::shared::ServerPools, &mut Vec<PoolEffect>) -> R,
+    ) -> R {
+        let mut effects = self.effects.take();
+        let result = step(&mut self.shared.pools(), &mut effects);
+        if !effects.is_empty() {
+            self.carry_out(&mut effects);
+        }
+        self.effects.replace(effects);
+        result
+    }
+
+    /// Carries out what the pools ask for.
+    pub(crate) fn carry_out(self: &Rc<Self>, effects: &mut Vec<PoolEffect>) {
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Wake(waker) => waker.wake(),
+                Effect::Connect { pool, id, worker } => {
+                    let Some(pool) = self.shared.pool_by_id(pool) else {
+                        continue;
+                    };
+                    if worker == self.id {
+                        self.open_server(pool, id);
+                    } else {
+                        self.shared.order(worker, Order::Connect(pool, id));
+                    }
+                }
+                // The connection in progress ends by itself, and is closed when it reports.
+                Effect::StopConnect { .. } => {}
+                Effect::Close {
+                    server,
+                    worker,
+                    reason,
+                    ..
+                } => {
+                    if worker == self.id {
+                        self.close(server, &reason.to_string());
+                    } else {
+                        self.shared.order(worker, Order::Close(server, reason));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Connects in a task of its own and reports to the pools.
+    fn open_server(self: &Rc<Self>, pool: Arc<Pool>, id: ServerId) {
+        let worker = self.clone();
+        tokio::task::spawn_local(async move {
+            let result = connect(&worker, &pool, id).await;
+            let now = Instant::now();
+            match result {
+                Ok(server) => {
+                    tracing::debug!(
+                        "S-{id:?}: {}/{} new connection to server {}:{}",
+                        pool.database.name,
+                        pool.user.name,
+                        server.card.target.host,
+                        server.card.target.port
+                    );
+                    if pool.welcome().is_none() {
+                        let parameters = server.session.parameters().to_vec();
+                        pool.set_welcome(Some(Arc::new(parameters)));
+                    }
+                    worker.shared.add_card(&server.card);
+                    let fingerprint = server.session.fingerprint();
+                    let me = worker.id;
+                    worker.with_pools(|pools, effects| {
+                        pools.connected(id, server, me, fingerprint, now, effects);
+                    });
+                }
+                Err(error) => {
+                    tracing::warn!(
+                        "{}/{}: cannot connect: {error}",
+                        pool.database.name,
+                        pool.user.name
+                    );
+                    worker.with_pools(|pools, effects| {
+                        pools.connect_failed(id, Arc::new(error), now, effects);
+                    });
+                }
+            }
+        });
+    }
+
+    /// Says Terminate to a server and lets its socket go.
+    pub(crate) fn close(&self, mut server: Box<Server>, reason: &str) {
+        self.shared.remove_card(server.id);
+        tracing::debug!(
+            "S-{:?}: {}/{} closing because: {reason}",
+            server.id,
+            server.pool.database.name,
+            server.pool.user.name
+        );
+        // Nobody waits for it: if the socket does not take five bytes now, closing says the same.
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let Server { stream, outbox, .. } = &mut *server;
+        let _ = outbox.send(stream, &mut cx, &pgweir_wire::build::TERMINATE);
+    }
+
+    /// Closes a server that a client or an upkeep task held.
+    pub(crate) fn discard(self: &Rc<Self>, server: Box<Server>, reason: &str) {
+        let id = server.id;
+        self.close(server, reason);
+        self.with_pools(|pools, effects| pools.discard(id, Instant::now(), effects));
+    }
+
+    /// How others reach this worker.
+    pub(crate) fn handle(&self) -> &WorkerHandle {
+        &self.shared.workers[usize::from(self.id)]
+    }
+
+    /// A SCRAM nonce.
+    pub(crate) fn nonce(&self) -> Nonce {
+        let mut bytes = [0; 18];
+        self.random(&mut bytes);
+        Nonce::from_random(bytes)
+    }
+
+    /// Fills `bytes` from a cryptographically secure generator.
+    pub(crate) fn random(&self, bytes: &mut [u8]) {
+        self.rng.borrow_mut().fill_bytes(bytes);
+    }
+
+    /// Derives keys from a password on another thread: it takes half a millisecond, which this one's clients would wait.
+    pub(crate) async fn derive(&self, derivation: Derivation) -> ScramKeys {
+        let (answer, result) = oneshot::channel();
+        tokio::task::spawn_blocking(move || answer.send(derivation.run()));
+        result
+            .await
+            .expect("the thread that derives keys cannot end without an answer")
+    }
+
+    /// The block of `pool`'s counters that is this worker's.
+    #[inline]
+    pub(crate) fn count(&self, pool: &Pool, counts: pgweir_session::Counts) {
+        let block = pool.stats.block(self.id);
+        if counts.queries > 0 {
+            count(&block.queries, counts.queries.into());
+            count(&block.transactions, counts.transactions.into());
+        }
+        if counts.client_parses > 0 {
+            count(&block.client_parses, counts.client_parses.into());
+        }
+        if counts.server_parses > 0 {
+            count(&block.server_parses, counts.server_parses.into());
+        }
+        if counts.binds > 0 {
+            count(&block.binds, counts.binds.into());
+        }
+        if counts.mended > 0 {
+            count(&block.mended, counts.mended.into());
+        }
+    }
+
+    /// A stream of this worker's for a socket that was accepted elsewhere.
+    pub(crate) fn adopt(socket: std::net::TcpStream) -> std::io::Result<Stream> {
+        let socket = tokio::net::TcpStream::from_std(socket)?;
+        Ok(Stream::Plain(crate::stream::Socket::Tcp(socket)))
+    }
+}

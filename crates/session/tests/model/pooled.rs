@@ -1,0 +1,465 @@
+//! Clients that share servers through the session, driven as the proxy drives it, but with every choice of when which
+//! bytes arrive made by the test.
+
+use std::sync::Arc;
+
+use pgweir_session::{
+    ClientSession, Limits, Need, Out, ServerSession, SettingsTable, StatementTable, alone, forward,
+    reply,
+};
+
+use super::backend::Backend;
+use super::direct::{self, Seen};
+
+/// A source of choices: values that a property test draws, again from the beginning when they are used up.
+#[derive(Debug, Clone)]
+pub struct Choices {
+    values: Vec<u16>,
+    at: usize,
+}
+
+impl Choices {
+    pub fn new(values: Vec<u16>) -> Self {
+        Choices { values, at: 0 }
+    }
+
+    /// A number below `n`.
+    fn below(&mut self, n: usize) -> usize {
+        if self.values.is_empty() {
+            return 0;
+        }
+        let v = self.values[self.at % self.values.len()];
+        // Another round makes other choices.
+        let v = usize::from(v).wrapping_add(self.at / self.values.len() * 7919);
+        self.at += 1;
+        v % n
+    }
+
+    /// How many of `n` bytes arrive at once: all, one, or something between.
+    fn bytes(&mut self, n: usize) -> usize {
+        match self.below(4) {
+            0 | 1 => n,
+            2 => 1,
+            _ => 1 + self.below(n),
+        }
+    }
+}
+
+struct Server {
+    backend: Backend,
+    session: ServerSession,
+    to: Vec<u8>,
+    from: Vec<u8>,
+    taken: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Alone,
+    Waiting,
+    Linked(usize),
+    Gone,
+}
+
+struct Client {
+    session: ClientSession,
+    bursts: Vec<Vec<u8>>,
+    expected: Vec<Seen>,
+    /// Bursts sent.
+    begun: usize,
+    /// On the way to the pooler.
+    wire: Vec<u8>,
+    kept: Vec<u8>,
+    need: usize,
+    awaits_replies: bool,
+    fresh: bool,
+    state: State,
+    seen: Vec<u8>,
+}
+
+/// What happens to what servers have prepared while clients use it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    None,
+    /// Result types change whenever a server is taken.
+    Stale,
+    /// Everything is deallocated whenever a server is taken.
+    Lost,
+}
+
+/// The house: clients, servers, and the tables that they share.
+pub struct House {
+    clients: Vec<Client>,
+    servers: Vec<Server>,
+    limits: Limits,
+    statements: StatementTable,
+    settings: SettingsTable,
+    choices: Choices,
+    trouble: Trouble,
+    /// Segments that were sent again.
+    pub mended: u32,
+    /// Parse messages of clients that the pooler answered itself.
+    pub swallowed: u32,
+}
+
+/// One client's start-up settings and bursts.
+pub type Script = (Vec<(&'static str, &'static str)>, Vec<Vec<u8>>);
+
+impl House {
+    pub fn new(
+        scripts: &[Script],
+        servers: usize,
+        limits: Limits,
+        trouble: Trouble,
+        choices: Choices,
+    ) -> House {
+        let settings = SettingsTable::default();
+        let clients = scripts
+            .iter()
+            .map(|(start, bursts)| Client {
+                session: ClientSession::new(settings.intern(start.iter().copied()), true),
+                bursts: bursts.clone(),
+                expected: direct::run(start, bursts),
+                begun: 0,
+                wire: Vec::new(),
+                kept: Vec::new(),
+                need: 0,
+                awaits_replies: false,
+                fresh: false,
+                state: State::Alone,
+                seen: Vec::new(),
+            })
+            .collect();
+        let mut house = House {
+            clients,
+            servers: Vec::new(),
+            limits,
+            statements: StatementTable::new(64, foldhash::quality::RandomState::default()),
+            settings,
+            choices,
+            trouble,
+            mended: 0,
+            swallowed: 0,
+        };
+        for _ in 0..servers {
+            let server = house.connect();
+            house.servers.push(server);
+        }
+        house
+    }
+
+    fn connect(&self) -> Server {
+        Server {
+            backend: Backend::new(&[]),
+            session: Backend::session(&self.settings),
+            to: Vec::new(),
+            from: Vec::new(),
+            taken: false,
+        }
+    }
+
+    /// Runs until every client has done everything. Panics where one sees what it would not have seen directly.
+    pub fn run(&mut self) {
+        let mut idle_rounds = 0;
+        while self.clients.iter().any(|c| c.state != State::Gone) {
+            let i = self.choices.below(self.clients.len());
+            let i = (0..self.clients.len())
+                .map(|k| (i + k) % self.clients.len())
+                .find(|&i| self.can_act(i));
+            match i {
+                Some(i) => {
+                    self.act(i);
+                    idle_rounds = 0;
+                }
+                None => {
+                    idle_rounds += 1;
+                    assert!(idle_rounds < 2, "nobody can do anything: {}", self.standstill());
+                }
+            }
+        }
+    }
+
+    fn standstill(&self) -> String {
+        let clients: Vec<String> = self
+            .clients
+            .iter()
+            .map(|c| format!("{:?} kept {} need {}", c.state, c.kept.len(), c.need))
+            .collect();
+        let servers: Vec<String> = self
+            .servers
+            .iter()
+            .map(|s| format!("taken {} {:?}", s.taken, s.session))
+            .collect();
+        format!("{clients:?} {servers:#?}")
+    }
+
+    fn can_act(&self, i: usize) -> bool {
+        match self.clients[i].state {
+            State::Gone => false,
+            State::Waiting => self.servers.iter().any(|s| !s.taken),
+            State::Alone | State::Linked(_) => true,
+        }
+    }
+
+    fn act(&mut self, i: usize) {
+        match self.clients[i].state {
+            State::Gone => return,
+            State::Waiting => return self.take_server(i),
+            State::Linked(s) => {
+                let server = &mut self.servers[s];
+                let what = self.choices.below(2);
+                if !server.from.is_empty() && (what == 0 || server.to.is_empty()) {
+                    self.from_server(i, s);
+                    return self.after(i);
+                }
+                if !server.to.is_empty() {
+                    let n = self.choices.bytes(server.to.len());
+                    let bytes: Vec<u8> = server.to.drain(..n).collect();
+                    server.backend.receive(&bytes);
+                    server.from.extend(server.backend.take_sent());
+                    // The client may go on at the same time.
+                    if self.choices.below(2) == 0 {
+                        return;
+                    }
+                }
+            }
+            State::Alone => {}
+        }
+        let client = &mut self.clients[i];
+        if !client.wire.is_empty() && !client.awaits_replies {
+            let n = self.choices.bytes(client.wire.len());
+            client.kept.extend(client.wire.drain(..n));
+            if client.kept.len() >= client.need {
+                self.pump(i);
+            }
+            return self.after(i);
+        }
+        if let State::Linked(s) = client.state {
+            let server = &self.servers[s];
+            if !server.from.is_empty() || !server.to.is_empty() {
+                return;
+            }
+        }
+        self.burst_is_over(i);
+    }
+
+    /// Nothing of the client's is on its way anywhere.
+    fn burst_is_over(&mut self, i: usize) {
+        let client = &mut self.clients[i];
+        assert!(!client.awaits_replies, "waits for replies that do not come");
+        if client.begun > 0 {
+            let expected = &client.expected[client.begun - 1];
+            let everything = [&*expected.sent, &*expected.unsent].concat();
+            assert!(
+                client.seen.starts_with(&expected.sent) && everything.starts_with(&client.seen),
+                "client {i} after burst {}:\nsaw      {}\ndirectly {}\nunsent   {}",
+                client.begun,
+                text(&client.seen),
+                text(&expected.sent),
+                text(&expected.unsent),
+            );
+        }
+        match client.bursts.get(client.begun) {
+            Some(burst) => {
+                client.begun += 1;
+                client.wire.extend_from_slice(burst);
+            }
+            None => self.leave(i),
+        }
+    }
+
+    fn take_server(&mut self, i: usize) {
+        let start = self.choices.below(self.servers.len());
+        let n = self.servers.len();
+        let Some(s) = (0..n).map(|k| (start + k) % n).find(|&s| !self.servers[s].taken) else {
+            return;
+        };
+        self.servers[s].taken = true;
+        match self.trouble {
+            Trouble::None => {}
+            Trouble::Stale => self.servers[s].backend.invalidate(),
+            Trouble::Lost => self.servers[s].backend.lose(),
+        }
+        self.clients[i].state = State::Linked(s);
+        self.clients[i].fresh = true;
+        self.pump(i);
+        self.after(i);
+    }
+
+    fn pump(&mut self, i: usize) {
+        let client = &mut self.clients[i];
+        client.need = 0;
+        client.awaits_replies = false;
+        let input = std::mem::take(&mut client.kept);
+        let mut answer = Vec::new();
+        let step = match client.state {
+            State::Linked(s) => {
+                let server = &mut self.servers[s];
+                let mut spill = Vec::new();
+                let mut out = Out::new(&input, &mut spill);
+                if client.fresh && !server.session.is_aligned(&client.session) {
+                    server.session.align(&client.session, out.insert());
+                }
+                client.fresh = false;
+                let step = forward(
+                    &mut client.session,
+                    &mut server.session,
+                    &input,
+                    &self.limits,
+                    &self.statements,
+                    &mut out,
+                    &mut answer,
+                )
+                .expect("the client sends nothing wrong");
+                server.to.extend_from_slice(out.bytes());
+                step
+            }
+            _ => alone(&mut client.session, &input, &self.limits, &mut answer)
+                .expect("the client sends nothing wrong"),
+        };
+        client.seen.extend(answer);
+        client.kept = input[step.consumed..].to_vec();
+        match step.need {
+            Need::Nothing => assert!(client.kept.is_empty()),
+            Need::Bytes(n) => {
+                assert!(n > client.kept.len(), "asks for what is there");
+                client.need = n;
+            }
+            Need::Server => client.state = State::Waiting,
+            Need::Replies => client.awaits_replies = true,
+            Need::Close => unreachable!("no client says Terminate"),
+        }
+    }
+
+    fn from_server(&mut self, i: usize, s: usize) {
+        let client = &mut self.clients[i];
+        let server = &mut self.servers[s];
+        let n = self.choices.bytes(server.from.len());
+        // What was not done with comes again, with more behind it.
+        let mut window = n;
+        loop {
+            let mut spill = Vec::new();
+            let mut out = Out::new(&server.from[..window], &mut spill);
+            let mut again = Vec::new();
+            let used = reply(
+                Some(&mut client.session),
+                &mut server.session,
+                &server.from[..window],
+                &self.settings,
+                &mut out,
+                &mut again,
+            )
+            .expect("the server says nothing wrong");
+            client.seen.extend_from_slice(out.bytes());
+            server.to.extend(again);
+            server.from.drain(..used);
+            if used > 0 || window == server.from.len() {
+                break;
+            }
+            window = server.from.len().min(window * 2);
+        }
+        assert_eq!(server.session.upkeep_error(), None);
+    }
+
+    /// After anything happened: the server goes back as soon as it can, and a client that waited for a reply goes on.
+    fn after(&mut self, i: usize) {
+        let State::Linked(s) = self.clients[i].state else {
+            return;
+        };
+        let server = &mut self.servers[s];
+        if server.session.has_ended() {
+            let expected = &self.clients[i].expected[self.clients[i].begun - 1];
+            assert_eq!(text(&self.clients[i].seen), text(&expected.sent));
+            self.clients[i].state = State::Gone;
+            self.servers[s] = self.connect();
+            return;
+        }
+        if self.clients[i].fresh {
+            return;
+        }
+        if server.session.is_free()
+            && self.clients[i].session.at_boundary()
+            && server.to.is_empty()
+            && server.from.is_empty()
+        {
+            self.give_back(s);
+            self.clients[i].state = State::Alone;
+        }
+        if self.clients[i].awaits_replies {
+            self.pump(i);
+        }
+    }
+
+    fn give_back(&mut self, s: usize) {
+        let server = &mut self.servers[s];
+        let counts = server.session.take_counts();
+        self.mended += counts.mended;
+        self.swallowed += counts.client_parses.saturating_sub(counts.server_parses);
+        server.taken = false;
+        // What the session does not know of would never be evicted.
+        assert!(
+            server.backend.named() <= server.session.prepared_statements(),
+            "the server has {} statements, the session knows of {}",
+            server.backend.named(),
+            server.session.prepared_statements()
+        );
+        // One more for every segment of a pipeline that failed, until the next is prepared.
+        assert!(server.session.prepared_statements() <= self.limits.prepared + 3);
+    }
+
+    fn leave(&mut self, i: usize) {
+        let State::Linked(s) = std::mem::replace(&mut self.clients[i].state, State::Gone) else {
+            return;
+        };
+        let server = &mut self.servers[s];
+        if server.session.is_busy() || !self.clients[i].session.at_boundary() {
+            self.servers[s] = self.connect();
+            return;
+        }
+        let mut out = Vec::new();
+        server.session.end_segment(&mut out);
+        server.session.roll_back(&mut out);
+        let sql = server.session.cleaning().expect("nothing is loaded");
+        if !sql.is_empty() {
+            server.session.upkeep(sql.as_bytes(), &mut out);
+            server.session.cleaned(&self.settings.intern([]));
+        }
+        server.backend.receive(&out);
+        let answer = server.backend.take_sent();
+        let mut spill = Vec::new();
+        let used = reply(
+            None,
+            &mut server.session,
+            &answer,
+            &self.settings,
+            &mut Out::new(&answer, &mut spill),
+            &mut Vec::new(),
+        );
+        assert_eq!(used, Ok(answer.len()));
+        assert!(server.session.is_free(), "{:?}", server.session);
+        self.give_back(s);
+    }
+
+    /// All that client `i` saw.
+    pub fn seen(&self, i: usize) -> &[u8] {
+        &self.clients[i].seen
+    }
+}
+
+/// Settings that a test can give a client.
+pub fn shared(table: &SettingsTable) -> Arc<pgweir_session::Settings> {
+    table.intern([])
+}
+
+/// Messages as a person reads them.
+pub fn text(bytes: &[u8]) -> String {
+    let mut out = String::new();
+    let mut rest = bytes;
+    while let Some(h) = pgweir_wire::Header::peek(rest) {
+        let end = h.total().min(rest.len());
+        let body = &rest[5..end];
+        out.push_str(&format!("{}[{}] ", h.tag as char, body[..body.len().min(80)].escape_ascii()));
+        rest = &rest[end..];
+    }
+    out
+}
