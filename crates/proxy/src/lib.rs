@@ -8,7 +8,9 @@ mod client;
 mod console;
 mod listener;
 mod message;
+mod placement;
 mod pools;
+mod register;
 mod report;
 mod server;
 mod shared;
@@ -56,6 +58,7 @@ impl Pooler {
                 let handle = WorkerHandle {
                     orders: sender,
                     clients: AtomicU32::new(0),
+                    load: AtomicU32::new(0),
                 };
                 (handle, receiver)
             })

@@ -10,6 +10,7 @@ use pgweir_config::{Config, Global};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 
+use crate::placement;
 use crate::shared::{SetupError, Shared};
 use crate::worker::Order;
 
@@ -87,7 +88,7 @@ pub(crate) fn tune(socket: &SockRef<'_>, g: &Global) -> io::Result<()> {
     Ok(())
 }
 
-/// Accepts for ever, and gives each connection to the worker with the fewest.
+/// Accepts for ever, and gives each connection to a worker.
 pub(crate) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
     let listener = match TcpListener::from_std(listener) {
         Ok(l) => l,
@@ -142,13 +143,13 @@ fn hand_over(shared: &Shared, socket: tokio::net::TcpStream, peer: SocketAddr) {
             return;
         }
     };
-    let fewest = shared
-        .workers
-        .iter()
-        .enumerate()
-        .min_by_key(|(_, w)| w.clients.load(Ordering::Relaxed));
-    if let Some((worker, handle)) = fewest {
-        handle.clients.fetch_add(1, Ordering::Relaxed);
-        shared.order(worker as u16, Order::Accept(socket, peer));
-    }
+    let loads = shared.workers.iter().map(|w| {
+        (
+            w.load.load(Ordering::Relaxed),
+            w.clients.load(Ordering::Relaxed),
+        )
+    });
+    let worker = placement::of_new_client(loads);
+    shared.workers[worker].clients.fetch_add(1, Ordering::Relaxed);
+    shared.order(worker as u16, Order::Accept(socket, peer));
 }

@@ -233,6 +233,8 @@ pub(crate) struct WorkerHandle {
     pub(crate) orders: UnboundedSender<Order>,
     /// Clients it has, logged in or not.
     pub(crate) clients: AtomicU32,
+    /// How busy it is ([`crate::placement::Load`]).
+    pub(crate) load: AtomicU32,
 }
 
 impl Shared {

@@ -11,13 +11,15 @@ use pgweir_auth::{Derivation, Nonce, ScramKeys};
 use pgweir_pool::{CloseReason, Effect, ServerId};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
-use slab::Slab;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use crate::client::card::{ClientCard, ClientRow};
 use crate::client::login;
+use crate::client::relay::Baggage;
+use crate::placement::{self, Handover};
 use crate::pools::Pool;
+use crate::register::{Address, Found, Register};
 use crate::report::Refusal;
 use crate::server::Server;
 use crate::server::connect::connect;
@@ -52,6 +54,17 @@ pub(crate) enum Order {
         secret: Box<[u8]>,
         done: oneshot::Sender<()>,
     },
+    /// A client that moves here.
+    Adopt(Box<Baggage>),
+    /// Where the client is whose home `slot` is.
+    Follow {
+        slot: usize,
+        to: Address,
+    },
+    /// The client whose home `slot` is has ended.
+    Strike {
+        slot: usize,
+    },
     /// Wake every client, to see what has changed.
     WakeAll,
     /// End the thread.
@@ -73,7 +86,11 @@ pub(crate) struct Worker {
     pub(crate) id: u16,
     pub(crate) shared: Arc<Shared>,
     pub(crate) scratch: RefCell<Scratch>,
-    pub(crate) clients: RefCell<Slab<Rc<ClientCard>>>,
+    pub(crate) clients: RefCell<Register>,
+    /// Clients that are to leave for another worker when they next have no server.
+    leaving: Cell<Option<Handover>>,
+    /// CPU time of this thread at the last tick, and when that was.
+    measured: Cell<(Duration, Instant)>,
     effects: RefCell<Vec<PoolEffect>>,
     rng: RefCell<StdRng>,
     /// Copied from the shared one at every tick and order.
@@ -92,6 +109,8 @@ impl Worker {
                 back: Vec::new(),
             }),
             clients: RefCell::default(),
+            leaving: Cell::default(),
+            measured: Cell::new((cpu_time(), Instant::now())),
             effects: RefCell::default(),
             rng: RefCell::new(StdRng::from_os_rng()),
         })
@@ -119,26 +138,34 @@ impl Worker {
             Order::Connect(pool, id) => self.open_server(pool, id),
             Order::Close(server, reason) => self.close(server, &reason.to_string()),
             Order::List(answer) => {
-                let rows = self.clients.borrow().iter().map(|(_, c)| c.row()).collect();
+                let rows = self.clients.borrow().clients().map(|c| c.row()).collect();
                 // The console's client may have left meanwhile.
                 let _ = answer.send(rows);
             }
             Order::Kill(filter, error, answer) => {
                 let clients = self.clients.borrow();
-                let picked = clients.iter().filter(|(_, c)| filter(c));
-                let killed = picked.map(|(_, c)| c.kill(error.clone())).count();
+                let picked = clients.clients().filter(|c| filter(c));
+                let killed = picked.map(|c| c.kill(error.clone())).count();
                 let _ = answer.send(killed);
             }
             Order::Cancel { slot, secret, done } => {
-                let card = self.clients.borrow().get(slot).cloned();
-                if let Some(card) = card {
-                    card.request_cancel(&secret, done);
+                let found = self.clients.borrow().find(slot);
+                match found {
+                    Found::Here(card) => card.request_cancel(&secret, done),
+                    Found::Away(Address { worker, slot }) => {
+                        let order = Order::Cancel { slot, secret, done };
+                        self.shared.order(worker, order);
+                    }
+                    Found::Nobody => {}
                 }
             }
+            Order::Adopt(baggage) => baggage.unpack(self),
+            Order::Follow { slot, to } => self.clients.borrow_mut().follow(slot, to),
+            Order::Strike { slot } => self.clients.borrow_mut().strike(slot),
             Order::WakeAll => {
                 self.generation
                     .set(self.shared.generation.load(Ordering::Acquire));
-                for (_, c) in self.clients.borrow().iter() {
+                for c in self.clients.borrow().clients() {
                     c.wake();
                 }
             }
@@ -151,7 +178,7 @@ impl Worker {
         self.generation
             .set(self.shared.generation.load(Ordering::Acquire));
         let now_ms = self.shared.clock_ms(now);
-        for (_, c) in self.clients.borrow().iter() {
+        for c in self.clients.borrow().clients() {
             c.expire(now_ms);
         }
         let me = self.id;
@@ -168,6 +195,48 @@ impl Worker {
         if me == 0 {
             self.shared.turn_stats_period(now);
         }
+        self.balance(now);
+    }
+
+    /// Measures how busy this worker is, and decides whether clients of it are to move.
+    fn balance(&self, now: Instant) {
+        let (last, then) = self.measured.get();
+        let cpu = cpu_time();
+        self.measured.set((cpu, now));
+        let elapsed = now.saturating_duration_since(then).as_micros().max(1);
+        let busy = cpu.saturating_sub(last).as_micros() * 1000 / elapsed;
+        let handle = self.handle();
+        let load = placement::smooth(handle.load.load(Ordering::Relaxed), busy as u32);
+        handle.load.store(load, Ordering::Relaxed);
+        if self.shared.workers.len() == 1 {
+            return;
+        }
+        let loads: Vec<placement::Load> = self
+            .shared
+            .workers
+            .iter()
+            .map(|w| w.load.load(Ordering::Relaxed))
+            .collect();
+        let since = now.checked_sub(TICK).unwrap_or(now);
+        let clients = self.clients.borrow();
+        let active = clients.clients().filter(|c| c.requested_at.get() >= since);
+        let active = active.count() as u32;
+        self.leaving
+            .set(placement::rebalance(usize::from(self.id), &loads, active));
+    }
+
+    /// Whether a client that has no server at this moment is to move, and where to.
+    #[inline]
+    pub(crate) fn send_off(&self) -> Option<u16> {
+        let handover = self.leaving.get()?;
+        self.leaving.set(match handover.clients {
+            0 | 1 => None,
+            n => Some(Handover {
+                clients: n - 1,
+                ..handover
+            }),
+        });
+        Some(handover.to as u16)
     }
 
     /// Takes one step with the pools, then carries out what they ask for.
@@ -332,4 +401,10 @@ impl Worker {
         let socket = tokio::net::TcpStream::from_std(socket)?;
         Ok(Stream::Plain(crate::stream::Socket::Tcp(socket)))
     }
+}
+
+/// CPU time that the calling thread has used.
+fn cpu_time() -> Duration {
+    let t = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
 }

@@ -10,6 +10,7 @@ use pgweir_pool::ServerId;
 use tokio::sync::oneshot;
 
 use crate::pools::Pool;
+use crate::register::Address;
 use crate::report::Refusal;
 
 /// What a client is doing, as SHOW CLIENTS prints it.
@@ -53,6 +54,8 @@ pub(crate) const NEVER: u64 = u64::MAX;
 #[derive(Debug)]
 pub(crate) struct ClientCard {
     pub(crate) id: u64,
+    /// Where it logged in, which its cancel key names.
+    pub(crate) home: Cell<Address>,
     pub(crate) peer: SocketAddr,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) connected_at: SystemTime,
@@ -102,6 +105,7 @@ impl ClientCard {
     ) -> Self {
         ClientCard {
             id,
+            home: Cell::new(Address { worker: 0, slot: 0 }),
             peer,
             local,
             connected_at: SystemTime::now(),
@@ -119,6 +123,31 @@ impl ClientCard {
             expired: Cell::default(),
             summons: RefCell::default(),
             summoned: Cell::default(),
+        }
+    }
+
+    /// A card that says the same, for the worker that the client moves to.
+    pub(crate) fn copy(&self) -> ClientCard {
+        ClientCard {
+            id: self.id,
+            home: self.home.clone(),
+            peer: self.peer,
+            local: self.local,
+            connected_at: self.connected_at,
+            pool: self.pool.clone(),
+            state: self.state.clone(),
+            server: Cell::default(),
+            requested_at: self.requested_at.clone(),
+            prepared_statements: self.prepared_statements.clone(),
+            tls: self.tls.clone(),
+            application_name: self.application_name.clone(),
+            secret: self.secret,
+            secret_bytes: self.secret_bytes.clone(),
+            waker: RefCell::default(),
+            deadline: self.deadline.clone(),
+            expired: self.expired.clone(),
+            summons: RefCell::new(self.summons.take()),
+            summoned: self.summoned.clone(),
         }
     }
 

@@ -21,11 +21,12 @@ use crate::client::{cancel, farewell};
 use crate::console;
 use crate::message::{Inbox, ReadError};
 use crate::pools::{Live, Pool, admit};
+use crate::register::Address;
 use crate::report::Refusal;
 use crate::shared::Shared;
 use crate::stats::count;
 use crate::stream::{Outbox, Stream};
-use crate::worker::Worker;
+use crate::worker::{Order, Worker};
 
 /// Why a login ended without a session.
 pub(crate) enum Stop {
@@ -253,9 +254,13 @@ async fn log_in(
     *card.pool.borrow_mut() = Some(pool.clone());
     *card.tls.borrow_mut() = stream.tls().map(Into::into);
     *card.application_name.borrow_mut() = settings.get("application_name").map(Into::into);
-    let slot = worker.clients.borrow_mut().insert(card.clone());
+    let slot = worker.clients.borrow_mut().enter(card.clone());
+    card.home.set(Address {
+        worker: worker.id,
+        slot,
+    });
     let Some(pid) = cancel::process_id(worker.id, slot) else {
-        worker.clients.borrow_mut().remove(slot);
+        worker.clients.borrow_mut().strike(slot);
         return Err(too_many("too many clients on one worker".into(), "Raise workers.").into());
     };
     let registered = Registered(worker, slot);
@@ -536,7 +541,7 @@ struct Registered<'w>(&'w Worker, usize);
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        self.0.clients.borrow_mut().try_remove(self.1);
+        self.0.clients.borrow_mut().strike(self.1);
     }
 }
 
@@ -548,8 +553,13 @@ fn leave_pool(worker: &Worker, pool: &Pool) {
 }
 
 /// Gives back everything that a login kept for a client that has ended.
-pub(crate) fn forget(worker: &Worker, slot: usize, pool: &Pool) {
-    worker.clients.borrow_mut().try_remove(slot);
+pub(crate) fn forget(worker: &Worker, slot: usize, home: Address, pool: &Pool) {
+    worker.clients.borrow_mut().strike(slot);
+    if home.worker != worker.id {
+        worker.shared.order(home.worker, Order::Strike { slot: home.slot });
+    } else if home.slot != slot {
+        worker.clients.borrow_mut().strike(home.slot);
+    }
     leave_pool(worker, pool);
     worker.shared.clients.fetch_sub(1, Ordering::AcqRel);
     worker.handle().clients.fetch_sub(1, Ordering::Relaxed);

@@ -25,12 +25,13 @@ use tokio::io::{AsyncRead, ReadBuf};
 use crate::client::card::{ClientCard, ClientState, NEVER, Summons};
 use crate::client::{cancel, farewell};
 use crate::pools::{Live, Pool};
+use crate::register::Address;
 use crate::report::Refusal;
 use crate::server::Server;
 use crate::server::upkeep::{self, Upkept};
 use crate::stats::count;
 use crate::stream::{Outbox, Stream};
-use crate::worker::{SCRATCH_BYTES, Scratch, Worker};
+use crate::worker::{Order, SCRATCH_BYTES, Scratch, Worker};
 
 /// What a client has of a server.
 enum Link {
@@ -56,6 +57,8 @@ enum End {
     Told(Refusal),
     /// Its server's last word was passed on to it.
     ServerSaid,
+    /// It goes on living on another worker.
+    Moves(u16),
 }
 
 impl From<Fault> for End {
@@ -95,6 +98,65 @@ pub(crate) struct Relay {
     transaction_began: Instant,
     /// When the server last got something to do, or the client last got its answer.
     turned: Instant,
+    /// It lives on another worker now; only this shell is left.
+    moved: bool,
+}
+
+/// A client on its way from one worker to another, between two transactions.
+pub(crate) struct Baggage {
+    card: ClientCard,
+    pool: Arc<Pool>,
+    stream: Stream,
+    outbox: Outbox,
+    session: ClientSession,
+    kept: Vec<u8>,
+    need: usize,
+}
+
+impl Baggage {
+    /// Goes on with the client on `worker`.
+    pub(crate) fn unpack(self, worker: &Rc<Worker>) {
+        let mut stream = self.stream;
+        let card = Rc::new(self.card);
+        let slot = worker.clients.borrow_mut().enter(card.clone());
+        let home = card.home.get();
+        let here = Address {
+            worker: worker.id,
+            slot,
+        };
+        if home.worker == worker.id {
+            worker.clients.borrow_mut().follow(home.slot, here);
+        } else {
+            let order = Order::Follow {
+                slot: home.slot,
+                to: here,
+            };
+            worker.shared.order(home.worker, order);
+        }
+        let lost = stream.socket_mut().rehome();
+        let live = self.pool.live();
+        let mut relay = Relay::new(
+            worker.clone(),
+            card,
+            slot,
+            self.pool,
+            live,
+            stream,
+            self.session,
+            self.kept,
+        );
+        relay.outbox = self.outbox;
+        relay.need = self.need;
+        match lost {
+            Ok(()) => {
+                tokio::task::spawn_local(relay);
+            }
+            Err(e) => {
+                tracing::warn!("client lost while it moved to another worker: {e}");
+                relay.end(End::Gone);
+            }
+        }
+    }
 }
 
 impl Relay {
@@ -128,6 +190,7 @@ impl Relay {
             fresh: false,
             transaction_began: now,
             turned: now,
+            moved: false,
         };
         relay.arm(now);
         relay
@@ -178,7 +241,10 @@ impl Relay {
         };
         if self.live.mode != PoolMode::Session && self.is_done_with(server) {
             self.release();
-            return Ok(true);
+            return match self.worker.send_off() {
+                Some(to) => Err(End::Moves(to)),
+                None => Ok(true),
+            };
         }
         let Link::Linked(server) = &mut self.link else {
             return Ok(true);
@@ -855,8 +921,41 @@ impl Relay {
             .map_err(|_| End::Gone)
     }
 
+    /// Packs up what the client has, and sends it to another worker. It has no server.
+    fn move_to(&mut self, worker: u16) {
+        let home = self.card.home.get();
+        let mut register = self.worker.clients.borrow_mut();
+        if home.worker == self.worker.id && home.slot == self.slot {
+            register.send_away(self.slot);
+        } else {
+            register.strike(self.slot);
+        }
+        drop(register);
+        let lost = Stream::Plain(crate::stream::Socket::Lost);
+        let nobody = ClientSession::new(self.session.settings().clone(), false);
+        let baggage = Box::new(Baggage {
+            card: self.card.copy(),
+            pool: self.pool.clone(),
+            stream: std::mem::replace(&mut self.stream, lost),
+            outbox: std::mem::take(&mut self.outbox),
+            session: std::mem::replace(&mut self.session, nobody),
+            kept: std::mem::take(&mut self.kept),
+            need: self.need,
+        });
+        self.moved = true;
+        let shared = &self.worker.shared;
+        self.worker.handle().clients.fetch_sub(1, Ordering::Relaxed);
+        shared.workers[usize::from(worker)]
+            .clients
+            .fetch_add(1, Ordering::Relaxed);
+        shared.order(worker, Order::Adopt(baggage));
+    }
+
     /// The end of the connection: nothing that it had is lost.
     fn end(&mut self, end: End) {
+        if let End::Moves(worker) = end {
+            return self.move_to(worker);
+        }
         match std::mem::replace(&mut self.link, Link::Alone) {
             Link::Alone => {}
             Link::Waiting { ticket, .. } => self.worker.with_pools(|pools, effects| {
@@ -883,6 +982,7 @@ impl Relay {
             End::Gone => "client close request",
             End::Told(error) => &error.message,
             End::ServerSaid => "server ended the connection",
+            End::Moves(_) => "moved",
         };
         let global = &self.worker.shared.config().global;
         if global.log_disconnections {
@@ -901,7 +1001,7 @@ impl Relay {
         );
         let outbox = std::mem::take(&mut self.outbox);
         match end {
-            End::Gone => {}
+            End::Gone | End::Moves(_) => {}
             End::Told(error) => farewell(stream, outbox, error.fatal()),
             End::ServerSaid => farewell(stream, outbox, Vec::new()),
         }
@@ -926,7 +1026,9 @@ impl Future for Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
-        super::login::forget(&self.worker, self.slot, &self.pool);
+        if !self.moved {
+            super::login::forget(&self.worker, self.slot, self.card.home.get(), &self.pool);
+        }
     }
 }
 

@@ -1,0 +1,84 @@
+//! A worker's register of its clients, and where those went that moved on.
+//!
+//! A client's cancel key names the worker and slot where it logged in, for as long as it lives. So when it moves to
+//! another worker its slot stays taken, and says where it is now.
+
+use std::rc::Rc;
+
+use slab::Slab;
+
+use crate::client::card::ClientCard;
+
+/// A client's place in some worker's register.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Address {
+    pub(crate) worker: u16,
+    pub(crate) slot: usize,
+}
+
+#[derive(Debug)]
+enum Tenant {
+    /// It lives here.
+    Here(Rc<ClientCard>),
+    /// It logged in here and moved on; `None` until the other worker has said where to.
+    Away(Option<Address>),
+}
+
+/// Who a cancel request is for.
+pub(crate) enum Found {
+    /// A client of this worker.
+    Here(Rc<ClientCard>),
+    /// One that moved.
+    Away(Address),
+    /// Nobody, or somebody on the way, who has nothing to cancel.
+    Nobody,
+}
+
+/// The clients of one worker.
+#[derive(Debug, Default)]
+pub(crate) struct Register {
+    tenants: Slab<Tenant>,
+}
+
+impl Register {
+    /// Enters a client that logged in here, or came from elsewhere.
+    pub(crate) fn enter(&mut self, card: Rc<ClientCard>) -> usize {
+        self.tenants.insert(Tenant::Here(card))
+    }
+
+    /// Strikes out a client that has ended, or whose home is elsewhere and that leaves.
+    pub(crate) fn strike(&mut self, slot: usize) {
+        self.tenants.try_remove(slot);
+    }
+
+    /// Notes that the client in `slot`, whose home this is, leaves for another worker.
+    pub(crate) fn send_away(&mut self, slot: usize) {
+        if let Some(t) = self.tenants.get_mut(slot) {
+            *t = Tenant::Away(None);
+        }
+    }
+
+    /// Notes where a client that left is now.
+    pub(crate) fn follow(&mut self, slot: usize, to: Address) {
+        if let Some(t @ Tenant::Away(_)) = self.tenants.get_mut(slot) {
+            *t = Tenant::Away(Some(to));
+        }
+    }
+
+    /// Who is, or was, in `slot`.
+    pub(crate) fn find(&self, slot: usize) -> Found {
+        match self.tenants.get(slot) {
+            Some(Tenant::Here(card)) => Found::Here(card.clone()),
+            Some(Tenant::Away(Some(to))) => Found::Away(*to),
+            Some(Tenant::Away(None)) | None => Found::Nobody,
+        }
+    }
+
+    /// The clients that live here.
+    pub(crate) fn clients(&self) -> impl Iterator<Item = &Rc<ClientCard>> {
+        self.tenants.iter().filter_map(|(_, t)| match t {
+            Tenant::Here(card) => Some(card),
+            Tenant::Away(_) => None,
+        })
+    }
+}
