@@ -47,7 +47,10 @@ impl Pooler {
     /// Errors name the setting that cannot be carried out; nothing is left running then.
     pub fn start(config: Config, path: PathBuf) -> Result<Pooler, SetupError> {
         let listeners = listener::open(&config)?;
-        let addresses = listeners.iter().filter_map(|l| l.local_addr().ok()).collect();
+        let addresses = listeners
+            .iter()
+            .filter_map(|l| l.local_addr().ok())
+            .collect();
         let workers = match config.global.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n as usize,

@@ -125,7 +125,9 @@ const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
 fn refuse(socket: &tokio::net::TcpStream, peer: SocketAddr, reason: &io::Error) {
-    tracing::error!("no file descriptor for a connection from {peer}: {reason} (ulimit -n, LimitNOFILE)");
+    tracing::error!(
+        "no file descriptor for a connection from {peer}: {reason} (ulimit -n, LimitNOFILE)"
+    );
     let error = crate::report::Refusal::new(
         pgweir_wire::sqlstate::TOO_MANY_CONNECTIONS,
         "the pooler has no file descriptor left for another client",
@@ -150,6 +152,8 @@ fn hand_over(shared: &Shared, socket: tokio::net::TcpStream, peer: SocketAddr) {
         )
     });
     let worker = placement::of_new_client(loads);
-    shared.workers[worker].clients.fetch_add(1, Ordering::Relaxed);
+    shared.workers[worker]
+        .clients
+        .fetch_add(1, Ordering::Relaxed);
     shared.order(worker as u16, Order::Accept(socket, peer));
 }

@@ -91,7 +91,11 @@ mod tests {
         let h = rebalance(0, &[1000, 400, 0], 100);
         assert_eq!(h, Some(Handover { to: 2, clients: 50 }));
         assert_eq!(rebalance(0, &[1000, 800], 100), None);
-        assert_eq!(rebalance(0, &[1000, 0], 1), None, "one client cannot be shared");
+        assert_eq!(
+            rebalance(0, &[1000, 0], 1),
+            None,
+            "one client cannot be shared"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use pgweir_auth::{ScramKeys, Secret};
-use pgweir_config::{CheckQuery, ClientSettings, Config, PoolSettings};
+use pgweir_config::{CheckQuery, Config, PoolSettings};
 use pgweir_pool::{DatabaseId, PoolId, UserId};
 use pgweir_session::{Limits, PoolMode, Settings};
 
@@ -51,7 +51,6 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) settings: PoolSettings,
-    pub(crate) client: ClientSettings,
     pub(crate) mode: PoolMode,
     pub(crate) limits: Limits,
     pub(crate) target: Arc<Target>,
@@ -61,10 +60,9 @@ pub(crate) struct Live {
     pub(crate) check_query: CheckQuery,
     /// Bytes that a peer that does not read may have kept for it.
     pub(crate) buffer_bytes: usize,
-    /// Whether any of the client's timeouts is on, so that they cost nothing otherwise.
-    pub(crate) any_timeout: bool,
     pub(crate) max_db_clients: Option<u32>,
-    pub(crate) max_user_clients: Option<u32>,
+    /// The database has a user of its own, so its `min_pool_size` holds without any client.
+    pub(crate) warm: bool,
 }
 
 /// The parameters a server reports at its login.
@@ -79,7 +77,6 @@ impl Live {
     ) -> Option<Live> {
         let entry = config.resolve(database)?;
         let settings = config.pool_settings(entry.database, user);
-        let client = config.client_settings(user);
         let g = &config.global;
         let mode = match settings.pool_mode {
             pgweir_config::PoolMode::Session => PoolMode::Session,
@@ -112,16 +109,11 @@ impl Live {
             reset_always: g.server_reset_query_always,
             check_query: settings.server_check_query.clone(),
             buffer_bytes: g.client_buffer_size as usize,
-            any_timeout: client.query_timeout.is_some()
-                || client.idle_transaction_timeout.is_some()
-                || client.transaction_timeout.is_some()
-                || client.client_idle_timeout.is_some(),
             max_db_clients: config
                 .database_limits(entry.database)
                 .max_db_client_connections,
-            max_user_clients: config.user_limits(user).max_user_client_connections,
             settings,
-            client,
+            warm: entry.database.user.is_some(),
         })
     }
 

@@ -274,6 +274,7 @@ impl Shared {
             process_secret,
         });
         shared.warm_keys();
+        shared.open_warm_pools();
         Ok(shared)
     }
 
@@ -349,7 +350,9 @@ impl Shared {
     }
 
     pub(crate) fn directory(&self) -> MutexGuard<'_, Directory> {
-        self.directory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.directory
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Milliseconds since the process started.
@@ -376,41 +379,59 @@ impl Shared {
         }
     }
 
+    /// Makes the pools that keep servers ready before any client has come.
+    fn open_warm_pools(&self) {
+        let config = self.config();
+        for (name, database) in &config.databases {
+            if let Some(user) = &database.user
+                && name != "*"
+                && config.pool_settings(database, user).min_pool_size > 0
+            {
+                self.pool(name, user);
+            }
+        }
+    }
+
+    /// The user that clients log in as by `name`.
+    pub(crate) fn user(&self, name: &str) -> Arc<User> {
+        let setup = self.setup();
+        let mut directory = self.directory();
+        match directory.users.get(name) {
+            Some(found) => found.clone(),
+            None => known_user(&mut directory, &mut self.pools(), &setup.config, name),
+        }
+    }
+
     /// The pool for `database` and `user`, made if it is not there; `None` if the configuration has no such database.
     pub(crate) fn pool(&self, database: &str, user: &str) -> Option<Arc<Pool>> {
+        let setup = self.setup();
+        // A database with a user of its own has one pool, whoever logs in.
+        let entry = setup.config.resolve(database)?;
+        let user = entry.database.user.as_deref().unwrap_or(user);
         let mut directory = self.directory();
-        if let Some(found) = directory
-            .pools
-            .get(&(Arc::from(database), Arc::from(user)))
-        {
+        let key = (Arc::from(database), Arc::from(user));
+        if let Some(found) = directory.pools.get(&key) {
             return Some(found.clone());
         }
-        let setup = self.setup();
         let live = Live::new(&setup.config, database, user, |u| setup.logins.secret(u))?;
         let mut pools = self.pools();
-        let entry = setup.config.resolve(database)?;
         let db = directory
             .databases
             .entry(database.into())
             .or_insert_with_key(|name| {
                 Arc::new(Database {
-                    id: pools.add_database(slots(setup.config.database_limits(entry.database).max_db_connections)),
+                    id: pools.add_database(slots(
+                        setup
+                            .config
+                            .database_limits(entry.database)
+                            .max_db_connections,
+                    )),
                     name: name.clone(),
                     clients: AtomicU32::new(0),
                 })
             })
             .clone();
-        let who = directory
-            .users
-            .entry(user.into())
-            .or_insert_with_key(|name| {
-                Arc::new(User {
-                    id: pools.add_user(slots(setup.config.user_limits(user).max_user_connections)),
-                    name: name.clone(),
-                    clients: AtomicU32::new(0),
-                })
-            })
-            .clone();
+        let who = known_user(&mut directory, &mut pools, &setup.config, user);
         let id = pools.add_pool(db.id, who.id, machine_settings(&live))?;
         if self.gate.paused.load(Ordering::Acquire) {
             pools.pause(db.id, Instant::now(), &mut Vec::new());
@@ -432,12 +453,22 @@ impl Shared {
         for db in directory.databases.values() {
             if let Some(entry) = setup.config.resolve(&db.name) {
                 let limits = setup.config.database_limits(entry.database);
-                pools.set_database_limit(db.id, slots(limits.max_db_connections), now, &mut effects);
+                pools.set_database_limit(
+                    db.id,
+                    slots(limits.max_db_connections),
+                    now,
+                    &mut effects,
+                );
             }
         }
         for user in directory.users.values() {
             let limits = setup.config.user_limits(&user.name);
-            pools.set_user_limit(user.id, slots(limits.max_user_connections), now, &mut effects);
+            pools.set_user_limit(
+                user.id,
+                slots(limits.max_user_connections),
+                now,
+                &mut effects,
+            );
         }
         directory.pools.retain(|_, pool| {
             let live = Live::new(&setup.config, &pool.database.name, &pool.user.name, |u| {
@@ -463,6 +494,7 @@ impl Shared {
         *self.setup.write().unwrap_or_else(PoisonError::into_inner) = setup;
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.warm_keys();
+        self.open_warm_pools();
         Ok(effects)
     }
 
@@ -527,6 +559,24 @@ impl Shared {
     }
 }
 
+fn known_user(
+    directory: &mut Directory,
+    pools: &mut ServerPools,
+    config: &Config,
+    name: &str,
+) -> Arc<User> {
+    let new = |name: &Arc<str>| {
+        let limit = config.user_limits(name).max_user_connections;
+        Arc::new(User {
+            id: pools.add_user(slots(limit)),
+            name: name.clone(),
+            clients: AtomicU32::new(0),
+        })
+    };
+    let known = directory.users.entry(name.into());
+    known.or_insert_with_key(new).clone()
+}
+
 fn slots(limit: Option<u32>) -> Option<NonZeroU32> {
     limit.and_then(NonZeroU32::new)
 }
@@ -554,6 +604,6 @@ fn machine_settings(live: &Live) -> pgweir_pool::PoolSettings {
         server_check_delay: s.server_check_delay,
         server_login_retry: s.server_login_retry,
         server_round_robin: s.server_round_robin,
-        warm: false,
+        warm: live.warm,
     }
 }

@@ -61,7 +61,10 @@ impl Socket {
 }
 
 fn lost() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "socket was lost between workers")
+    io::Error::new(
+        io::ErrorKind::NotConnected,
+        "socket was lost between workers",
+    )
 }
 
 impl AsyncRead for Socket {

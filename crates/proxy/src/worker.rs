@@ -47,7 +47,11 @@ pub(crate) enum Order {
     /// For SHOW CLIENTS.
     List(oneshot::Sender<Vec<ClientRow>>),
     /// End the clients that the filter picks, with this error.
-    Kill(Box<dyn Fn(&ClientCard) -> bool + Send>, Refusal, oneshot::Sender<usize>),
+    Kill(
+        Box<dyn Fn(&ClientCard) -> bool + Send>,
+        Refusal,
+        oneshot::Sender<usize>,
+    ),
     /// A CancelRequest for the client in a slot.
     Cancel {
         slot: usize,
@@ -57,14 +61,9 @@ pub(crate) enum Order {
     /// A client that moves here.
     Adopt(Box<Baggage>),
     /// Where the client is whose home `slot` is.
-    Follow {
-        slot: usize,
-        to: Address,
-    },
+    Follow { slot: usize, to: Address },
     /// The client whose home `slot` is has ended.
-    Strike {
-        slot: usize,
-    },
+    Strike { slot: usize },
     /// Wake every client, to see what has changed.
     WakeAll,
     /// End the thread.
@@ -182,10 +181,11 @@ impl Worker {
             c.expire(now_ms);
         }
         let me = self.id;
+        let table = &self.shared.settings;
         self.with_pools(|pools, effects| {
             pools.sweep_idle(
                 Some(me),
-                |server| !server.stream.has_news(),
+                |server| !server.stream.has_news() || server.absorb(table),
                 effects,
             );
             if me == 0 {
@@ -301,10 +301,7 @@ impl Worker {
                         server.card.target.host,
                         server.card.target.port
                     );
-                    if pool.welcome().is_none() {
-                        let parameters = server.session.parameters().to_vec();
-                        pool.set_welcome(Some(Arc::new(parameters)));
-                    }
+                    pool.set_welcome(Some(Arc::new(server.session.parameters().to_vec())));
                     worker.shared.add_card(&server.card);
                     let fingerprint = server.session.fingerprint();
                     let me = worker.id;

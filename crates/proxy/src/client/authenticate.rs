@@ -126,7 +126,9 @@ async fn ask_password(
 ) -> Result<Vec<u8>, Stop> {
     let mut body = ask(stream, inbox, out).await?;
     if body.pop() != Some(0) {
-        return Err(Refusal::new(sqlstate::PROTOCOL_VIOLATION, "invalid password packet size").into());
+        return Err(
+            Refusal::new(sqlstate::PROTOCOL_VIOLATION, "invalid password packet size").into(),
+        );
     }
     Ok(body)
 }

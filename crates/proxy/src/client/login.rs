@@ -20,10 +20,10 @@ use crate::client::relay::{Relay, shutting_down};
 use crate::client::{cancel, farewell};
 use crate::console;
 use crate::message::{Inbox, ReadError};
-use crate::pools::{Live, Pool, admit};
+use crate::pools::{Live, Pool, User, admit};
 use crate::register::Address;
 use crate::report::Refusal;
-use crate::shared::Shared;
+use crate::shared::{Setup, Shared};
 use crate::stats::count;
 use crate::stream::{Outbox, Stream};
 use crate::worker::{Order, Worker};
@@ -104,6 +104,7 @@ pub(crate) fn begin(worker: &Rc<Worker>, socket: std::net::TcpStream, peer: Sock
                     card,
                     slot,
                     pool,
+                    user,
                     live,
                     session,
                 } = *ready;
@@ -113,6 +114,7 @@ pub(crate) fn begin(worker: &Rc<Worker>, socket: std::net::TcpStream, peer: Sock
                     card,
                     slot,
                     pool,
+                    user,
                     live,
                     stream,
                     session,
@@ -167,6 +169,7 @@ struct Ready {
     card: Rc<ClientCard>,
     slot: usize,
     pool: Arc<Pool>,
+    user: Arc<User>,
     live: Arc<Live>,
     session: ClientSession,
 }
@@ -182,17 +185,19 @@ async fn log_in(
         let global = &worker.shared.config().global;
         crate::listener::tune(&socket2::SockRef::from(socket), global)?;
     }
-    let wishes = open(worker, stream, inbox).await?;
-    match worker.shared.gate.shutdown() {
-        Some(_) => return Err(Stop::Told(shutting_down())),
-        None => {}
-    }
+    // One for the whole login: a certificate must be the one that the handshake showed.
     let setup = worker.shared.setup();
+    let wishes = open(&worker.shared, &setup, stream, inbox).await?;
+    if worker.shared.gate.shutdown().is_some() {
+        return Err(Stop::Told(shutting_down()));
+    }
     let global = &setup.config.global;
     if setup.client_tls.is_required() && !stream.is_tls() {
-        return Err(Refusal::new(sqlstate::INVALID_AUTHORIZATION, "SSL required")
-            .hint("client_tls_sslmode of the pooler does not admit plain-text connections.")
-            .into());
+        return Err(
+            Refusal::new(sqlstate::INVALID_AUTHORIZATION, "SSL required")
+                .hint("client_tls_sslmode of the pooler does not admit plain-text connections.")
+                .into(),
+        );
     }
     let mut out = Vec::new();
     if wishes.version != VERSION_3_0 && wishes.version != VERSION_3_2
@@ -210,7 +215,10 @@ async fn log_in(
         )
         .into());
     }
-    let place = Place(worker.shared.clone());
+    let place = Place {
+        shared: worker.shared.clone(),
+        kept: Cell::new(false),
+    };
     let proof = authenticate::client(worker, stream, inbox, &setup, &wishes.user, &mut out).await?;
     if global.log_connections {
         tracing::info!(
@@ -222,7 +230,7 @@ async fn log_in(
     }
     if console {
         let visitor = console::Visitor::admit(global, &wishes.user)?;
-        place.keep();
+        place.kept.set(true);
         build::authentication_ok(&mut out);
         stream.write_all(&out).await?;
         return Ok(Entry::Console(visitor));
@@ -243,7 +251,12 @@ async fn log_in(
     if let Proof::Keys(keys) = proof {
         pool.set_keys(Some(keys));
     }
-    let seat = Seat::take(worker, &pool, &live)?;
+    let user = shared.user(&wishes.user);
+    let limit = setup
+        .config
+        .user_limits(&wishes.user)
+        .max_user_client_connections;
+    let seat = Seat::take(worker, &pool, &live, &user, limit)?;
     let settings = wishes.settings(shared, peer)?;
     let welcome = super::welcome::prepare(worker, &pool, &live, &settings).await?;
 
@@ -263,7 +276,11 @@ async fn log_in(
         worker.clients.borrow_mut().strike(slot);
         return Err(too_many("too many clients on one worker".into(), "Raise workers.").into());
     };
-    let registered = Registered(worker, slot);
+    let registered = Registered {
+        worker,
+        slot,
+        kept: Cell::new(false),
+    };
 
     build::authentication_ok(&mut out);
     for (name, value) in welcome.iter() {
@@ -278,25 +295,26 @@ async fn log_in(
     stream.flush().await?;
 
     count(&pool.stats.block(worker.id).logins, 1);
-    std::mem::forget(registered);
-    seat.keep();
-    place.keep();
+    registered.kept.set(true);
+    seat.kept.set(true);
+    place.kept.set(true);
     Ok(Entry::Pooled(Box::new(Ready {
         session: ClientSession::new(settings, live.rewrites()),
         card,
         slot,
         pool,
+        user,
         live,
     })))
 }
 
 /// The packets before the start of a session: TLS, GSSAPI, cancel.
 async fn open(
-    worker: &Rc<Worker>,
+    shared: &Shared,
+    setup: &Setup,
     stream: &mut Stream,
     inbox: &mut Inbox,
 ) -> Result<Wishes, Stop> {
-    let setup = worker.shared.setup();
     let mut gss_refused = false;
     /// The first byte of a TLS record: a client that starts TLS without asking.
     const TLS_HANDSHAKE: u8 = 0x16;
@@ -310,8 +328,7 @@ async fn open(
     }
     loop {
         let packet = inbox.opening(stream).await?;
-        let opening =
-            Opening::read(&packet).map_err(|e| Stop::from(ReadError::Wire(e)))?;
+        let opening = Opening::read(&packet).map_err(|e| Stop::from(ReadError::Wire(e)))?;
         match opening {
             Opening::SslRequest if stream.is_tls() => {
                 return Err(violation("SSLRequest on a connection that has TLS").into());
@@ -336,7 +353,7 @@ async fn open(
                 stream.write_all(b"N").await?;
             }
             Opening::CancelRequest { pid, secret } => {
-                cancel::request(&worker.shared, pid, secret).await;
+                cancel::request(shared, pid, secret).await;
                 return Err(Stop::Gone);
             }
             Opening::Startup(startup) => return Ok(Wishes::read(&startup)?),
@@ -428,8 +445,8 @@ impl Wishes {
             .iter()
             .filter(|(name, _)| !ignored(name))
             .map(|(name, value)| {
-                let with_host =
-                    global.application_name_add_host && name.eq_ignore_ascii_case("application_name");
+                let with_host = global.application_name_add_host
+                    && name.eq_ignore_ascii_case("application_name");
                 let value = match with_host {
                     true => format!("{value} - {host}"),
                     false => value.clone(),
@@ -437,7 +454,9 @@ impl Wishes {
                 (&**name, value)
             })
             .collect();
-        Ok(shared.settings.intern(named.iter().map(|(n, v)| (*n, &**v))))
+        Ok(shared
+            .settings
+            .intern(named.iter().map(|(n, v)| (*n, &**v))))
     }
 }
 
@@ -474,17 +493,16 @@ fn admit_client(shared: &Shared, console: bool, user: &str) -> bool {
 }
 
 /// A place under max_client_conn, given back unless it is kept.
-struct Place(Arc<Shared>);
-
-impl Place {
-    fn keep(self) {
-        std::mem::forget(self);
-    }
+struct Place {
+    shared: Arc<Shared>,
+    kept: Cell<bool>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.clients.fetch_sub(1, Ordering::AcqRel);
+        if !self.kept.get() {
+            self.shared.clients.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -492,10 +510,18 @@ impl Drop for Place {
 struct Seat<'w> {
     worker: &'w Rc<Worker>,
     pool: Arc<Pool>,
+    user: Arc<User>,
+    kept: Cell<bool>,
 }
 
 impl<'w> Seat<'w> {
-    fn take(worker: &'w Rc<Worker>, pool: &Arc<Pool>, live: &Live) -> Result<Self, Refusal> {
+    fn take(
+        worker: &'w Rc<Worker>,
+        pool: &Arc<Pool>,
+        live: &Live,
+        user: &Arc<User>,
+        max_user_clients: Option<u32>,
+    ) -> Result<Self, Refusal> {
         if !admit(&pool.database.clients, live.max_db_clients) {
             return Err(too_many(
                 format!(
@@ -506,13 +532,13 @@ impl<'w> Seat<'w> {
                 "Raise max_db_client_connections.",
             ));
         }
-        if !admit(&pool.user.clients, live.max_user_clients) {
+        if !admit(&user.clients, max_user_clients) {
             pool.database.clients.fetch_sub(1, Ordering::AcqRel);
             return Err(too_many(
                 format!(
                     "max_user_client_connections ({}) of user \"{}\" is reached",
-                    live.max_user_clients.unwrap_or_default(),
-                    pool.user.name
+                    max_user_clients.unwrap_or_default(),
+                    user.name
                 ),
                 "Raise max_user_client_connections.",
             ));
@@ -522,45 +548,53 @@ impl<'w> Seat<'w> {
         Ok(Seat {
             worker,
             pool: pool.clone(),
+            user: user.clone(),
+            kept: Cell::new(false),
         })
-    }
-
-    fn keep(self) {
-        std::mem::forget(self);
     }
 }
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        leave_pool(self.worker, &self.pool);
+        if !self.kept.get() {
+            leave_pool(self.worker, &self.pool, &self.user);
+        }
     }
 }
 
 /// An entry in the worker's list of clients, taken out again when the login fails after all.
-struct Registered<'w>(&'w Worker, usize);
+struct Registered<'w> {
+    worker: &'w Worker,
+    slot: usize,
+    kept: Cell<bool>,
+}
 
 impl Drop for Registered<'_> {
     fn drop(&mut self) {
-        self.0.clients.borrow_mut().strike(self.1);
+        if !self.kept.get() {
+            self.worker.clients.borrow_mut().strike(self.slot);
+        }
     }
 }
 
-fn leave_pool(worker: &Worker, pool: &Pool) {
+fn leave_pool(worker: &Worker, pool: &Pool, user: &User) {
     pool.database.clients.fetch_sub(1, Ordering::AcqRel);
-    pool.user.clients.fetch_sub(1, Ordering::AcqRel);
+    user.clients.fetch_sub(1, Ordering::AcqRel);
     pool.clients.fetch_sub(1, Ordering::AcqRel);
     worker.shared.pools().client_left(pool.id);
 }
 
 /// Gives back everything that a login kept for a client that has ended.
-pub(crate) fn forget(worker: &Worker, slot: usize, home: Address, pool: &Pool) {
+pub(crate) fn forget(worker: &Worker, slot: usize, home: Address, pool: &Pool, user: &User) {
     worker.clients.borrow_mut().strike(slot);
     if home.worker != worker.id {
-        worker.shared.order(home.worker, Order::Strike { slot: home.slot });
+        worker
+            .shared
+            .order(home.worker, Order::Strike { slot: home.slot });
     } else if home.slot != slot {
         worker.clients.borrow_mut().strike(home.slot);
     }
-    leave_pool(worker, pool);
+    leave_pool(worker, pool, user);
     worker.shared.clients.fetch_sub(1, Ordering::AcqRel);
     worker.handle().clients.fetch_sub(1, Ordering::Relaxed);
 }

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use pgweir_config::ClientSettings;
 use pgweir_pool::{Checkout, Collected, Failure, Lease, Place, Request, Ticket};
 use pgweir_session::{
     ClientSession, Fault, Need, Out, PoolMode, ServerFault, alone, decline, forward, reply,
@@ -24,7 +25,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::client::card::{ClientCard, ClientState, NEVER, Summons};
 use crate::client::{cancel, farewell};
-use crate::pools::{Live, Pool};
+use crate::pools::{Live, Pool, User};
 use crate::register::Address;
 use crate::report::Refusal;
 use crate::server::Server;
@@ -82,7 +83,11 @@ pub(crate) struct Relay {
     card: Rc<ClientCard>,
     slot: usize,
     pool: Arc<Pool>,
+    /// Whom it logged in as, which is not the pool's user where the database has a user of its own.
+    user: Arc<User>,
     live: Arc<Live>,
+    /// Its timeouts, if any of them is on, so that they cost nothing otherwise.
+    timeouts: Option<Box<ClientSettings>>,
     generation: u64,
     stream: Stream,
     outbox: Outbox,
@@ -106,6 +111,7 @@ pub(crate) struct Relay {
 pub(crate) struct Baggage {
     card: ClientCard,
     pool: Arc<Pool>,
+    user: Arc<User>,
     stream: Stream,
     outbox: Outbox,
     session: ClientSession,
@@ -140,6 +146,7 @@ impl Baggage {
             card,
             slot,
             self.pool,
+            self.user,
             live,
             stream,
             self.session,
@@ -161,12 +168,16 @@ impl Baggage {
 
 impl Relay {
     /// A client that has just logged in; `kept` is what it sent beyond its login.
-    #[expect(clippy::too_many_arguments, reason = "the parts that a login collects, one each")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts that a login collects, one each"
+    )]
     pub(crate) fn new(
         worker: Rc<Worker>,
         card: Rc<ClientCard>,
         slot: usize,
         pool: Arc<Pool>,
+        user: Arc<User>,
         live: Arc<Live>,
         stream: Stream,
         session: ClientSession,
@@ -175,11 +186,13 @@ impl Relay {
         let now = Instant::now();
         card.state.set(ClientState::Idle);
         let relay = Relay {
-            generation: worker.generation.get(),
-            worker,
             card,
             slot,
+            timeouts: timeouts(&worker, &user),
+            generation: worker.generation.get(),
+            worker,
             pool,
+            user,
             live,
             stream,
             outbox: Outbox::default(),
@@ -527,7 +540,7 @@ impl Relay {
             Need::Bytes(n) => self.keep(rest, n),
             Need::Server | Need::Replies => self.keep(rest, 0),
         }
-        if idle && self.live.any_timeout {
+        if idle && self.timeouts.is_some() {
             let now = Instant::now();
             self.turned = now;
             self.arm(now);
@@ -603,7 +616,7 @@ impl Relay {
             }
             server.worker = self.worker.id;
         }
-        if server.stream.has_news() {
+        if server.stream.has_news() && !server.absorb(&self.worker.shared.settings) {
             return self.try_another(cx, server, place, "closed by the server while idle");
         }
         if needs_check && let Some(sql) = upkeep::check_query(&self.live.check_query) {
@@ -764,6 +777,7 @@ impl Relay {
     fn refresh(&mut self) -> Result<(), End> {
         self.generation = self.worker.generation.get();
         self.live = self.pool.live();
+        self.timeouts = timeouts(&self.worker, &self.user);
         match self.worker.shared.gate.shutdown() {
             Some(crate::shared::Shutdown::WaitForServers | crate::shared::Shutdown::Now) => {
                 Err(End::Told(shutting_down()))
@@ -775,7 +789,7 @@ impl Relay {
     /// Sets the deadline for what the client is doing now.
     #[inline]
     fn arm(&self, now: Instant) {
-        if self.live.any_timeout {
+        if self.timeouts.is_some() {
             self.card.set_deadline(match self.next_timeout() {
                 Some((left, _)) => self.worker.shared.clock_ms(now + left),
                 None => NEVER,
@@ -785,7 +799,7 @@ impl Relay {
 
     /// The first timeout that runs, how long it still has from `self.turned`, and what to say when it is over.
     fn next_timeout(&self) -> Option<(Duration, Refusal)> {
-        let t = &self.live.client;
+        let t = self.timeouts.as_deref()?;
         let say = |code, name: &str, what: &str, limit: Duration| {
             Refusal::new(code, format!("{what} {name} ({} s)", limit.as_secs_f64()))
         };
@@ -854,10 +868,13 @@ impl Relay {
             }
             Link::Waiting { .. } | Link::Checking { .. } => None,
         };
-        [now, in_transaction.filter(|_| matches!(self.link, Link::Linked(_)))]
-            .into_iter()
-            .flatten()
-            .min_by_key(|(left, _)| *left)
+        [
+            now,
+            in_transaction.filter(|_| matches!(self.link, Link::Linked(_))),
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(|(left, _)| *left)
     }
 
     /// Sees what the client is told from outside.
@@ -936,6 +953,7 @@ impl Relay {
         let baggage = Box::new(Baggage {
             card: self.card.copy(),
             pool: self.pool.clone(),
+            user: self.user.clone(),
             stream: std::mem::replace(&mut self.stream, lost),
             outbox: std::mem::take(&mut self.outbox),
             session: std::mem::replace(&mut self.session, nobody),
@@ -995,10 +1013,8 @@ impl Relay {
                 self.card.connected_at.elapsed().map_or(0, |d| d.as_secs())
             );
         }
-        let stream = std::mem::replace(
-            &mut self.stream,
-            Stream::Plain(crate::stream::Socket::Lost),
-        );
+        let stream =
+            std::mem::replace(&mut self.stream, Stream::Plain(crate::stream::Socket::Lost));
         let outbox = std::mem::take(&mut self.outbox);
         match end {
             End::Gone | End::Moves(_) => {}
@@ -1027,7 +1043,13 @@ impl Future for Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         if !self.moved {
-            super::login::forget(&self.worker, self.slot, self.card.home.get(), &self.pool);
+            super::login::forget(
+                &self.worker,
+                self.slot,
+                self.card.home.get(),
+                &self.pool,
+                &self.user,
+            );
         }
     }
 }
@@ -1044,6 +1066,16 @@ fn poll_read(
         .map_ok(|()| buffer.filled().len())
 }
 
+/// The timeouts of a user's clients; `None` if all are off.
+fn timeouts(worker: &Worker, user: &User) -> Option<Box<ClientSettings>> {
+    let settings = worker.shared.config().client_settings(&user.name);
+    let on = settings.query_timeout.is_some()
+        || settings.idle_transaction_timeout.is_some()
+        || settings.transaction_timeout.is_some()
+        || settings.client_idle_timeout.is_some();
+    on.then(|| Box::new(settings))
+}
+
 fn micros(d: Duration) -> u64 {
     d.as_micros() as u64
 }
@@ -1053,9 +1085,11 @@ fn server_lost(e: &io::Error) -> End {
         io::ErrorKind::UnexpectedEof => "server closed the connection unexpectedly".to_owned(),
         _ => format!("connection to the server was lost: {e}"),
     };
-    End::Told(Refusal::new(sqlstate::CONNECTION_FAILURE, reason).hint(
-        "Whether the last statement took effect is not known: check before repeating it.",
-    ))
+    End::Told(
+        Refusal::new(sqlstate::CONNECTION_FAILURE, reason).hint(
+            "Whether the last statement took effect is not known: check before repeating it.",
+        ),
+    )
 }
 
 /// What clients are told while the pooler ends.

@@ -31,7 +31,9 @@ pub(crate) async fn prepare(
     let (worker, pool) = (worker.clone(), pool.clone());
     let (live, settings) = (live.clone(), settings.clone());
     let first =
-        tokio::task::spawn_local(async move { try_settings(&worker, &pool, &live, &settings).await });
+        tokio::task::spawn_local(
+            async move { try_settings(&worker, &pool, &live, &settings).await },
+        );
     match first.await {
         Ok(result) => result,
         Err(e) => Err(Refusal::new(sqlstate::INTERNAL_ERROR, e.to_string())),
@@ -80,25 +82,22 @@ async fn obtain(
         let mut ticket = None;
         let result = std::future::poll_fn(|cx| {
             worker.with_pools(|pools, effects| match ticket {
-                None => match pools.checkout(
-                    request,
-                    Instant::now(),
-                    || cx.waker().clone(),
-                    effects,
-                ) {
-                    Checkout::Ready(lease) => Poll::Ready(Ok(lease)),
-                    Checkout::Refused(pgweir_pool::Refusal::Connect(e)) => {
-                        Poll::Ready(Err((*e).clone()))
+                None => {
+                    match pools.checkout(request, Instant::now(), || cx.waker().clone(), effects) {
+                        Checkout::Ready(lease) => Poll::Ready(Ok(lease)),
+                        Checkout::Refused(pgweir_pool::Refusal::Connect(e)) => {
+                            Poll::Ready(Err((*e).clone()))
+                        }
+                        Checkout::Refused(other) => Poll::Ready(Err(Refusal::new(
+                            sqlstate::TOO_MANY_CONNECTIONS,
+                            other.to_string(),
+                        ))),
+                        Checkout::Waiting(t) => {
+                            ticket = Some(t);
+                            Poll::Pending
+                        }
                     }
-                    Checkout::Refused(other) => Poll::Ready(Err(Refusal::new(
-                        sqlstate::TOO_MANY_CONNECTIONS,
-                        other.to_string(),
-                    ))),
-                    Checkout::Waiting(t) => {
-                        ticket = Some(t);
-                        Poll::Pending
-                    }
-                },
+                }
                 Some(t) => match pools.collect(t) {
                     Collected::Pending => {
                         if let Some(w) = pools.waiter_mut(t) {
@@ -125,11 +124,13 @@ async fn obtain(
             }
             server.worker = worker.id;
         }
-        if server.stream.has_news() {
+        if server.stream.has_news() && !server.absorb(&worker.shared.settings) {
             worker.discard(server, "closed by the server while idle");
             continue;
         }
-        if lease.needs_check && let Some(sql) = upkeep::check_query(&live.check_query) {
+        if lease.needs_check
+            && let Some(sql) = upkeep::check_query(&live.check_query)
+        {
             match upkeep::run(worker.clone(), server, sql).await {
                 (server, Ok(())) => return Ok(server),
                 (server, Err(why)) => {

@@ -80,10 +80,12 @@ pub(crate) async fn connect(
             card,
         });
         if let Some(query) = &target.connect_query {
-            server
-                .upkeep(worker, query.as_bytes())
-                .await
-                .map_err(|e| Refusal::new(sqlstate::CANNOT_CONNECT, format!("connect_query failed: {e}")))?;
+            server.upkeep(worker, query.as_bytes()).await.map_err(|e| {
+                Refusal::new(
+                    sqlstate::CANNOT_CONNECT,
+                    format!("connect_query failed: {e}"),
+                )
+            })?;
         }
         Ok(server)
     };
@@ -128,8 +130,11 @@ pub(crate) async fn open_socket(worker: &Worker, target: &Target) -> Result<Sock
             let stream = TcpStream::connect((host.as_str(), target.port))
                 .await
                 .map_err(failed)?;
-            crate::listener::tune(&socket2::SockRef::from(&stream), &worker.shared.config().global)
-                .map_err(failed)?;
+            crate::listener::tune(
+                &socket2::SockRef::from(&stream),
+                &worker.shared.config().global,
+            )
+            .map_err(failed)?;
             Ok(Socket::Tcp(stream))
         }
         Host::UnixDirectory(dir) => {

@@ -86,7 +86,9 @@ pub(crate) async fn log_in(
             tag::AUTHENTICATION => match Authentication::read(&message.body).map_err(protocol)? {
                 Authentication::Ok => {
                     if let Scram::Challenged(_) | Scram::Started(_) = scram {
-                        return Err(refused(&"the server did not prove that it knows the password"));
+                        return Err(refused(
+                            &"the server did not prove that it knows the password",
+                        ));
                     }
                 }
                 Authentication::SaslContinue(data) => match std::mem::take(&mut scram) {
@@ -101,9 +103,7 @@ pub(crate) async fn log_in(
                                 );
                                 match found {
                                     Lookup::Ready(keys) => keys,
-                                    Lookup::Missing(derivation) => {
-                                        worker.derive(derivation).await
-                                    }
+                                    Lookup::Missing(derivation) => worker.derive(derivation).await,
                                 }
                             }
                             ServerCredential::ScramKeys(keys) => {
@@ -118,7 +118,9 @@ pub(crate) async fn log_in(
                     _ => return Err(refused(&"unexpected AuthenticationSASLContinue")),
                 },
                 Authentication::SaslFinal(data) => match std::mem::take(&mut scram) {
-                    Scram::Challenged(awaiting) => awaiting.finish(data).map_err(|e| refused(&e))?,
+                    Scram::Challenged(awaiting) => {
+                        awaiting.finish(data).map_err(|e| refused(&e))?
+                    }
                     _ => return Err(refused(&"unexpected AuthenticationSASLFinal")),
                 },
                 request => {
@@ -142,7 +144,10 @@ pub(crate) async fn log_in(
                             build::password(&mut out, password.as_bytes());
                         }
                         Answer::Md5(response) => build::password(&mut out, &response),
-                        Answer::Scram { binding, keys: source } => {
+                        Answer::Scram {
+                            binding,
+                            keys: source,
+                        } => {
                             debug_assert!(matches!(
                                 (source, held),
                                 (KeySource::Password(_), ServerCredential::Plain(_))
@@ -185,7 +190,10 @@ pub(crate) async fn log_in(
             other => {
                 return Err(Refusal::new(
                     sqlstate::PROTOCOL_VIOLATION,
-                    format!("server login: unexpected message type {:?}", char::from(other)),
+                    format!(
+                        "server login: unexpected message type {:?}",
+                        char::from(other)
+                    ),
                 ));
             }
         }

@@ -1,13 +1,15 @@
 //! Between two clients: a server is checked, cleaned, rolled back or reset, and given back to the pool.
 
 use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use pgweir_config::CheckQuery;
-use pgweir_session::{Out, PoolMode, reply};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use pgweir_session::{Out, PoolMode, SettingsTable, reply};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use crate::pools::Live;
 use crate::server::Server;
@@ -35,6 +37,29 @@ pub(crate) async fn run(worker: Rc<Worker>, mut server: Box<Server>, sql: Vec<u8
 }
 
 impl Server {
+    /// Reads what an idle server sent unasked: parameters that changed, notices. False if it has closed, or says that
+    /// it will, or if what it sent makes no sense.
+    pub(crate) fn absorb(&mut self, table: &SettingsTable) -> bool {
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut buffer = [0; 4096];
+        loop {
+            let mut buffer = ReadBuf::new(&mut buffer);
+            match Pin::new(&mut self.stream).poll_read(&mut cx, &mut buffer) {
+                Poll::Pending => return self.kept.is_empty() && self.session.is_free(),
+                Poll::Ready(Err(_)) => return false,
+                Poll::Ready(Ok(())) if buffer.filled().is_empty() => return false,
+                Poll::Ready(Ok(())) => self.kept.extend_from_slice(buffer.filled()),
+            }
+            let input = std::mem::take(&mut self.kept);
+            let (mut spill, mut back) = (Vec::new(), Vec::new());
+            let mut out = Out::new(&input, &mut spill);
+            match reply(None, &mut self.session, &input, table, &mut out, &mut back) {
+                Ok(used) => self.kept.extend_from_slice(&input[used..]),
+                Err(_) => return false,
+            }
+        }
+    }
+
     /// Sends `sql` and waits until it has been answered. Errors leave the server in an unknown state.
     pub(crate) async fn upkeep(&mut self, worker: &Worker, sql: &[u8]) -> Result<(), String> {
         let mut out = Vec::new();
@@ -43,11 +68,7 @@ impl Server {
     }
 
     /// Sends `bytes` and reads until the server is free.
-    pub(crate) async fn converse(
-        &mut self,
-        worker: &Worker,
-        bytes: Vec<u8>,
-    ) -> Result<(), String> {
+    pub(crate) async fn converse(&mut self, worker: &Worker, bytes: Vec<u8>) -> Result<(), String> {
         let talk = async {
             self.stream.write_all(&bytes).await?;
             self.stream.flush().await?;
@@ -151,7 +172,10 @@ fn reset(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, mut out: Vec
     match &live.reset_query {
         Some(sql) => {
             server.session.upkeep(sql.as_bytes(), &mut out);
-            if sql.trim_end_matches(';').eq_ignore_ascii_case("discard all") {
+            if sql
+                .trim_end_matches(';')
+                .eq_ignore_ascii_case("discard all")
+            {
                 server.session.discarded(&worker.shared.nothing_set);
             }
             finish(worker, server, out);
