@@ -6,6 +6,7 @@
 
 mod client;
 mod console;
+mod control;
 mod listener;
 mod message;
 mod placement;
@@ -28,11 +29,20 @@ use pgweir_config::Config;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::unbounded_channel;
 
+pub use control::{Control, ControlError, Waiting};
 pub use report::Refusal;
 pub use shared::{SetupError, Shutdown};
 
 use shared::{Shared, WorkerHandle};
 use worker::{Order, Worker};
+
+/// Reads the files that `config` names (`auth_file`, certificates, keys) and starts nothing.
+///
+/// Errors name the setting that cannot be carried out.
+pub fn check(config: Config) -> Result<(), SetupError> {
+    // Which secret the process has matters only to clients.
+    shared::Setup::new(config, [0; 32]).map(drop)
+}
 
 /// A pooler that runs in threads of its own.
 pub struct Pooler {
@@ -62,6 +72,7 @@ impl Pooler {
                     orders: sender,
                     clients: AtomicU32::new(0),
                     load: AtomicU32::new(0),
+                    restless: AtomicU32::new(0),
                 };
                 (handle, receiver)
             })
@@ -114,6 +125,11 @@ impl Pooler {
     /// Where it listens; with `listen_port = 0` this says on which port.
     pub fn addresses(&self) -> &[std::net::SocketAddr] {
         &self.addresses
+    }
+
+    /// What an operator can do with it.
+    pub fn control(&self) -> Control {
+        Control(self.shared.clone())
     }
 
     /// Waits until every worker has ended.

@@ -88,8 +88,18 @@ pub(crate) fn tune(socket: &SockRef<'_>, g: &Global) -> io::Result<()> {
     Ok(())
 }
 
-/// Accepts for ever, and gives each connection to a worker.
+/// Accepts until the pooler shuts down, and gives each connection to a worker.
 pub(crate) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
+    let mut closed = shared.gate.closed.subscribe();
+    tokio::select! {
+        biased;
+        // An error would say that the sender is gone; it is in `shared`.
+        _ = closed.wait_for(|closed| *closed) => {}
+        () = accept_all(listener, &shared) => {}
+    }
+}
+
+async fn accept_all(listener: std::net::TcpListener, shared: &Shared) {
     let listener = match TcpListener::from_std(listener) {
         Ok(l) => l,
         Err(e) => {
@@ -101,7 +111,7 @@ pub(crate) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
     let mut spare = std::fs::File::open("/dev/null").ok();
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => hand_over(&shared, socket, peer),
+            Ok((socket, peer)) => hand_over(shared, socket, peer),
             Err(e) if matches!(e.raw_os_error(), Some(EMFILE | ENFILE)) => {
                 drop(spare.take());
                 if let Ok((socket, peer)) = listener.accept().await {

@@ -1,7 +1,7 @@
 //! The pools of the process: which there are, and what every client of one shares.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use pgweir_auth::{ScramKeys, Secret};
@@ -18,6 +18,8 @@ pub(crate) struct Database {
     pub(crate) id: DatabaseId,
     pub(crate) name: Arc<str>,
     pub(crate) clients: AtomicU32,
+    /// The configuration has it no longer.
+    pub(crate) gone: AtomicBool,
 }
 
 /// A user as clients name themselves.

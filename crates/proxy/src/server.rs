@@ -43,8 +43,6 @@ pub(crate) struct ServerCard {
     pub(crate) tls: Option<String>,
     /// The client that has it now, by its number; 0 for none.
     pub(crate) client: AtomicU64,
-    /// Milliseconds of the process's clock at which the client got it.
-    pub(crate) requested_at: AtomicU64,
     pub(crate) prepared_statements: AtomicU32,
     /// Cancel requests on their way to it: it must not change hands before they have ended.
     pub(crate) cancels: AtomicU32,

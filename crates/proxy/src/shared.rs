@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use pgweir_auth::{Account, AuthType, KeyCache, Mock, MockStyle, Secret, userlist};
 use pgweir_config::Config;
@@ -14,7 +14,10 @@ use pgweir_session::{Settings, SettingsTable, StatementTable};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
 
+use crate::console::{self, Consoles};
+use crate::control::{OnChange, Watch};
 use crate::pools::{Database, Directory, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::{Server, ServerCard};
@@ -74,6 +77,11 @@ impl Logins {
 
     pub(crate) fn secret(&self, user: &str) -> Option<Secret> {
         self.secrets.get(user).cloned().flatten()
+    }
+
+    /// Every user that is known, by name.
+    pub(crate) fn users(&self) -> impl Iterator<Item = &str> {
+        self.secrets.keys().map(|user| &**user)
     }
 
     /// Users whose password is stored as plain text.
@@ -168,9 +176,15 @@ pub enum Shutdown {
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     pub(crate) suspended: AtomicBool,
+    /// Milliseconds of the process's clock at which clients that do not come to rest are closed.
+    pub(crate) suspend_until: AtomicU64,
     pub(crate) paused: AtomicBool,
     /// 0: no; 1: waiting for clients; 2: waiting for servers; 3: now.
     shutdown: AtomicU32,
+    /// Milliseconds of the process's clock at which an immediate shutdown was first seen; 0 before.
+    pub(crate) ending_since: AtomicU64,
+    /// True once no new connection is accepted.
+    pub(crate) closed: watch::Sender<bool>,
 }
 
 impl Gate {
@@ -191,6 +205,7 @@ impl Gate {
             Shutdown::Now => 3,
         };
         self.shutdown.fetch_max(level, Ordering::AcqRel);
+        self.closed.send_replace(true);
     }
 }
 
@@ -210,8 +225,14 @@ pub(crate) struct Shared {
     pub(crate) clients: AtomicU32,
     pub(crate) next_client: AtomicU64,
     pub(crate) gate: Gate,
+    /// Who waits for something that the pools or the clients come to by themselves.
+    pub(crate) watches: Mutex<Vec<Watch>>,
+    /// Held while the configuration is replaced, so that no change is lost to another.
+    pub(crate) changing: Mutex<()>,
+    /// Told of every new configuration.
+    pub(crate) on_change: Mutex<Vec<OnChange>>,
+    pub(crate) consoles: Consoles,
     pub(crate) started: Instant,
-    pub(crate) started_at: SystemTime,
     pub(crate) history: Mutex<History>,
     pub(crate) config_path: std::path::PathBuf,
     process_secret: [u8; 32],
@@ -235,6 +256,8 @@ pub(crate) struct WorkerHandle {
     pub(crate) clients: AtomicU32,
     /// How busy it is ([`crate::placement::Load`]).
     pub(crate) load: AtomicU32,
+    /// While suspended: its clients for which something is kept that has not been sent.
+    pub(crate) restless: AtomicU32,
 }
 
 impl Shared {
@@ -250,6 +273,7 @@ impl Shared {
         random.fill_bytes(&mut key_cache_secret);
         let capacity = config.global.prepared_statement_cache_size as usize;
         let settings = SettingsTable::default();
+        let consoles = Consoles::new(workers.len());
         let shared = Arc::new(Shared {
             setup: RwLock::new(Arc::new(Setup::new(config, process_secret)?)),
             generation: AtomicU64::new(1),
@@ -267,8 +291,11 @@ impl Shared {
             clients: AtomicU32::new(0),
             next_client: AtomicU64::new(1),
             gate: Gate::default(),
+            watches: Mutex::default(),
+            changing: Mutex::default(),
+            on_change: Mutex::default(),
+            consoles,
             started: Instant::now(),
-            started_at: SystemTime::now(),
             history: Mutex::default(),
             config_path,
             process_secret,
@@ -415,32 +442,47 @@ impl Shared {
         }
         let live = Live::new(&setup.config, database, user, |u| setup.logins.secret(u))?;
         let mut pools = self.pools();
-        let db = directory
-            .databases
-            .entry(database.into())
-            .or_insert_with_key(|name| {
-                Arc::new(Database {
-                    id: pools.add_database(slots(
-                        setup
-                            .config
-                            .database_limits(entry.database)
-                            .max_db_connections,
-                    )),
-                    name: name.clone(),
-                    clients: AtomicU32::new(0),
-                })
-            })
-            .clone();
+        let db = self.known_database(&mut directory, &mut pools, &setup.config, database)?;
         let who = known_user(&mut directory, &mut pools, &setup.config, user);
         let id = pools.add_pool(db.id, who.id, machine_settings(&live))?;
-        if self.gate.paused.load(Ordering::Acquire) {
-            pools.pause(db.id, Instant::now(), &mut Vec::new());
-        }
         let pool = Arc::new(Pool::new(id, db, who, self.workers.len(), live));
         let key = (pool.database.name.clone(), pool.user.name.clone());
         directory.pools.insert(key, pool.clone());
         directory.by_id.insert(id, pool.clone());
         Some(pool)
+    }
+
+    /// The database that clients call `name`, known from now on; `None` if the configuration has no such database.
+    pub(crate) fn database(&self, name: &str) -> Option<Arc<Database>> {
+        let setup = self.setup();
+        let mut directory = self.directory();
+        self.known_database(&mut directory, &mut self.pools(), &setup.config, name)
+    }
+
+    fn known_database(
+        &self,
+        directory: &mut Directory,
+        pools: &mut ServerPools,
+        config: &Config,
+        name: &str,
+    ) -> Option<Arc<Database>> {
+        if let Some(known) = directory.databases.get(name) {
+            return Some(known.clone());
+        }
+        let limits = config.database_limits(config.resolve(name)?.database);
+        let database = Arc::new(Database {
+            id: pools.add_database(slots(limits.max_db_connections)),
+            name: name.into(),
+            clients: AtomicU32::new(0),
+            gone: AtomicBool::new(false),
+        });
+        if self.gate.paused.load(Ordering::Acquire) {
+            // It has no server yet: there is nothing to carry out.
+            pools.pause(database.id, Instant::now(), &mut Vec::new());
+        }
+        let name = database.name.clone();
+        directory.databases.insert(name, database.clone());
+        Some(database)
     }
 
     /// Takes over a new configuration: pools get their new settings, and servers whose target changed are retired.
@@ -475,10 +517,15 @@ impl Shared {
                 setup.logins.secret(u)
             });
             let Some(live) = live else {
-                // The database is gone from the file: its clients end with their transactions.
-                pools.disable(pool.database.id);
+                // The database is gone from the file: it takes no new clients.
+                if !pool.database.gone.swap(true, Ordering::AcqRel) {
+                    pools.disable(pool.database.id);
+                }
                 return true;
             };
+            if pool.database.gone.swap(false, Ordering::AcqRel) {
+                pools.enable(pool.database.id);
+            }
             let old = pool.live();
             pools.set_pool_settings(pool.id, machine_settings(&live), now, &mut effects);
             if *old.target != *live.target || old.secret.is_some() != live.secret.is_some() {
@@ -541,6 +588,7 @@ impl Shared {
                 .or_default()
                 .add(&pool.stats.totals());
         }
+        totals.insert(console::NAME.into(), self.consoles.stats.totals());
         totals
     }
 

@@ -94,6 +94,8 @@ pub(crate) struct Worker {
     rng: RefCell<StdRng>,
     /// Copied from the shared one at every tick and order.
     pub(crate) generation: Cell<u64>,
+    /// The same: whether clients and servers are not to be read.
+    pub(crate) suspended: Cell<bool>,
 }
 
 impl Worker {
@@ -112,6 +114,7 @@ impl Worker {
             measured: Cell::new((cpu_time(), Instant::now())),
             effects: RefCell::default(),
             rng: RefCell::new(StdRng::from_os_rng()),
+            suspended: Cell::default(),
         })
     }
 
@@ -162,6 +165,7 @@ impl Worker {
             Order::Follow { slot, to } => self.clients.borrow_mut().follow(slot, to),
             Order::Strike { slot } => self.clients.borrow_mut().strike(slot),
             Order::WakeAll => {
+                crate::control::see_gate(self);
                 self.generation
                     .set(self.shared.generation.load(Ordering::Acquire));
                 for c in self.clients.borrow().clients() {
@@ -195,6 +199,7 @@ impl Worker {
         if me == 0 {
             self.shared.turn_stats_period(now);
         }
+        crate::control::tick(self, now_ms);
         self.balance(now);
     }
 

@@ -14,14 +14,21 @@ impl ServerSession {
     /// Nothing if it has them. The server must be free.
     #[inline]
     pub fn align(&mut self, client: &ClientSession, to_server: &mut Vec<u8>) {
-        if !Settings::same(&self.settings, &client.settings) {
+        if !self.is_aligned(client) {
             self.align_to(&client.settings, to_server);
         }
     }
 
     fn align_to(&mut self, wanted: &Arc<Settings>, to_server: &mut Vec<u8>) {
         let mut sql = Vec::with_capacity(128);
-        self.settings.transition(wanted, &mut sql);
+        match self.settings_in_doubt {
+            false => self.settings.transition(wanted, &mut sql),
+            true => self.settings.restate(wanted, &mut sql),
+        }
+        if sql.is_empty() {
+            self.settings_in_doubt = false;
+            return;
+        }
         build::query(to_server, &sql);
         self.owed
             .push_back(Owed::Hidden(Hidden::Settings(wanted.clone())));
@@ -31,7 +38,7 @@ impl ServerSession {
     /// True if the server has the client's settings, so that [`ServerSession::align`] would send nothing.
     #[inline]
     pub fn is_aligned(&self, client: &ClientSession) -> bool {
-        Settings::same(&self.settings, &client.settings)
+        !self.settings_in_doubt && Settings::same(&self.settings, &client.settings)
     }
 
     /// Appends a query whose answer no client sees. The server is free again, or [`ServerSession::upkeep_error`] tells
@@ -84,6 +91,7 @@ impl ServerSession {
     pub fn cleaned(&mut self, nothing_set: &Arc<Settings>) {
         if self.traces.settings {
             self.settings = nothing_set.clone();
+            self.settings_in_doubt = false;
         }
         if self.traces.prepared {
             self.prepared.clear();
@@ -94,6 +102,7 @@ impl ServerSession {
     /// Notes that DISCARD ALL is about to be sent.
     pub fn discarded(&mut self, nothing_set: &Arc<Settings>) {
         self.settings = nothing_set.clone();
+        self.settings_in_doubt = false;
         self.prepared.clear();
         self.unnamed = None;
         self.traces = Traces::default();

@@ -103,13 +103,22 @@ pub(crate) enum Passage {
 }
 
 /// A client's names for statements.
-type Names = HashMap<Box<[u8]>, Arc<Statement>>;
+type Names = HashMap<Box<[u8]>, NamedStatement>;
+
+/// What a name stands for.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedStatement {
+    pub(crate) statement: Arc<Statement>,
+    /// Stands for the name where it is too dear to keep: two names may stand for one statement.
+    pub(crate) number: u32,
+}
 
 /// One client's session, apart from any server.
 #[derive(Debug)]
 pub struct ClientSession {
     pub(crate) named: Option<Box<Names>>,
     pub(crate) unnamed: Option<Arc<Statement>>,
+    last_number: u32,
     pub(crate) settings: Arc<Settings>,
     pub(crate) passage: Passage,
     pub(crate) rewrites: bool,
@@ -124,6 +133,7 @@ impl ClientSession {
         ClientSession {
             named: None,
             unnamed: None,
+            last_number: 0,
             settings,
             passage: Passage::Boundary,
             rewrites,
@@ -146,7 +156,7 @@ impl ClientSession {
         self.passage == Passage::Boundary
     }
 
-    pub(crate) fn named(&self, name: &[u8]) -> Option<&Arc<Statement>> {
+    pub(crate) fn named(&self, name: &[u8]) -> Option<&NamedStatement> {
         self.named.as_ref()?.get(name)
     }
 
@@ -163,15 +173,17 @@ impl ClientSession {
             self.named = None;
         }
         match removed {
-            Some((name, statement)) => Undo::Restore(name, statement),
+            Some((name, named)) => Undo::Restore(name, named),
             None => Undo::Nothing,
         }
     }
 
     pub(crate) fn remember(&mut self, name: &[u8], statement: Arc<Statement>) {
+        self.last_number = self.last_number.wrapping_add(1);
+        let number = self.last_number;
         self.named
             .get_or_insert_default()
-            .insert(name.into(), statement);
+            .insert(name.into(), NamedStatement { statement, number });
     }
 
     pub(crate) fn undo(&mut self, undo: Undo) {
@@ -180,7 +192,9 @@ impl ClientSession {
             Undo::Forget(name) => {
                 self.forget(&name);
             }
-            Undo::Restore(name, statement) => self.remember(&name, statement),
+            Undo::Restore(name, named) => {
+                self.named.get_or_insert_default().insert(name, named);
+            }
             Undo::Unnamed(statement) => self.unnamed = statement,
         }
     }

@@ -34,7 +34,11 @@ pub fn forward(
     answer: &mut Vec<u8>,
 ) -> Result<Step, Fault> {
     if !server.open_segment && server.owed.iter().all(|o| matches!(o, Owed::Hidden(_))) {
-        server.retained = Retained::Nothing;
+        // The rest of a message cannot be sent again.
+        server.retained = match client.at_boundary() {
+            true => Retained::Nothing,
+            false => Retained::No,
+        };
         server.retained_bytes.clear();
     }
     let start = out.len();
@@ -58,15 +62,14 @@ pub fn forward(
         Retained::Nothing if !sent => Retained::Nothing,
         Retained::Nothing if !uses_prepared => Retained::No,
         Retained::Nothing | Retained::Whole
-            if client.at_boundary()
-                && server.retained_bytes.len() + segment.len() <= RETAIN_BYTES =>
+            if server.retained_bytes.len() + segment.len() <= RETAIN_BYTES =>
         {
             server.retained_bytes.extend_from_slice(segment);
             Retained::Whole
         }
         _ => Retained::No,
     };
-    if (flush || !sent) && !server.is_sending() {
+    if (flush || !(sent || server.holds_parse_complete())) && !server.is_sending() {
         server.answer_locally(answer);
     }
     Ok(Step { consumed, need })
@@ -246,7 +249,9 @@ impl Forward<'_, '_> {
                         (tag::DESCRIBE, Target::Statement) if rewrites => {
                             self.describe(named.name, h.total());
                         }
-                        (tag::CLOSE, Target::Statement) if rewrites && !self.is_sqls(named.name) => {
+                        (tag::CLOSE, Target::Statement)
+                            if rewrites && !self.is_sqls(named.name) =>
+                        {
                             let undo = self.client.forget(named.name);
                             self.server.owe(Owed::Local(Local::Close(undo)));
                             self.pos += h.total();
@@ -316,7 +321,8 @@ impl Forward<'_, '_> {
 
     fn parse(&mut self, parse: Parse<'_>, total: usize) {
         if !parse.name.is_empty() {
-            if let Some(existing) = self.client.named(parse.name).cloned() {
+            let existing = self.client.named(parse.name);
+            if let Some(existing) = existing.map(|n| n.statement.clone()) {
                 // The server is made to say what it would say on a direct connection: what is wrong with the text
                 // comes before the name that is taken.
                 self.ensure(&existing);
@@ -427,24 +433,20 @@ impl Forward<'_, '_> {
     }
 
     fn close(&mut self, entry: Entry) {
-        build::close(
-            self.out.insert(),
-            Target::Statement,
-            entry.statement.name(),
-        );
-        self.server.closed_in = Some(self.server.segment);
+        build::close(self.out.insert(), Target::Statement, entry.statement.name());
+        self.server.closes = true;
         self.server.owe(Owed::Close(Closing::Ours(entry)));
     }
 
     fn send_parse(&mut self, statement: &Arc<Statement>, shown: bool, undo: Undo) {
         if self.server.may_be_there_still(statement) {
-            build::close(self.out.insert(), Target::Statement, statement.name());
-            self.server.owe(Owed::Close(Closing::Doubtful));
+            self.close(Entry {
+                statement: statement.clone(),
+                presence: Presence::Uncertain,
+                parse: 0,
+            });
         }
-        let parse = self
-            .server
-            .prepared
-            .insert(statement, self.server.segment);
+        let parse = self.server.prepared.insert(statement, self.server.segment);
         // The limit is at least one, or nothing would be rewritten: the one just entered stays.
         while let Some(evicted) = self.server.prepared.evict_over(self.limits.prepared.max(1)) {
             self.close(evicted);
@@ -460,9 +462,11 @@ impl Forward<'_, '_> {
 
     /// The name that a client's name for a statement has on the server; `None`: the same.
     fn resolve(&mut self, name: &[u8]) -> Resolved {
-        let statement = match name {
-            b"" => self.client.unnamed.clone(),
-            name => self.client.named(name).cloned(),
+        let (statement, number) = match name {
+            b"" => (self.client.unnamed.clone(), None),
+            name => self.client.named(name).map_or((None, None), |n| {
+                (Some(n.statement.clone()), Some(n.number))
+            }),
         };
         match statement {
             Some(s) if s.name().is_empty() => {
@@ -481,7 +485,7 @@ impl Forward<'_, '_> {
                 self.ensure(&s);
                 Resolved::Ours(Used {
                     statement: s,
-                    unnamed: name.is_empty(),
+                    number,
                 })
             }
             None if name.is_empty() => {
@@ -498,7 +502,7 @@ impl Forward<'_, '_> {
     fn clear_unnamed(&mut self) {
         self.server.unnamed = None;
         build::close(self.out.insert(), Target::Statement, b"");
-        self.server.owe(Owed::Close(Closing::Doubtful));
+        self.server.owe(Owed::Close(Closing::Unnamed));
     }
 
     fn bind(&mut self, names: BindNames<'_>, total: usize, rest: &[u8]) -> Result<(), Fault> {

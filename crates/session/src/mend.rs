@@ -15,7 +15,11 @@ impl ServerSession {
     /// outside a transaction block, and nothing was sent after it.
     ///
     /// Two errors call for it: a plan whose result type changed under it, and a statement that somebody deallocated.
-    pub(crate) fn try_to_mend(&mut self, fields: &ErrorFields<'_>) -> bool {
+    pub(crate) fn try_to_mend(
+        &mut self,
+        client: Option<&ClientSession>,
+        fields: &ErrorFields<'_>,
+    ) -> bool {
         let statement = match self.owed.front() {
             Some(Owed::Bind(Some(used)) | Owed::Describe(Some(used))) => used.statement.clone(),
             _ => return false,
@@ -30,6 +34,7 @@ impl ServerSession {
             && sync == Some(self.owed.len() - 1);
         if !(stale || lost)
             || !single
+            || !client.is_some_and(ClientSession::at_boundary)
             || !matches!(self.retained, Retained::Whole)
             || self.status != TransactionStatus::Idle
             || self.prepared.touch(&statement) != Some(Presence::Confirmed)
@@ -76,7 +81,7 @@ impl ServerSession {
         let quoted = quoted_name(fields.message)?;
         let (ours, theirs): (&Statement, &[u8]) = match self.owed.front()? {
             Owed::Bind(Some(used)) | Owed::Describe(Some(used)) => {
-                (&used.statement, client_name(client?, used)?)
+                (&used.statement, self.client_name(client?, used)?)
             }
             Owed::Parse {
                 of: Parsing::Duplicate(duplicate),
@@ -112,18 +117,23 @@ impl ServerSession {
         });
         Some(out)
     }
-}
 
-/// A name by which the client knows the statement; of several the first in alphabetical order.
-fn client_name<'c>(client: &'c ClientSession, used: &Used) -> Option<&'c [u8]> {
-    if used.unnamed {
-        return Some(b"");
+    /// The name by which the client used the statement; a Close that is skipped now may have taken it since.
+    fn client_name<'c>(&'c self, client: &'c ClientSession, used: &Used) -> Option<&'c [u8]> {
+        let Some(number) = used.number else {
+            return Some(b"");
+        };
+        let closed = self.owed.iter().find_map(|o| match o.undo() {
+            Some(Undo::Restore(name, named)) if named.number == number => Some(&**name),
+            _ => None,
+        });
+        closed.or_else(|| {
+            let mut names = client.named.as_ref()?.iter();
+            names
+                .find(|(_, n)| n.number == number)
+                .map(|(name, _)| &**name)
+        })
     }
-    let names = client.named.as_ref()?.iter();
-    names
-        .filter(|(_, s)| s.id() == used.statement.id())
-        .map(|(name, _)| &**name)
-        .min()
 }
 
 /// What stands after the first quotation mark. Messages are translated, but names stand between `"` in every language

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::client::NamedStatement;
 use crate::prepared::Entry;
 use crate::settings::Settings;
 use crate::statements::Statement;
@@ -90,17 +91,16 @@ pub(crate) enum Closing {
     Asked,
     /// A statement of the pooler's, which comes back if the Close is skipped.
     Ours(Entry),
-    /// What should not be there: the server's unnamed statement that is not the client's, or a statement whose Close may
-    /// be skipped.
-    Doubtful,
+    /// The server's unnamed statement, which was not the client's.
+    Unnamed,
 }
 
 /// A statement of the pooler's in the place of a client's.
 #[derive(Debug)]
 pub(crate) struct Used {
     pub(crate) statement: Arc<Statement>,
-    /// The client used its unnamed statement.
-    pub(crate) unnamed: bool,
+    /// Stands for the name that the client used; `None` for its unnamed statement.
+    pub(crate) number: Option<u32>,
 }
 
 /// An answer that the pooler gives itself.
@@ -128,7 +128,7 @@ pub(crate) enum Undo {
     /// Parse under this name: the name is not taken.
     Forget(Box<[u8]>),
     /// Close of this name: it still stands for the statement.
-    Restore(Box<[u8]>, Arc<Statement>),
+    Restore(Box<[u8]>, NamedStatement),
     /// Parse or Close of the unnamed statement, or a Query: it was this one.
     Unnamed(Option<Arc<Statement>>),
 }

@@ -85,8 +85,7 @@ impl Prepared {
 
     /// Takes back that a statement left, unless it was prepared again since.
     pub(crate) fn restore(&mut self, entry: Entry) {
-        self.entries
-            .get_or_insert(entry.statement.id(), || entry);
+        self.entries.get_or_insert(entry.statement.id(), || entry);
     }
 
     /// Notes that the ParseComplete for the Parse of this number came.

@@ -205,14 +205,16 @@ pub fn reply(
                 // The error that calls for mending comes after it, and the client must not see it twice.
                 if matches!(server.retained, Retained::Whole) && total <= HELD_DESCRIPTION_BYTES {
                     let next = &rest[have..];
-                    let Some(next_head) = Header::peek(next) else { break };
+                    let Some(next_head) = Header::peek(next) else {
+                        break;
+                    };
                     if next_head.tag == tag::ERROR_RESPONSE {
                         let error = next_head.check(MAX_MESSAGE_BYTES)?.total();
                         if next.len() < error.min(ERROR_BYTES) {
                             break;
                         }
                         let fields = ErrorFields::read(&next[HEADER_BYTES..error.min(next.len())]);
-                        if !fields.is_fatal() && server.try_to_mend(&fields) {
+                        if !fields.is_fatal() && server.try_to_mend(client.as_deref(), &fields) {
                             server.passage = Passage {
                                 left: total + error,
                                 shown: false,
@@ -245,7 +247,7 @@ pub fn reply(
         };
         server.passage = Passage { left: total, shown };
     }
-    if server.passage.left == 0 && !(server.holds_parse_complete() && server.owes_from_server()) {
+    if server.passage.left == 0 && !server.holds_parse_complete() {
         server.answer_locally_into(out);
     }
     Ok(pos)
@@ -254,7 +256,7 @@ pub fn reply(
 impl ServerSession {
     /// True if the ParseComplete that is next in line waits for what the server says to the message after it: in a
     /// failed transaction the Parse that the pooler answers would have failed.
-    fn holds_parse_complete(&self) -> bool {
+    pub(crate) fn holds_parse_complete(&self) -> bool {
         self.status == TransactionStatus::Failed
             && matches!(self.owed.front(), Some(Owed::Local(Local::Parse(_))))
     }
@@ -317,6 +319,7 @@ impl ServerSession {
             Some(Owed::Hidden(Hidden::Settings(settings))) => {
                 if self.upkeep_error.is_none() {
                     self.settings = settings;
+                    self.settings_in_doubt = false;
                 }
                 return Ok(false);
             }
@@ -338,7 +341,11 @@ impl ServerSession {
     #[inline]
     fn completed(&mut self, client: Option<&mut ClientSession>, body: &[u8]) {
         match body {
-            b"SET\0" | b"RESET\0" => self.traces.settings = true,
+            b"SET\0" => self.traces.settings = true,
+            b"RESET\0" => {
+                self.traces.settings = true;
+                self.settings_in_doubt = true;
+            }
             b"LISTEN\0" => self.traces.listens = true,
             b"PREPARE\0" => self.traces.prepared = true,
             b"DECLARE CURSOR\0" => self.traces.cursors = true,
@@ -357,6 +364,7 @@ impl ServerSession {
                     client.forget_all(|name| pending.contains(&name));
                 }
                 if body.starts_with(b"DISCARD") {
+                    self.settings_in_doubt = true;
                     self.traces = crate::Traces {
                         settings: true,
                         ..Default::default()
@@ -415,7 +423,7 @@ impl ServerSession {
             None | Some(Owed::Query(_) | Owed::Sync { .. }) => return true,
             _ => {}
         }
-        if self.try_to_mend(fields) {
+        if self.try_to_mend(client.as_deref(), fields) {
             return false;
         }
         let renamed = whole

@@ -85,13 +85,15 @@ pub struct ServerSession {
     pub(crate) names_changed_in: Option<u64>,
     /// The last segment that changed the client's unnamed statement; `None` as above.
     pub(crate) unnamed_changed_in: Option<u64>,
-    /// The last segment that closed a statement of the pooler's; `None` if no such Close is unanswered.
-    pub(crate) closed_in: Option<u64>,
+    /// A Close of a statement of the pooler's may be unanswered.
+    pub(crate) closes: bool,
     /// The server reads from COPY FROM STDIN, and so swallows Sync and Flush until CopyDone or CopyFail.
     pub(crate) copy_in: bool,
     /// CopyDone or CopyFail was sent since the last message that is owed an answer.
     pub(crate) copy_end: bool,
     pub(crate) settings: Arc<Settings>,
+    /// RESET ran: what the pooler brought to the server may be gone.
+    pub(crate) settings_in_doubt: bool,
     pub(crate) parameters: Vec<(Box<str>, Box<str>)>,
     pub(crate) retained: Retained,
     pub(crate) retained_bytes: Vec<u8>,
@@ -118,10 +120,11 @@ impl ServerSession {
             unnamed: None,
             names_changed_in: None,
             unnamed_changed_in: None,
-            closed_in: None,
+            closes: false,
             copy_in: false,
             copy_end: false,
             settings,
+            settings_in_doubt: false,
             parameters,
             retained: Retained::No,
             retained_bytes: Vec::new(),
@@ -255,20 +258,22 @@ impl ServerSession {
 
     /// True if a Close of `statement`, sent in a segment before this one, is unanswered and may be skipped.
     pub(crate) fn may_be_there_still(&mut self, statement: &Statement) -> bool {
-        if self.closed_in.is_none_or(|s| s == self.segment) {
+        if !self.closes {
             return false;
         }
-        let mut any = false;
-        for owed in &self.owed {
-            if let Owed::Close(Closing::Ours(entry)) = owed {
-                any = true;
-                if entry.statement.id() == statement.id() {
-                    return true;
+        let mut in_this_segment = true;
+        self.closes = false;
+        for owed in self.owed.iter().rev() {
+            match owed {
+                Owed::Close(Closing::Ours(entry)) => {
+                    self.closes = true;
+                    if entry.statement.id() == statement.id() {
+                        return !in_this_segment;
+                    }
                 }
+                Owed::Sync { .. } | Owed::Hidden(_) => in_this_segment = false,
+                _ => {}
             }
-        }
-        if !any {
-            self.closed_in = None;
         }
         false
     }

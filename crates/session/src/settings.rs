@@ -44,6 +44,21 @@ impl Settings {
     ///
     /// Values go through `set_config`, which takes lists such as `search_path` as they are written.
     pub fn transition(&self, wanted: &Settings, sql: &mut Vec<u8>) {
+        self.transition_where(wanted, |name, value| self.get(name) != Some(value), sql);
+    }
+
+    /// Appends the statements that turn a session in which everything in `self`, and nothing else, may or may not be as
+    /// it says into one with `wanted`.
+    pub(crate) fn restate(&self, wanted: &Settings, sql: &mut Vec<u8>) {
+        self.transition_where(wanted, |_, _| true, sql);
+    }
+
+    fn transition_where(
+        &self,
+        wanted: &Settings,
+        is_due: impl Fn(&str, &str) -> bool,
+        sql: &mut Vec<u8>,
+    ) {
         for (name, _) in self.iter() {
             if wanted.get(name).is_none() {
                 sql.extend_from_slice(b"RESET ");
@@ -53,7 +68,7 @@ impl Settings {
         }
         let mut first = true;
         for (name, value) in wanted.iter() {
-            if self.get(name) == Some(value) {
+            if !is_due(name, value) {
                 continue;
             }
             sql.extend_from_slice(if first { b"SELECT " } else { b"," });

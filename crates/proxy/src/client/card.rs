@@ -32,7 +32,8 @@ impl ClientState {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             ClientState::Login => "login",
-            ClientState::Idle | ClientState::Active | ClientState::Console => "active",
+            ClientState::Idle => "idle",
+            ClientState::Active | ClientState::Console => "active",
             ClientState::Waiting => "waiting",
         }
     }
@@ -50,10 +51,21 @@ pub(crate) enum Summons {
 /// No deadline.
 pub(crate) const NEVER: u64 = u64::MAX;
 
+/// Bytes that are kept between two polls of a client's task.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Buffers {
+    /// Read, and not dealt with yet.
+    pub(crate) kept: u32,
+    /// To be sent, and not taken by the socket yet.
+    pub(crate) unsent: u32,
+}
+
 /// One client, as others on its worker see it.
 #[derive(Debug)]
 pub(crate) struct ClientCard {
     pub(crate) id: u64,
+    /// Who it logged in as.
+    pub(crate) user: Arc<str>,
     /// Where it logged in, which its cancel key names.
     pub(crate) home: Cell<Address>,
     pub(crate) peer: SocketAddr,
@@ -71,6 +83,9 @@ pub(crate) struct ClientCard {
     /// For cancel requests; protocol 3.0 uses the first four bytes.
     pub(crate) secret: [u8; 32],
     pub(crate) secret_bytes: Cell<u8>,
+    pub(crate) buffers: Cell<Buffers>,
+    /// While the pooler is suspended: nothing is kept for it, or for its server, that has not been sent.
+    pub(crate) at_rest: Cell<bool>,
     waker: RefCell<Option<Waker>>,
     /// Milliseconds of the process's clock at which [`ClientCard::has_expired`] becomes true; [`NEVER`].
     pub(crate) deadline: Cell<u64>,
@@ -83,6 +98,7 @@ pub(crate) struct ClientCard {
 #[derive(Debug, Clone)]
 pub(crate) struct ClientRow {
     pub(crate) id: u64,
+    pub(crate) user: Arc<str>,
     pub(crate) peer: SocketAddr,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) connected_at: SystemTime,
@@ -93,11 +109,13 @@ pub(crate) struct ClientRow {
     pub(crate) prepared_statements: u32,
     pub(crate) tls: Option<Box<str>>,
     pub(crate) application_name: Option<Arc<str>>,
+    pub(crate) buffers: Buffers,
 }
 
 impl ClientCard {
     pub(crate) fn new(
         id: u64,
+        user: Arc<str>,
         peer: SocketAddr,
         local: Option<SocketAddr>,
         secret: [u8; 32],
@@ -105,6 +123,7 @@ impl ClientCard {
     ) -> Self {
         ClientCard {
             id,
+            user,
             home: Cell::new(Address { worker: 0, slot: 0 }),
             peer,
             local,
@@ -118,6 +137,8 @@ impl ClientCard {
             application_name: RefCell::default(),
             secret,
             secret_bytes: Cell::new(4),
+            buffers: Cell::default(),
+            at_rest: Cell::default(),
             waker: RefCell::default(),
             deadline: Cell::new(NEVER),
             expired: Cell::default(),
@@ -130,6 +151,7 @@ impl ClientCard {
     pub(crate) fn copy(&self) -> ClientCard {
         ClientCard {
             id: self.id,
+            user: self.user.clone(),
             home: self.home.clone(),
             peer: self.peer,
             local: self.local,
@@ -143,6 +165,8 @@ impl ClientCard {
             application_name: self.application_name.clone(),
             secret: self.secret,
             secret_bytes: self.secret_bytes.clone(),
+            buffers: Cell::default(),
+            at_rest: Cell::default(),
             waker: RefCell::default(),
             deadline: self.deadline.clone(),
             expired: self.expired.clone(),
@@ -155,6 +179,7 @@ impl ClientCard {
     pub(crate) fn row(&self) -> ClientRow {
         ClientRow {
             id: self.id,
+            user: self.user.clone(),
             peer: self.peer,
             local: self.local,
             connected_at: self.connected_at,
@@ -165,6 +190,7 @@ impl ClientCard {
             prepared_statements: self.prepared_statements.get(),
             tls: self.tls.borrow().clone(),
             application_name: self.application_name.borrow().clone(),
+            buffers: self.buffers.get(),
         }
     }
 

@@ -123,7 +123,8 @@ pub(crate) fn begin(worker: &Rc<Worker>, socket: std::net::TcpStream, peer: Sock
                 tokio::task::spawn_local(relay);
             }
             Ok(Entry::Console(visitor)) => {
-                console::serve(&worker, stream, inbox, visitor).await;
+                // On the heap, for the task of every login has room for it otherwise.
+                Box::pin(console::serve(&worker, stream, inbox, *visitor)).await;
             }
             Err(Stop::Gone) => {}
             Err(Stop::Told(refusal)) => {
@@ -162,7 +163,7 @@ impl Drop for Attempt<'_> {
 
 enum Entry {
     Pooled(Box<Ready>),
-    Console(console::Visitor),
+    Console(Box<console::Visitor>),
 }
 
 struct Ready {
@@ -229,11 +230,19 @@ async fn log_in(
         );
     }
     if console {
-        let visitor = console::Visitor::admit(global, &wishes.user)?;
-        place.kept.set(true);
+        let rights = console::admit(global, &wishes.user)?;
+        let visitor = console::Visitor {
+            rights,
+            user: wishes.user.as_str().into(),
+            application_name: wishes.setting("application_name").map(Into::into),
+            peer,
+            local,
+            version: wishes.version,
+            place,
+        };
         build::authentication_ok(&mut out);
         stream.write_all(&out).await?;
-        return Ok(Entry::Console(visitor));
+        return Ok(Entry::Console(Box::new(visitor)));
     }
     let shared = &worker.shared;
     let pool = shared
@@ -263,7 +272,14 @@ async fn log_in(
     let mut secret = [0; 32];
     worker.random(&mut secret);
     let id = shared.next_client.fetch_add(1, Ordering::Relaxed);
-    let card = Rc::new(ClientCard::new(id, peer, local, secret, Instant::now()));
+    let card = Rc::new(ClientCard::new(
+        id,
+        user.name.clone(),
+        peer,
+        local,
+        secret,
+        Instant::now(),
+    ));
     *card.pool.borrow_mut() = Some(pool.clone());
     *card.tls.borrow_mut() = stream.tls().map(Into::into);
     *card.application_name.borrow_mut() = settings.get("application_name").map(Into::into);
@@ -429,6 +445,13 @@ impl Wishes {
         Ok(wishes)
     }
 
+    /// The last value for the setting `name`, which is in lower case.
+    fn setting(&self, name: &str) -> Option<&str> {
+        let mut named = self.settings.iter().rev();
+        let found = named.find(|(n, _)| n.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    }
+
     /// The settings that the client starts with.
     fn settings(&self, shared: &Shared, peer: SocketAddr) -> Result<Arc<Settings>, Refusal> {
         let setup = shared.setup();
@@ -492,8 +515,8 @@ fn admit_client(shared: &Shared, console: bool, user: &str) -> bool {
     admit(&shared.clients, limit)
 }
 
-/// A place under max_client_conn, given back unless it is kept.
-struct Place {
+/// A place under max_client_conn, given back when it is dropped unless it is kept.
+pub(crate) struct Place {
     shared: Arc<Shared>,
     kept: Cell<bool>,
 }

@@ -65,7 +65,6 @@ pub(crate) async fn connect(
             key: logged_in.key,
             tls: stream.tls(),
             client: AtomicU64::new(0),
-            requested_at: AtomicU64::new(0),
             prepared_statements: AtomicU32::new(0),
             cancels: AtomicU32::new(0),
         });

@@ -1,14 +1,16 @@
 //! A PostgreSQL backend's side of the protocol, as `PostgresMain` and its `exec_*` functions play it.
 
+mod execution;
+
 use std::collections::BTreeMap;
 
 use pgweir_session::SettingsTable;
 use pgweir_wire::backend::{TransactionStatus, tag as reply};
-use pgweir_wire::build::{self, Column};
+use pgweir_wire::build;
 use pgweir_wire::frontend::{Named, Parse, Target, tag};
 use pgweir_wire::{Header, Reader};
 
-use super::statement::{SetBy, Statement};
+use super::statement::Statement;
 
 /// The parameters that the model has, as it reports them.
 pub const PARAMETERS: [(&str, &str); 3] = [
@@ -96,8 +98,13 @@ pub struct Backend {
     reported: BTreeMap<String, String>,
     generation: u64,
     ended: bool,
-    /// Parse messages that it was sent.
-    pub parses: usize,
+    /// The transaction status that was last sent.
+    status: TransactionStatus,
+    /// The transaction status that the client had read before it sent what is being read.
+    known: TransactionStatus,
+    /// The name in a Parse that was refused in a failed block of which the client could not know.
+    refused: Option<Vec<u8>>,
+    too_kind: bool,
 }
 
 impl Backend {
@@ -126,7 +133,10 @@ impl Backend {
             defaults,
             generation: 0,
             ended: false,
-            parses: 0,
+            status: TransactionStatus::Idle,
+            known: TransactionStatus::Idle,
+            refused: None,
+            too_kind: false,
         }
     }
 
@@ -185,7 +195,26 @@ impl Backend {
         self.sent.append(&mut self.unsent);
     }
 
+    /// True if something was asked that the pooler answers too kindly: see [`super::direct`].
+    pub fn was_asked_too_much(&self) -> bool {
+        self.too_kind || self.refused.is_some()
+    }
+
+    /// The client has read everything.
+    pub fn caught_up(&mut self) {
+        self.known = self.status;
+    }
+
     fn message(&mut self, kind: u8, body: &[u8]) {
+        if let Some(name) = self.refused.take() {
+            let mut r = Reader::new(kind, body);
+            let follows = match kind {
+                tag::BIND => r.cstr("").is_ok() && r.cstr("") == Ok(&name),
+                tag::DESCRIBE => r.u8("") == Ok(b'S') && r.cstr("") == Ok(&name),
+                _ => false,
+            };
+            self.too_kind |= !follows;
+        }
         if self.copy_in.is_some() {
             return self.copy_message(kind, body);
         }
@@ -305,6 +334,7 @@ impl Backend {
             Transaction::Block => TransactionStatus::InTransaction,
             Transaction::Failed => TransactionStatus::Failed,
         };
+        self.status = status;
         build::ready_for_query(&mut self.unsent, status);
         self.flush();
     }
@@ -366,12 +396,13 @@ impl Backend {
     // --- the extended protocol ---
 
     fn parse(&mut self, body: &[u8]) -> Done {
-        self.parses += 1;
         let parse = Parse::read(body).expect("the pooler sends whole messages");
         self.start();
         if parse.name.is_empty() {
             self.unnamed = None;
         }
+        let taken = self.named.contains_key(parse.name);
+        self.too_kind |= taken && self.transaction == Transaction::Failed;
         let mut statements = Statement::read_all(parse.text()).ok_or_else(syntax_error)?;
         if statements.len() > 1 {
             return Err(failure(
@@ -385,11 +416,18 @@ impl Backend {
             generation: self.generation,
         };
         if let Some(s) = &prepared.statement {
+            if self.known != TransactionStatus::Failed {
+                self.refused = Some(parse.name.to_vec());
+            }
             self.check_not_failed(Some(s))?;
+            self.refused = None;
         }
+        // Accepted in a failed block, but what comes of it may not be.
+        self.too_kind |=
+            self.transaction == Transaction::Failed && self.known != TransactionStatus::Failed;
         if parse.name.is_empty() {
             self.unnamed = Some(prepared);
-        } else if self.named.contains_key(parse.name) {
+        } else if taken {
             let name = String::from_utf8_lossy(parse.name);
             return Err(failure(
                 "42P05",
@@ -420,7 +458,10 @@ impl Backend {
     }
 
     fn revalidate(&self, prepared: &Prepared) -> Done {
-        let returns_rows = prepared.statement.as_ref().is_some_and(|s| s.returns_rows());
+        let returns_rows = prepared
+            .statement
+            .as_ref()
+            .is_some_and(|s| s.returns_rows());
         if returns_rows && prepared.generation != self.generation {
             return Err(Failure {
                 routine: Some("RevalidateCachedQuery"),
@@ -438,6 +479,8 @@ impl Backend {
         let prepared = self.prepared(&name)?;
         self.start();
         let parameters = u16::from_be_bytes([bound[2], bound[3]]);
+        // PostgreSQL counts the parameters first. In a failed block the pooler cannot always, as with Describe.
+        self.check_not_failed(prepared.statement.as_ref().filter(|_| parameters == 0))?;
         if parameters > 1 {
             let name = String::from_utf8_lossy(&name);
             return Err(failure(
@@ -447,7 +490,6 @@ impl Backend {
                 ),
             ));
         }
-        self.check_not_failed(prepared.statement.as_ref().filter(|_| parameters == 0))?;
         if !portal.is_empty() && self.portals.contains_key(&portal) {
             let portal = String::from_utf8_lossy(&portal);
             return Err(failure(
@@ -488,7 +530,9 @@ impl Backend {
         // PostgreSQL lets a statement pass that returns no rows. The pooler cannot always: where the server does not have
         // the statement, nothing can be prepared in a failed block. So the model does not either.
         match named.target {
-            Target::Statement => self.check_not_failed(statement.as_ref().filter(|s| s.ends_transaction()))?,
+            Target::Statement => {
+                self.check_not_failed(statement.as_ref().filter(|s| s.ends_transaction()))?
+            }
             Target::Portal if statement.as_ref().is_some_and(Statement::returns_rows) => {
                 self.check_not_failed(None)?;
             }
@@ -550,184 +594,6 @@ impl Backend {
         }
         self.unsent.extend_from_slice(&build::CLOSE_COMPLETE);
         Ok(())
-    }
-
-    // --- what statements do ---
-
-    fn row_description(&mut self, statement: &Statement) {
-        let name = format!("{statement:?}");
-        let column = Column {
-            name: &name,
-            type_oid: 25,
-            type_size: -1,
-        };
-        build::row_description(&mut self.unsent, [column].into_iter());
-    }
-
-    fn run(&mut self, s: &Statement, text: &[u8], sent: &mut usize, limit: usize) -> Done {
-        let text = String::from_utf8_lossy(text).into_owned();
-        let mut tag = match s {
-            Statement::Rows(n) => {
-                let end = (*n).min(sent.saturating_add(limit));
-                for i in *sent..end {
-                    let row = format!("{text} {i}");
-                    build::data_row(&mut self.unsent, [Some(&*row)].into_iter());
-                }
-                let count = end - *sent;
-                *sent = end;
-                if limit != usize::MAX && count == limit {
-                    build::message(&mut self.unsent, reply::PORTAL_SUSPENDED, |_| ());
-                    return Ok(());
-                }
-                format!("SELECT {count}")
-            }
-            Statement::Big(n) => {
-                let row = "x".repeat(*n);
-                build::data_row(&mut self.unsent, [Some(&*row)].into_iter());
-                "SELECT 1".into()
-            }
-            Statement::Error => return Err(failure("22012", "division by zero")),
-            Statement::Fatal => {
-                return Err(Failure {
-                    fatal: true,
-                    ..failure("57P01", "terminating connection due to administrator command")
-                });
-            }
-            Statement::Notice => {
-                self.notice("00000", "a notice");
-                "SELECT 0".into()
-            }
-            Statement::Begin => {
-                if self.transaction == Transaction::Block {
-                    self.notice("25001", "there is already a transaction in progress");
-                }
-                self.transaction = Transaction::Block;
-                "BEGIN".into()
-            }
-            Statement::Commit | Statement::Rollback => {
-                if self.transaction == Transaction::Implicit {
-                    self.notice("25P01", "there is no transaction in progress");
-                }
-                let commit = *s == Statement::Commit && self.transaction != Transaction::Failed;
-                self.end_transaction(commit);
-                if commit { "COMMIT" } else { "ROLLBACK" }.into()
-            }
-            Statement::CopyIn => unreachable!("begun elsewhere"),
-            Statement::CopyOut(n) => {
-                build::message(&mut self.unsent, reply::COPY_OUT_RESPONSE, |out| {
-                    out.extend_from_slice(&[0, 0, 1, 0, 0]);
-                });
-                for i in 0..*n {
-                    build::message(&mut self.unsent, reply::COPY_DATA, |out| {
-                        out.extend_from_slice(format!("{i}\n").as_bytes());
-                    });
-                }
-                build::message(&mut self.unsent, reply::COPY_DONE, |_| ());
-                format!("COPY {n}")
-            }
-            Statement::Set(pairs, by) => {
-                for (name, value) in pairs {
-                    assert!(self.settings.contains_key(name), "no parameter {name}");
-                    self.settings.insert(name.clone(), value.clone());
-                }
-                if *by == SetBy::Function {
-                    build::data_row(&mut self.unsent, [Some("")].into_iter());
-                }
-                match by {
-                    SetBy::Command => "SET".into(),
-                    SetBy::Function => "SELECT 1".into(),
-                }
-            }
-            Statement::Show(name) => {
-                let value = self.settings.get(name).cloned().unwrap_or_default();
-                build::data_row(&mut self.unsent, [Some(&*value)].into_iter());
-                "SHOW".into()
-            }
-            Statement::Reset(name) => {
-                self.settings
-                    .insert(name.clone(), self.defaults[name].clone());
-                "RESET".into()
-            }
-            Statement::ResetAll => {
-                self.settings = self.defaults.clone();
-                "RESET".into()
-            }
-            Statement::ResetSessionAuthorization => "RESET".into(),
-            Statement::DeallocateAll => {
-                self.named.clear();
-                "DEALLOCATE ALL".into()
-            }
-            Statement::DiscardAll => {
-                self.named.clear();
-                self.portals.clear();
-                self.settings = self.defaults.clone();
-                "DISCARD ALL".into()
-            }
-        };
-        tag.push('\0');
-        build::message(&mut self.unsent, reply::COMMAND_COMPLETE, |out| {
-            out.extend_from_slice(tag.as_bytes());
-        });
-        Ok(())
-    }
-
-    fn notice(&mut self, code: &str, message: &str) {
-        build::report(
-            &mut self.unsent,
-            build::Report {
-                severity: build::Severity::Notice,
-                code,
-                message,
-                detail: None,
-                hint: None,
-            },
-        );
-    }
-
-    fn begin_copy_in(&mut self, then: After) {
-        build::message(&mut self.unsent, reply::COPY_IN_RESPONSE, |out| {
-            out.extend_from_slice(&[0, 0, 1, 0, 0]);
-        });
-        self.flush();
-        self.copy_in = Some(CopyIn { messages: 0, then });
-    }
-
-    /// A message while COPY FROM STDIN runs. Source: `CopyGetData` in `copyfromparse.c`.
-    fn copy_message(&mut self, kind: u8, body: &[u8]) {
-        let copy = self.copy_in.as_mut().expect("in COPY");
-        let failed = match kind {
-            tag::SYNC | tag::FLUSH => return,
-            tag::COPY_DATA if body == b"bad" => failure("22P04", "missing data for column"),
-            tag::COPY_DATA => {
-                copy.messages += 1;
-                return;
-            }
-            tag::COPY_DONE => {
-                let done = format!("COPY {}", copy.messages);
-                build::command_complete(&mut self.unsent, &done);
-                if let Some(copy) = self.copy_in.take()
-                    && let After::Statements(rest) = copy.then
-                {
-                    self.statements(rest);
-                }
-                return;
-            }
-            tag::COPY_FAIL => failure("57014", "COPY from stdin failed: no reason"),
-            other => Failure {
-                fatal: true,
-                ..failure(
-                    "08P01",
-                    format!("unexpected message type 0x{other:02X} during COPY from stdin"),
-                )
-            },
-        };
-        let extended = matches!(copy.then, After::Nothing);
-        if extended {
-            self.fail(failed);
-            self.skipping = true;
-        } else {
-            self.end_simple(Err(failed));
-        }
     }
 }
 

@@ -1,8 +1,6 @@
 //! Clients that share servers through the session, driven as the proxy drives it, but with every choice of when which
 //! bytes arrive made by the test.
 
-use std::sync::Arc;
-
 use pgweir_session::{
     ClientSession, Limits, Need, Out, ServerSession, SettingsTable, StatementTable, alone, forward,
     reply,
@@ -11,36 +9,61 @@ use pgweir_session::{
 use super::backend::Backend;
 use super::direct::{self, Seen};
 
-/// A source of choices: values that a property test draws, again from the beginning when they are used up.
+/// How bytes arrive, and who is next.
 #[derive(Debug, Clone)]
-pub struct Choices {
-    values: Vec<u16>,
-    at: usize,
+pub enum Choices {
+    /// By values that a property test draws, again from the beginning when they are used up.
+    Drawn { values: Vec<u16>, at: usize },
+    /// All at once, but for one cut after so many bytes of the clients' and of the servers'.
+    Cut { client: usize, server: usize },
+    /// Each byte on its own.
+    ByteByByte,
+}
+
+/// Where bytes come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Pooler,
+    Server,
 }
 
 impl Choices {
-    pub fn new(values: Vec<u16>) -> Self {
-        Choices { values, at: 0 }
+    pub fn drawn(values: Vec<u16>) -> Self {
+        Choices::Drawn { values, at: 0 }
     }
 
     /// A number below `n`.
     fn below(&mut self, n: usize) -> usize {
-        if self.values.is_empty() {
+        let Choices::Drawn { values, at } = self else {
             return 0;
-        }
-        let v = self.values[self.at % self.values.len()];
+        };
+        let v = usize::from(values[*at % values.len()]);
         // Another round makes other choices.
-        let v = usize::from(v).wrapping_add(self.at / self.values.len() * 7919);
-        self.at += 1;
+        let v = v.wrapping_add(*at / values.len() * 7919);
+        *at += 1;
         v % n
     }
 
     /// How many of `n` bytes arrive at once: all, one, or something between.
-    fn bytes(&mut self, n: usize) -> usize {
-        match self.below(4) {
-            0 | 1 => n,
-            2 => 1,
-            _ => 1 + self.below(n),
+    fn bytes(&mut self, n: usize, side: Side) -> usize {
+        match self {
+            Choices::Drawn { .. } => match self.below(4) {
+                0 | 1 => n,
+                2 => 1,
+                _ => 1 + self.below(n),
+            },
+            Choices::Cut { client, server } => {
+                let left = match side {
+                    Side::Client => client,
+                    Side::Server => server,
+                    Side::Pooler => return n,
+                };
+                let now = if *left == 0 { n } else { n.min(*left) };
+                *left -= now.min(*left);
+                now
+            }
+            Choices::ByteByByte => 1,
         }
     }
 }
@@ -98,8 +121,6 @@ pub struct House {
     trouble: Trouble,
     /// Segments that were sent again.
     pub mended: u32,
-    /// Parse messages of clients that the pooler answered itself.
-    pub swallowed: u32,
 }
 
 /// One client's start-up settings and bursts.
@@ -139,7 +160,6 @@ impl House {
             choices,
             trouble,
             mended: 0,
-            swallowed: 0,
         };
         for _ in 0..servers {
             let server = house.connect();
@@ -173,7 +193,11 @@ impl House {
                 }
                 None => {
                     idle_rounds += 1;
-                    assert!(idle_rounds < 2, "nobody can do anything: {}", self.standstill());
+                    assert!(
+                        idle_rounds < 2,
+                        "nobody can do anything: {}",
+                        self.standstill()
+                    );
                 }
             }
         }
@@ -209,11 +233,11 @@ impl House {
                 let server = &mut self.servers[s];
                 let what = self.choices.below(2);
                 if !server.from.is_empty() && (what == 0 || server.to.is_empty()) {
-                    self.from_server(i, s);
+                    self.hear(i, s);
                     return self.after(i);
                 }
                 if !server.to.is_empty() {
-                    let n = self.choices.bytes(server.to.len());
+                    let n = self.choices.bytes(server.to.len(), Side::Pooler);
                     let bytes: Vec<u8> = server.to.drain(..n).collect();
                     server.backend.receive(&bytes);
                     server.from.extend(server.backend.take_sent());
@@ -227,7 +251,7 @@ impl House {
         }
         let client = &mut self.clients[i];
         if !client.wire.is_empty() && !client.awaits_replies {
-            let n = self.choices.bytes(client.wire.len());
+            let n = self.choices.bytes(client.wire.len(), Side::Client);
             client.kept.extend(client.wire.drain(..n));
             if client.kept.len() >= client.need {
                 self.pump(i);
@@ -259,19 +283,23 @@ impl House {
                 text(&expected.unsent),
             );
         }
+        let known = client.begun < client.expected.len();
         match client.bursts.get(client.begun) {
-            Some(burst) => {
+            Some(burst) if known => {
                 client.begun += 1;
                 client.wire.extend_from_slice(burst);
             }
-            None => self.leave(i),
+            _ => self.leave(i),
         }
     }
 
     fn take_server(&mut self, i: usize) {
         let start = self.choices.below(self.servers.len());
         let n = self.servers.len();
-        let Some(s) = (0..n).map(|k| (start + k) % n).find(|&s| !self.servers[s].taken) else {
+        let Some(s) = (0..n)
+            .map(|k| (start + k) % n)
+            .find(|&s| !self.servers[s].taken)
+        else {
             return;
         };
         self.servers[s].taken = true;
@@ -331,10 +359,10 @@ impl House {
         }
     }
 
-    fn from_server(&mut self, i: usize, s: usize) {
+    fn hear(&mut self, i: usize, s: usize) {
         let client = &mut self.clients[i];
         let server = &mut self.servers[s];
-        let n = self.choices.bytes(server.from.len());
+        let n = self.choices.bytes(server.from.len(), Side::Server);
         // What was not done with comes again, with more behind it.
         let mut window = n;
         loop {
@@ -356,7 +384,7 @@ impl House {
             if used > 0 || window == server.from.len() {
                 break;
             }
-            window = server.from.len().min(window * 2);
+            window += self.choices.bytes(server.from.len() - window, Side::Server);
         }
         assert_eq!(server.session.upkeep_error(), None);
     }
@@ -394,7 +422,6 @@ impl House {
         let server = &mut self.servers[s];
         let counts = server.session.take_counts();
         self.mended += counts.mended;
-        self.swallowed += counts.client_parses.saturating_sub(counts.server_parses);
         server.taken = false;
         // What the session does not know of would never be evicted.
         assert!(
@@ -446,11 +473,6 @@ impl House {
     }
 }
 
-/// Settings that a test can give a client.
-pub fn shared(table: &SettingsTable) -> Arc<pgweir_session::Settings> {
-    table.intern([])
-}
-
 /// Messages as a person reads them.
 pub fn text(bytes: &[u8]) -> String {
     let mut out = String::new();
@@ -458,7 +480,11 @@ pub fn text(bytes: &[u8]) -> String {
     while let Some(h) = pgweir_wire::Header::peek(rest) {
         let end = h.total().min(rest.len());
         let body = &rest[5..end];
-        out.push_str(&format!("{}[{}] ", h.tag as char, body[..body.len().min(80)].escape_ascii()));
+        out.push_str(&format!(
+            "{}[{}] ",
+            h.tag as char,
+            body[..body.len().min(80)].escape_ascii()
+        ));
         rest = &rest[end..];
     }
     out

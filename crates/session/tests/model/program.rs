@@ -31,7 +31,11 @@ impl Message {
     pub fn write(&self, out: &mut Vec<u8>) {
         match *self {
             Message::Parse(name, text) => {
-                build::parse(out, name.as_bytes(), &[text.as_bytes(), &[0, 0, 0]].concat());
+                build::parse(
+                    out,
+                    name.as_bytes(),
+                    &[text.as_bytes(), &[0, 0, 0]].concat(),
+                );
             }
             Message::Bind(portal, statement, bytes) => {
                 build::message(out, tag::BIND, |out| {
@@ -145,18 +149,25 @@ fn message() -> impl Strategy<Value = Message> {
 
 /// Parse, Bind, Describe, Execute of one statement, as a driver does it.
 fn driven() -> impl Strategy<Value = Vec<Message>> {
-    (one(&NAMES), one(&TEXTS), any::<bool>(), any::<bool>(), 0..2usize).prop_map(|(name, text, parse, describe, bytes)| {
-        let mut m = Vec::new();
-        if parse {
-            m.push(Message::Parse(name, text));
-        }
-        m.push(Message::Bind("", name, bytes));
-        if describe {
-            m.push(Message::DescribePortal(""));
-        }
-        m.push(Message::Execute("", 0));
-        m
-    })
+    (
+        one(&NAMES),
+        one(&TEXTS),
+        any::<bool>(),
+        any::<bool>(),
+        0..2usize,
+    )
+        .prop_map(|(name, text, parse, describe, bytes)| {
+            let mut m = Vec::new();
+            if parse {
+                m.push(Message::Parse(name, text));
+            }
+            m.push(Message::Bind("", name, bytes));
+            if describe {
+                m.push(Message::DescribePortal(""));
+            }
+            m.push(Message::Execute("", 0));
+            m
+        })
 }
 
 /// COPY FROM STDIN as libpq does it in the extended protocol, and in the simple one.
@@ -210,7 +221,9 @@ fn burst() -> impl Strategy<Value = Vec<Message>> {
     let end = prop_oneof![6 => Just(None), 1 => Just(Some(Message::Flush))];
     (prop::collection::vec(part, 1..4), end).prop_map(|(parts, end)| {
         let mut m = parts.concat();
-        let alone = !m.iter().any(|m| matches!(m, Message::Sync | Message::Query(_)));
+        let alone = !m
+            .iter()
+            .any(|m| matches!(m, Message::Sync | Message::Query(_)));
         m.extend(end.filter(|_| alone));
         m
     })

@@ -81,10 +81,7 @@ impl Statement {
             ["copy", "out", n] => Statement::CopyOut(n.parse().ok()?),
             ["set", name, _] => {
                 let value = text.split_whitespace().nth(2)?;
-                Statement::Set(
-                    vec![((*name).into(), value.into())],
-                    SetBy::Command,
-                )
+                Statement::Set(vec![((*name).into(), value.into())], SetBy::Command)
             }
             ["show", name] => Statement::Show((*name).into()),
             ["reset", "all"] => Statement::ResetAll,

@@ -1,0 +1,48 @@
+# make run and make test are the two to know; both install from Debian's packages what is missing.
+
+SHELL := /bin/bash
+# Where rustup puts cargo, for shells that have not been told.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+PGWEIR = $${CARGO_TARGET_DIR:-target}/release/pgweir
+
+# $(call step,what it is,command): says what is being done, and when it fails how to do it again.
+define step
+@printf '\n== %s\n' '$(1)'; $(2) || { code=$$?; printf '\nFAILED: %s\n  again: %s\n' '$(1)' '$(2)' >&2; exit $$code; }
+endef
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test lint fmt bench
+
+help: ## this text
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-6s %s\n' "$$name" "$$text"; done
+
+run: ## 1,000 clients over 20 server connections, with a PostgreSQL of its own; DEMO_SECONDS=N ends it
+	@.ci/install build postgresql
+	@cargo build --release --package pgweir
+	@$(PGWEIR) dev --demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+build: ## target/release/pgweir
+	@.ci/install build
+	@cargo build --release --package pgweir
+
+test: ## everything: format, lints, unit, property and end-to-end tests
+	@.ci/install build postgresql drivers lint
+	$(call step,format,cargo fmt --all --check)
+	$(call step,lints,cargo clippy --workspace --all-targets --quiet -- -D warnings)
+	$(call step,tests,cargo test --workspace --no-fail-fast)
+	$(call step,benchmark arithmetic,python3 -m unittest discover -s benches)
+	@printf '\nEverything passed.\n'
+
+lint: ## format and lints only
+	@.ci/install build lint
+	$(call step,format,cargo fmt --all --check)
+	$(call step,lints,cargo clippy --workspace --all-targets --quiet -- -D warnings)
+
+fmt: ## format the code
+	@cargo fmt --all
+
+bench: ## side by side with PgBouncer and HAProxy, about 15 minutes; writes benches/results.md
+	@.ci/install build postgresql bench
+	@cargo build --release --package pgweir
+	@python3 benches/run.py

@@ -1,0 +1,170 @@
+//! The command line.
+//!
+//! Parsed with `lexopt`: a handful of options needs no derive macros and no twelve crates of `clap`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+
+/// What `--help` prints.
+pub(crate) const HELP: &str = "\
+pgweir: a connection pooler for PostgreSQL
+
+  pgweir FILE           run in the foreground, with FILE as configuration
+  pgweir check FILE     say what is wrong with FILE, and with the files it names
+  pgweir dev            run with a throw-away PostgreSQL of its own
+
+Options of dev
+  --port N              listen on port N (otherwise 6432, or any if it is taken)
+  --demo                show how 1,000 clients share 20 server connections
+  --seconds N           end after about N seconds (otherwise at Ctrl-C)
+
+  -h, --help            this text
+  -V, --version         the version
+
+Signals, when run with FILE: HUP reads FILE again; INT ends when no client is in
+a transaction, TERM when all clients have left, either for the second time ends
+at once, as QUIT does; USR1 pauses, USR2 resumes.
+
+RUST_LOG comes before log_level, for example RUST_LOG=pgweir_proxy=debug,info.
+dev looks for PostgreSQL in $PGBIN, /usr/lib/postgresql/*/bin and $PATH.
+";
+
+/// What to do.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Command {
+    /// Run with this configuration.
+    Run(PathBuf),
+    /// Check this configuration.
+    Check(PathBuf),
+    /// Run with a PostgreSQL of its own.
+    Dev(DevOptions),
+    /// Print [`HELP`].
+    Help,
+    /// Print the version.
+    Version,
+}
+
+/// `pgweir dev`.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct DevOptions {
+    /// Where to listen; `None`: 6432, or any other if that is taken.
+    pub(crate) port: Option<u16>,
+    /// Whether to run the demonstration.
+    pub(crate) demo: bool,
+    /// When to end by itself; `None`: never.
+    pub(crate) run_for: Option<Duration>,
+}
+
+/// A command line that means nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UsageError {
+    /// No argument at all.
+    #[error("expected a configuration file")]
+    Nothing,
+    /// `check` without a file.
+    #[error("check: expected a configuration file")]
+    CheckNothing,
+    /// Not an option, or not its value.
+    #[error(transparent)]
+    Arguments(#[from] lexopt::Error),
+    /// A port that cannot be.
+    #[error("--port: expected a number from 1 to 65535")]
+    Port,
+}
+
+/// Reads the arguments, without the program's name.
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
+    let mut parser = lexopt::Parser::from_args(arguments);
+    let file = match parser.next()? {
+        None => return Err(UsageError::Nothing),
+        Some(Short('h') | Long("help")) => return Ok(Command::Help),
+        Some(Short('V') | Long("version")) => return Ok(Command::Version),
+        Some(Value(word)) if word == "dev" => return dev(parser),
+        Some(Value(word)) if word == "check" => match parser.next()? {
+            None => return Err(UsageError::CheckNothing),
+            Some(Short('h') | Long("help")) => return Ok(Command::Help),
+            Some(Value(file)) => Command::Check(file.into()),
+            Some(other) => return Err(other.unexpected().into()),
+        },
+        Some(Value(file)) => Command::Run(file.into()),
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    match parser.next()? {
+        None => Ok(file),
+        Some(other) => Err(other.unexpected().into()),
+    }
+}
+
+fn dev(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
+    let mut options = DevOptions::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long("demo") => options.demo = true,
+            Long("port") => match parser.value()?.parse() {
+                Ok(port @ 1..) => options.port = Some(port),
+                _ => return Err(UsageError::Port),
+            },
+            Long("seconds") => {
+                options.run_for = Some(Duration::from_secs(parser.value()?.parse::<u32>()?.into()));
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    Ok(Command::Dev(options))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, String> {
+        parse(line.split_whitespace().map(OsString::from)).map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn each_command_is_understood() {
+        let dev = |port, demo, seconds: Option<u64>| {
+            Command::Dev(DevOptions {
+                port,
+                demo,
+                run_for: seconds.map(Duration::from_secs),
+            })
+        };
+        let cases = [
+            ("pooler.toml", Command::Run("pooler.toml".into())),
+            ("./dev", Command::Run("./dev".into())),
+            ("-- -odd.toml", Command::Run("-odd.toml".into())),
+            ("check a.toml", Command::Check("a.toml".into())),
+            ("dev", dev(None, false, None)),
+            ("dev --port 7000", dev(Some(7000), false, None)),
+            ("dev --demo --seconds=30", dev(None, true, Some(30))),
+            ("--help", Command::Help),
+            ("dev -h", Command::Help),
+            ("check --help", Command::Help),
+            ("-V", Command::Version),
+        ];
+        for (line, command) in cases {
+            assert_eq!(parsed(line), Ok(command), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_says_what_is_wrong() {
+        let cases = [
+            ("", "expected a configuration file"),
+            ("check", "check: expected a configuration file"),
+            ("a.toml b.toml", "unexpected argument \"b.toml\""),
+            ("--verbose a.toml", "invalid option '--verbose'"),
+            ("dev --port 0", "--port: expected a number from 1 to 65535"),
+            ("dev --port 70000", "--port: expected a number from 1 to 65535"),
+            ("dev --seconds", "missing argument for option '--seconds'"),
+        ];
+        for (line, message) in cases {
+            assert_eq!(parsed(line), Err(message.into()), "{line}");
+        }
+    }
+}

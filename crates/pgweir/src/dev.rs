@@ -1,0 +1,296 @@
+//! `pgweir dev`: the pooler in front of a PostgreSQL of its own, for whoever has none at hand.
+//!
+//! Everything it makes is in one temporary directory, its [`home`], and ends with it.
+
+mod client;
+mod demo;
+mod home;
+mod postgres;
+mod programs;
+mod terminal;
+
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use pgweir_auth::KeyCache;
+use pgweir_proxy::Pooler;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::time::Instant;
+
+use crate::cli::DevOptions;
+use crate::signals::Signals;
+use crate::{Failure, environment, limits, logging};
+use client::{Address, Client, ClientError, Login};
+use home::Home;
+use postgres::{Postgres, SUPERUSER};
+use programs::Programs;
+use terminal::Terminal;
+
+/// The database and its owner. Both listen on 127.0.0.1 only, and the owner is no superuser, so the password need not be
+/// a secret; one that is always the same can stay in an application's settings.
+const APP: &str = "app";
+
+/// PgBouncer's port.
+const USUAL_PORT: u16 = 6432;
+
+/// Clients that may connect: the demonstration's, and whoever looks on.
+const MAX_CLIENTS: u32 = 2_000;
+
+/// Why `pgweir dev` ends.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DevError {
+    /// `$PGBIN` is wrong.
+    #[error("PGBIN: there is no initdb in {}", .0.display())]
+    Pgbin(PathBuf),
+    /// No PostgreSQL on this machine.
+    #[error("found no PostgreSQL: install it (on Debian: apt-get install postgresql), or set PGBIN to the directory of its initdb")]
+    NoPostgres,
+    /// PostgreSQL does not run as root.
+    #[error("PostgreSQL refuses to run as root, and this machine has no user \"postgres\" or \"nobody\" to run it as: run pgweir dev as another user")]
+    NoAccount,
+    /// initdb or postgres.
+    #[error("{0} failed: {1}")]
+    Program(&'static str, String),
+    /// PostgreSQL ended while it was needed.
+    #[error("PostgreSQL has ended: {0}")]
+    Ended(String),
+    /// Making the database and its owner.
+    #[error("cannot set up the database: {0}")]
+    Database(#[from] ClientError),
+    /// The directory, files in it.
+    #[error("cannot set up a temporary directory: {0}")]
+    Io(#[from] io::Error),
+    /// `--port`.
+    #[error("cannot listen on 127.0.0.1:{port} (--port): {reason}")]
+    Port {
+        /// The port.
+        port: u16,
+        /// Why not.
+        reason: io::Error,
+    },
+    /// The pooler.
+    #[error("cannot start the pooler: {0}")]
+    Pooler(String),
+    /// What the demonstration found.
+    #[error("the demonstration failed: {0}")]
+    Demo(String),
+}
+
+/// Runs until it is interrupted, or for as long as `options` say.
+pub(crate) fn dev(options: &DevOptions) -> Result<(), Failure> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build_local(LocalOptions::default())?;
+    runtime.block_on(async {
+        let mut signals = Signals::listen()?;
+        let mut terminal = Terminal::new();
+        let ended = tokio::select! {
+            ended = stay(options, &mut terminal) => ended,
+            _ = signals.end() => Ok(()),
+        };
+        if ended.is_ok() {
+            terminal.say("\nStopped; PostgreSQL and its directory are removed.");
+        }
+        Ok(ended?)
+    })
+}
+
+/// Starts everything, and stays. When this is dropped, everything ends.
+async fn stay(options: &DevOptions, terminal: &mut Terminal) -> Result<(), DevError> {
+    let end = options.run_for.map(|time| Instant::now() + time);
+    let programs = Programs::find()?;
+    let owner = programs::account()?;
+    let port = match options.port {
+        Some(port) => match TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_) => port,
+            Err(reason) => return Err(DevError::Port { port, reason }),
+        },
+        // A listener that is dropped leaves the port free at once.
+        None if TcpListener::bind(("127.0.0.1", USUAL_PORT)).is_ok() => USUAL_PORT,
+        None => 0,
+    };
+    terminal.say("Starting PostgreSQL and pgweir …");
+    let home = Home::new(owner)?;
+    let mut postgres = Postgres::start(&programs, &home, owner).await?;
+    let keys = KeyCache::new(16, rand::random());
+    make_database(&postgres.socket(), &keys).await?;
+    let pooler = start_pooler(home.path(), &postgres, port)?;
+    let here = Rc::new(Here {
+        pooler: pooler.address()?,
+        postgres: postgres.socket(),
+        postgres_port: postgres.port(),
+        version: postgres.version().to_owned(),
+        keys,
+    });
+    let end = async move {
+        match end {
+            Some(time) => tokio::time::sleep_until(time).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = look_on(options, here, terminal, end) => ended,
+        log = postgres.ended() => Err(DevError::Ended(log)),
+    }
+}
+
+async fn look_on(
+    options: &DevOptions,
+    here: Rc<Here>,
+    terminal: &mut Terminal,
+    end: impl Future<Output = ()>,
+) -> Result<(), DevError> {
+    if options.demo {
+        return demo::run(here, options.run_for, terminal, end).await;
+    }
+    terminal.say(&here.welcome());
+    end.await;
+    Ok(())
+}
+
+/// Where everything is.
+#[derive(Debug)]
+struct Here {
+    pooler: SocketAddr,
+    /// PostgreSQL's Unix socket.
+    postgres: Address,
+    postgres_port: u16,
+    version: String,
+    keys: KeyCache,
+}
+
+impl Here {
+    /// The application's way through the pooler.
+    async fn connect(&self, database: &str) -> Result<Client, ClientError> {
+        let login = Login {
+            user: APP,
+            password: Some(APP),
+            database,
+        };
+        Client::connect(&Address::Tcp(self.pooler), login, &self.keys).await
+    }
+
+    /// A way past the pooler, by PostgreSQL's Unix socket.
+    async fn connect_directly(&self, user: &str) -> Result<Client, ClientError> {
+        let login = Login {
+            user,
+            password: None,
+            database: APP,
+        };
+        Client::connect(&self.postgres, login, &self.keys).await
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://{APP}:{APP}@{}/{database}", self.pooler)
+    }
+
+    /// How to use it.
+    fn welcome(&self) -> String {
+        format!(
+            "\
+PostgreSQL {} and pgweir in front of it are running.
+
+  for your application    DATABASE_URL={url}
+  a shell to look around  psql {url}
+  the pooler's console    psql {} -c 'show pools'
+  PostgreSQL itself       psql postgres://{APP}:{APP}@127.0.0.1:{}/{APP}
+
+Ctrl-C stops both and removes everything.",
+            self.version,
+            self.url("pgweir"),
+            self.postgres_port,
+            url = self.url(APP),
+        )
+    }
+}
+
+async fn make_database(socket: &Address, keys: &KeyCache) -> Result<(), ClientError> {
+    let login = Login {
+        user: SUPERUSER,
+        password: None,
+        database: "postgres",
+    };
+    let mut client = Client::connect(socket, login, keys).await?;
+    client.query(&format!("create role {APP} login password '{APP}'")).await?;
+    client.query(&format!("create database {APP} owner {APP}")).await?;
+    Ok(())
+}
+
+/// A pooler that ends when this is dropped.
+struct Running(Option<Pooler>);
+
+impl Running {
+    fn address(&self) -> Result<SocketAddr, DevError> {
+        self.0
+            .as_ref()
+            .and_then(|p| p.addresses().first().copied())
+            .ok_or_else(|| DevError::Pooler("it listens nowhere".into()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(pooler) = self.0.take() {
+            pooler.stop();
+            pooler.wait();
+        }
+    }
+}
+
+fn start_pooler(home: &Path, postgres: &Postgres, port: u16) -> Result<Running, DevError> {
+    // A file, so that RELOAD finds one.
+    let file = home.join("pooler.toml");
+    let text = configuration(postgres.socket_directory(), postgres.port(), port);
+    std::fs::write(&file, &text)?;
+    let loaded = pgweir_config::parse(&file, &text, environment())
+        .map_err(|e| DevError::Pooler(e.to_string()))?;
+    logging::start(&loaded.config.global);
+    let limit = limits::raise_open_files();
+    limits::warn_if_short(&loaded.config, limit);
+    Pooler::start(loaded.config, file)
+        .map(|pooler| Running(Some(pooler)))
+        .map_err(|e| DevError::Pooler(e.to_string()))
+}
+
+fn configuration(sockets: &Path, postgres_port: u16, port: u16) -> String {
+    // A TOML string in double quotes is as Rust writes one, for what a path may hold.
+    let sockets = sockets.display().to_string();
+    format!(
+        "\
+[pgweir]
+listen_addr = \"127.0.0.1\"
+listen_port = {port}
+max_client_conn = {MAX_CLIENTS}
+auth_type = \"scram-sha-256\"
+admin_users = [\"{APP}\"]
+log_connections = false
+log_disconnections = false
+log_stats = false
+log_level = \"warn\"
+
+[databases.\"*\"]
+host = {sockets:?}
+port = {postgres_port}
+
+[users.{APP}]
+password = \"{APP}\"
+"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_configuration_it_writes_is_valid() {
+        let text = configuration(Path::new("/tmp/a \"b\" \\c"), 5433, 0);
+        let loaded = pgweir_config::parse("pooler.toml", &text, []).unwrap();
+        assert_eq!(loaded.warnings, []);
+        let host = &loaded.config.databases["*"].host;
+        assert_eq!(host.to_string(), "/tmp/a \"b\" \\c");
+    }
+}

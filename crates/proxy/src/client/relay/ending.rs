@@ -1,0 +1,116 @@
+//! The end of a client: nothing that it had is lost, and it is told why.
+
+use std::io;
+use std::time::Instant;
+
+use pgweir_session::{Fault, ServerFault};
+use pgweir_wire::sqlstate;
+
+use super::{Link, Relay};
+use crate::client::farewell;
+use crate::report::Refusal;
+use crate::server::upkeep;
+use crate::stream::{Socket, Stream};
+
+/// Why a client's connection ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// It left, or its connection broke.
+    Gone,
+    /// It is told this.
+    Told(Refusal),
+    /// Its server's last word was passed on to it.
+    ServerSaid,
+    /// It goes on living on another worker.
+    Moves(u16),
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        End::Told(Refusal::new(fault.sqlstate(), fault.to_string()))
+    }
+}
+
+impl From<ServerFault> for End {
+    fn from(fault: ServerFault) -> Self {
+        End::Told(Refusal::new(
+            sqlstate::PROTOCOL_VIOLATION,
+            fault.to_string(),
+        ))
+    }
+}
+
+impl Relay {
+    /// The end of the connection: nothing that it had is lost.
+    pub(super) fn end(&mut self, end: End) {
+        if let End::Moves(worker) = end {
+            return self.move_to(worker);
+        }
+        match std::mem::replace(&mut self.link, Link::Alone) {
+            Link::Alone => {}
+            Link::Waiting { ticket, .. } => self.worker.with_pools(|pools, effects| {
+                pools.abandon(ticket, Instant::now(), effects);
+            }),
+            Link::Checking { check, .. } => {
+                let worker = self.worker.clone();
+                let live = self.live.clone();
+                tokio::task::spawn_local(async move {
+                    match check.await {
+                        (server, Ok(())) => {
+                            upkeep::give_back(&worker, server, &live, Instant::now());
+                        }
+                        (server, Err(why)) => worker.discard(server, &why),
+                    }
+                });
+            }
+            Link::Linked(server) => {
+                let whole = self.session.at_boundary() && !matches!(end, End::ServerSaid);
+                upkeep::leave(&self.worker, server, &self.live, whole);
+            }
+        }
+        let reason = match &end {
+            End::Gone => "client close request",
+            End::Told(error) => &error.message,
+            End::ServerSaid => "server ended the connection",
+            End::Moves(_) => "moved",
+        };
+        let global = &self.worker.shared.config().global;
+        if global.log_disconnections {
+            tracing::info!(
+                "C-{}: {}/{}@{} closing because: {reason} (age={}s)",
+                self.card.id,
+                self.pool.database.name,
+                self.pool.user.name,
+                self.card.peer,
+                self.card.connected_at.elapsed().map_or(0, |d| d.as_secs())
+            );
+        }
+        let stream = std::mem::replace(&mut self.stream, Stream::Plain(Socket::Lost));
+        let outbox = std::mem::take(&mut self.outbox);
+        match end {
+            End::Gone | End::Moves(_) => {}
+            End::Told(error) => farewell(stream, outbox, error.fatal()),
+            End::ServerSaid => farewell(stream, outbox, Vec::new()),
+        }
+    }
+}
+
+pub(super) fn server_lost(e: &io::Error) -> End {
+    let reason = match e.kind() {
+        io::ErrorKind::UnexpectedEof => "server closed the connection unexpectedly".to_owned(),
+        _ => format!("connection to the server was lost: {e}"),
+    };
+    End::Told(
+        Refusal::new(sqlstate::CONNECTION_FAILURE, reason).hint(
+            "Whether the last statement took effect is not known: check before repeating it.",
+        ),
+    )
+}
+
+/// What clients are told while the pooler ends.
+pub(crate) fn shutting_down() -> Refusal {
+    Refusal::new(
+        sqlstate::ADMIN_SHUTDOWN,
+        "terminating connection because the pooler is shutting down",
+    )
+}

@@ -1,0 +1,136 @@
+//! SHOW: what each shows, one module for those that belong together. Columns are PgBouncer's, in its order.
+
+mod config;
+mod databases;
+mod lists;
+mod mem;
+mod moment;
+mod pools;
+mod sockets;
+mod state;
+mod stats;
+mod users;
+
+use std::rc::Rc;
+
+use super::command::Rights;
+use super::relation::{Head, Value};
+use crate::worker::Worker;
+
+/// What can be shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Show {
+    Clients,
+    Config,
+    Databases,
+    Lists,
+    Mem,
+    Pools,
+    Servers,
+    Sockets,
+    State,
+    Stats,
+    StatsAverages,
+    StatsTotals,
+    Totals,
+    Users,
+    Version,
+}
+
+/// What is declared of one.
+#[derive(Debug)]
+pub(super) struct Declared {
+    pub(super) word: &'static str,
+    pub(super) show: Show,
+    pub(super) rights: Rights,
+}
+
+const fn look(word: &'static str, show: Show) -> Declared {
+    Declared {
+        word,
+        show,
+        rights: Rights::Look,
+    }
+}
+
+/// In the order of SHOW HELP.
+pub(super) const SHOWS: &[Declared] = &[
+    look("CONFIG", Show::Config),
+    look("DATABASES", Show::Databases),
+    look("POOLS", Show::Pools),
+    look("CLIENTS", Show::Clients),
+    look("SERVERS", Show::Servers),
+    look("USERS", Show::Users),
+    look("VERSION", Show::Version),
+    look("SOCKETS", Show::Sockets),
+    look("LISTS", Show::Lists),
+    look("MEM", Show::Mem),
+    look("STATE", Show::State),
+    look("STATS", Show::Stats),
+    look("STATS_TOTALS", Show::StatsTotals),
+    look("STATS_AVERAGES", Show::StatsAverages),
+    look("TOTALS", Show::Totals),
+];
+
+/// What PgBouncer shows and pgweir does not.
+pub(super) const NOT_SHOWN: [&str; 6] = [
+    "FDS",
+    "ACTIVE_SOCKETS",
+    "PEERS",
+    "PEER_POOLS",
+    "DNS_HOSTS",
+    "DNS_ZONES",
+];
+
+impl Show {
+    pub(super) fn declared(self) -> &'static Declared {
+        let mut all = SHOWS.iter();
+        all.find(|declared| declared.show == self)
+            .expect("every Show stands in SHOWS, as a test proves")
+    }
+
+    /// The columns.
+    pub(super) fn heads(self) -> Vec<Head> {
+        match self {
+            Show::Clients | Show::Servers => sockets::heads(),
+            Show::Sockets => sockets::heads_with_buffers(),
+            Show::Config => config::heads(),
+            Show::Databases => databases::heads(),
+            Show::Lists => lists::heads(),
+            Show::Mem => mem::heads(),
+            Show::Pools => pools::heads(),
+            Show::State => state::heads(),
+            Show::Version => state::version_heads(),
+            Show::Stats => stats::heads(),
+            Show::StatsAverages => stats::averages_heads(),
+            Show::StatsTotals => stats::totals_heads(),
+            Show::Totals => stats::sums_heads(),
+            Show::Users => users::heads(),
+        }
+    }
+
+    /// The rows as they are now.
+    pub(super) async fn rows(self, worker: &Rc<Worker>) -> Vec<Vec<Value>> {
+        let shared = &worker.shared;
+        match self {
+            Show::Clients => sockets::clients(shared).await,
+            Show::Servers => sockets::servers(shared).await,
+            Show::Sockets => sockets::all(shared).await,
+            Show::Config => config::rows(shared),
+            Show::Databases => databases::rows(shared),
+            Show::Lists => lists::rows(shared),
+            Show::Mem => mem::rows(shared),
+            Show::Pools => pools::rows(shared),
+            Show::State => state::rows(shared),
+            Show::Version => state::version(),
+            Show::Stats => stats::rows(shared),
+            Show::StatsAverages => stats::averages_rows(shared),
+            Show::StatsTotals => stats::totals_rows(shared),
+            Show::Totals => stats::sums(shared),
+            Show::Users => users::rows(shared),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,92 @@
+//! SHOW POOLS.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use pgweir_pool::{PoolCounts, PoolId};
+
+use crate::console;
+use crate::console::relation::{self, Column, Head, Value, int4, text};
+use crate::shared::Shared;
+
+#[derive(Default)]
+struct Row {
+    database: String,
+    user: String,
+    counts: PoolCounts,
+    /// Cancel requests on their way to a server.
+    cancels: u64,
+    /// Servers that they are on their way to.
+    being_canceled: u32,
+    pool_mode: &'static str,
+}
+
+const TABLE: &[Column<Row>] = &[
+    text("database", |r: &Row| r.database.as_str().into()),
+    text("user", |r| r.user.as_str().into()),
+    int4("cl_active", |r| {
+        r.counts.clients.saturating_sub(r.counts.cl_waiting).into()
+    }),
+    int4("cl_waiting", |r| r.counts.cl_waiting.into()),
+    int4("cl_active_cancel_req", |r| r.cancels.into()),
+    // A cancel request has its own connection at once: none waits.
+    int4("cl_waiting_cancel_req", |_| 0u32.into()),
+    int4("sv_active", |r| {
+        r.counts.sv_active.saturating_sub(r.being_canceled).into()
+    }),
+    int4("sv_active_cancel", |r| r.cancels.into()),
+    int4("sv_being_canceled", |r| r.being_canceled.into()),
+    int4("sv_idle", |r| r.counts.sv_idle.into()),
+    int4("sv_used", |r| r.counts.sv_used.into()),
+    // A server is checked in the hand of the client that it is for: it counts as active.
+    int4("sv_tested", |_| 0u32.into()),
+    int4("sv_login", |r| r.counts.sv_login.into()),
+    int4("maxwait", |r| r.counts.maxwait.as_secs().into()),
+    int4("maxwait_us", |r| r.counts.maxwait.subsec_micros().into()),
+    text("pool_mode", |r| r.pool_mode.into()),
+    // For databases with several hosts.
+    text("load_balance_hosts", |_| Value::Null),
+];
+
+pub(super) fn heads() -> Vec<Head> {
+    relation::heads(TABLE)
+}
+
+pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
+    let mut canceled: HashMap<PoolId, u32> = HashMap::new();
+    let cards = shared.cards.lock();
+    for card in cards.unwrap_or_else(PoisonError::into_inner).values() {
+        if card.cancels_in_flight() {
+            *canceled.entry(card.pool.id).or_default() += 1;
+        }
+    }
+    let pools: Vec<_> = shared.directory().pools.values().cloned().collect();
+    let now = Instant::now();
+    let mut rows: Vec<Row> = {
+        let machine = shared.pools();
+        (pools.iter())
+            .map(|pool| Row {
+                database: pool.database.name.to_string(),
+                user: pool.user.name.to_string(),
+                counts: machine.pool_counts(pool.id, now).unwrap_or_default(),
+                cancels: pool.cancels.load(Ordering::Acquire),
+                being_canceled: canceled.get(&pool.id).copied().unwrap_or_default(),
+                pool_mode: pool.live().mode.as_str(),
+            })
+            .collect()
+    };
+    rows.push(Row {
+        database: console::NAME.to_owned(),
+        user: console::NAME.to_owned(),
+        counts: PoolCounts {
+            clients: shared.consoles.present.load(Ordering::Acquire),
+            ..PoolCounts::default()
+        },
+        pool_mode: "statement",
+        ..Row::default()
+    });
+    rows.sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
+    relation::rows(TABLE, rows)
+}

@@ -1,0 +1,271 @@
+//! SHOW CLIENTS, SHOW SERVERS and SHOW SOCKETS: one row per connection.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::PoisonError;
+use std::time::{Duration, Instant, SystemTime};
+
+use pgweir_pool::ServerState;
+use tokio::sync::oneshot;
+
+use super::moment;
+use crate::client::card::{Buffers, ClientRow, ClientState};
+use crate::console;
+use crate::console::relation::{self, Column, Head, Value, int4, int8, text};
+use crate::shared::Shared;
+use crate::worker::Order;
+
+struct Row {
+    kind: &'static str,
+    user: String,
+    database: String,
+    state: &'static str,
+    peer: Option<SocketAddr>,
+    /// For a server that has no peer address: its host and port as configured.
+    target: Option<(String, u16)>,
+    local: Option<SocketAddr>,
+    connected_at: SystemTime,
+    requested_at: SystemTime,
+    wait: Duration,
+    close_needed: bool,
+    ptr: String,
+    link: String,
+    remote_pid: u32,
+    tls: String,
+    application_name: String,
+    prepared_statements: u32,
+    id: u64,
+    buffers: Option<Buffers>,
+}
+
+const TABLE: &[Column<Row>] = &[
+    text("type", |r: &Row| r.kind.into()),
+    text("user", |r| r.user.as_str().into()),
+    text("database", |r| r.database.as_str().into()),
+    // Replication connections are not pooled.
+    text("replication", |_| "none".into()),
+    text("state", |r| r.state.into()),
+    text("addr", |r| match (r.peer, &r.target) {
+        (Some(peer), _) => peer.ip().to_canonical().to_string().into(),
+        (None, Some((host, _))) => host.as_str().into(),
+        (None, None) => "unix".into(),
+    }),
+    int4("port", |r| match (r.peer, &r.target) {
+        (Some(peer), _) => u32::from(peer.port()).into(),
+        (None, Some((_, port))) => u32::from(*port).into(),
+        (None, None) => 0u32.into(),
+    }),
+    text("local_addr", |r| {
+        let text = r.local.map(|a| a.ip().to_canonical().to_string());
+        text.unwrap_or_else(|| "unix".to_owned()).into()
+    }),
+    int4("local_port", |r| r.local.map_or(0, |a| u32::from(a.port())).into()),
+    text("connect_time", |r| moment::written(r.connected_at).into()),
+    text("request_time", |r| moment::written(r.requested_at).into()),
+    int4("wait", |r| r.wait.as_secs().into()),
+    int4("wait_us", |r| r.wait.subsec_micros().into()),
+    int4("close_needed", |r| r.close_needed.into()),
+    text("ptr", |r| r.ptr.as_str().into()),
+    text("link", |r| r.link.as_str().into()),
+    int4("remote_pid", |r| r.remote_pid.into()),
+    text("tls", |r| r.tls.as_str().into()),
+    text("application_name", |r| r.application_name.as_str().into()),
+    int4("prepared_statements", |r| r.prepared_statements.into()),
+    int8("id", |r| r.id.into()),
+];
+
+/// A buffer begins with what is kept, so positions in it are 0. Where nothing is known, because somebody is just at work
+/// with it, stands NULL.
+const BUFFERS: &[Column<Row>] = &[
+    int4("recv_pos", |r: &Row| r.buffers.map(|b| b.kept).into()),
+    int4("pkt_pos", |r| r.buffers.map(|_| 0u32).into()),
+    int4("pkt_remain", |_| Value::Null),
+    int4("send_pos", |r| r.buffers.map(|_| 0u32).into()),
+    int4("send_remain", |r| r.buffers.map(|b| b.unsent).into()),
+    int4("pkt_avail", |r| r.buffers.map(|b| b.kept).into()),
+    int4("send_avail", |r| r.buffers.map(|b| b.unsent).into()),
+];
+
+pub(super) fn heads() -> Vec<Head> {
+    relation::heads(TABLE)
+}
+
+pub(super) fn heads_with_buffers() -> Vec<Head> {
+    let mut heads = heads();
+    heads.extend(relation::heads(BUFFERS));
+    heads
+}
+
+pub(super) async fn clients(shared: &Shared) -> Vec<Vec<Value>> {
+    let clients = list(shared).await;
+    relation::rows(TABLE, clients.iter().map(|c| client_row(c, Instant::now())))
+}
+
+pub(super) async fn servers(shared: &Shared) -> Vec<Vec<Value>> {
+    let clients = list(shared).await;
+    relation::rows(TABLE, server_rows(shared, &clients))
+}
+
+/// Both, with their buffers; states tell clients (`cl_`) from servers (`sv_`).
+pub(super) async fn all(shared: &Shared) -> Vec<Vec<Value>> {
+    let clients = list(shared).await;
+    let now = Instant::now();
+    let mut rows: Vec<Row> = Vec::new();
+    for client in &clients {
+        rows.push(Row {
+            state: match client.state {
+                ClientState::Login => "cl_login",
+                ClientState::Idle | ClientState::Active | ClientState::Console => "cl_active",
+                ClientState::Waiting => "cl_waiting",
+            },
+            ..client_row(client, now)
+        });
+    }
+    for server in server_rows(shared, &clients) {
+        rows.push(Row {
+            state: match server.state {
+                "new" => "sv_login",
+                "idle" => "sv_idle",
+                "used" => "sv_used",
+                _ => "sv_active",
+            },
+            ..server
+        });
+    }
+    (rows.iter())
+        .map(|r| {
+            let mut values = relation::row(TABLE, r);
+            values.extend(relation::row(BUFFERS, r));
+            values
+        })
+        .collect()
+}
+
+/// Every client of every worker.
+async fn list(shared: &Shared) -> Vec<ClientRow> {
+    let asked: Vec<_> = (0..shared.workers.len())
+        .map(|worker| {
+            let (answer, rows) = oneshot::channel();
+            shared.order(worker as u16, Order::List(answer));
+            rows
+        })
+        .collect();
+    let mut clients = Vec::new();
+    for rows in asked {
+        // A worker that has ended has no clients.
+        clients.extend(rows.await.unwrap_or_default());
+    }
+    clients.sort_by_key(|c| c.id);
+    clients
+}
+
+fn client_row(client: &ClientRow, now: Instant) -> Row {
+    let database = match &client.pool {
+        Some(pool) => pool.database.name.to_string(),
+        None => console::NAME.to_owned(),
+    };
+    let requested = now.saturating_duration_since(client.requested_at);
+    Row {
+        kind: "C",
+        user: client.user.to_string(),
+        database,
+        state: client.state.as_str(),
+        peer: Some(client.peer),
+        target: None,
+        local: client.local,
+        connected_at: client.connected_at,
+        requested_at: ago(requested),
+        wait: match client.state {
+            ClientState::Waiting => requested,
+            _ => Duration::ZERO,
+        },
+        close_needed: false,
+        ptr: client_ptr(client.id),
+        link: client.server.map_or_else(String::new, |s| server_ptr(s.as_u64())),
+        remote_pid: 0,
+        tls: client.tls.as_deref().unwrap_or_default().to_owned(),
+        application_name: client.application_name.as_deref().unwrap_or_default().to_owned(),
+        prepared_statements: client.prepared_statements,
+        id: client.id,
+        buffers: Some(client.buffers),
+    }
+}
+
+fn server_rows(shared: &Shared, clients: &[ClientRow]) -> Vec<Row> {
+    let by_id: HashMap<u64, &ClientRow> = clients.iter().map(|c| (c.id, c)).collect();
+    let cards = {
+        let cards = shared.cards.lock();
+        cards.unwrap_or_else(PoisonError::into_inner).clone()
+    };
+    let pools = shared.directory().by_id.clone();
+    let now = Instant::now();
+    let machine = shared.pools();
+    let mut rows: Vec<Row> = Vec::new();
+    for view in machine.servers(now) {
+        let Some(pool) = pools.get(&view.pool) else {
+            continue;
+        };
+        let card = cards.get(&view.id);
+        let live = pool.live();
+        let target = card.map_or(&live.target, |card| &card.target);
+        let client = card.map_or(0, |card| card.client.load(Ordering::Relaxed));
+        let client = by_id.get(&client);
+        let own_name = view.server.map(|server| {
+            let parameters = server.session.parameters().iter();
+            let mut named = parameters.filter(|(name, _)| **name == *"application_name");
+            named.next().map_or("", |(_, value)| value).to_owned()
+        });
+        let name = own_name.or_else(|| Some(client?.application_name.as_deref()?.to_owned()));
+        rows.push(Row {
+            kind: "S",
+            user: target.user.to_string(),
+            database: pool.database.name.to_string(),
+            state: match view.state {
+                ServerState::Login => "new",
+                _ if card.is_some_and(|card| card.cancels_in_flight()) => "being_canceled",
+                ServerState::Active => "active",
+                ServerState::Idle => "idle",
+                ServerState::Used => "used",
+            },
+            peer: card.and_then(|card| card.remote),
+            target: Some((target.host.to_string(), target.port)),
+            local: card.and_then(|card| card.local),
+            connected_at: match card {
+                Some(card) => card.connected_at,
+                None => ago(now.saturating_duration_since(view.connected)),
+            },
+            requested_at: ago(now.saturating_duration_since(view.since)),
+            wait: Duration::ZERO,
+            close_needed: view.close_needed,
+            ptr: server_ptr(view.id.as_u64()),
+            link: client.map_or_else(String::new, |c| client_ptr(c.id)),
+            remote_pid: card
+                .and_then(|card| card.key.as_ref())
+                .map_or(0, |key| key.pid),
+            tls: card.and_then(|card| card.tls.clone()).unwrap_or_default(),
+            application_name: name.unwrap_or_default(),
+            prepared_statements: card
+                .map_or(0, |card| card.prepared_statements.load(Ordering::Relaxed)),
+            id: view.id.as_u64(),
+            // An idle server owes nothing, and is owed nothing.
+            buffers: view.server.map(|_| Buffers::default()),
+        });
+    }
+    rows.sort_by_key(|r| r.id);
+    rows
+}
+
+fn ago(elapsed: Duration) -> SystemTime {
+    let now = SystemTime::now();
+    now.checked_sub(elapsed).unwrap_or(now)
+}
+
+/// No address, but as stable and unique as one, and in its shape.
+fn client_ptr(id: u64) -> String {
+    format!("0xc{id:011x}")
+}
+
+fn server_ptr(id: u64) -> String {
+    format!("0x5{id:011x}")
+}

@@ -1,0 +1,410 @@
+//! What an operator can do: at the console, or with signals.
+//!
+//! Everything takes effect when it is called. What takes time to be complete (PAUSE, SUSPEND, WAIT_CLOSE) is answered by
+//! a [`Waiting`], which only looks on: dropping it takes nothing back.
+
+mod ending;
+mod watch;
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use pgweir_config::{Change, Changeable, Config, ConfigDiff};
+use pgweir_pool::DatabaseId;
+use pgweir_wire::sqlstate;
+use tokio::sync::oneshot;
+
+use crate::client::card::NEVER;
+use crate::pools::Database;
+use crate::report::Refusal;
+use crate::shared::{Shared, Shutdown};
+use crate::worker::Order;
+
+pub(crate) use ending::{see_gate, tick};
+pub use watch::Waiting;
+pub(crate) use watch::Watch;
+
+/// What is told of every new configuration.
+pub(crate) type OnChange = Box<dyn Fn(&Config) + Send>;
+
+/// Why an operator's command is not carried out. Messages are PgBouncer's where it has them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// Neither the configuration nor `"*"` knows it.
+    #[error("no such database: {0}")]
+    NoSuchDatabase(String),
+    /// The console has no servers to do this to.
+    #[error("the console's own database cannot be meant: {0}")]
+    ConsoleDatabase(String),
+    /// PAUSE, SUSPEND or KILL while everything stands still already.
+    #[error("already suspended/paused")]
+    AlreadyPaused,
+    /// SUSPEND while some database is paused.
+    #[error("cannot suspend with paused databases")]
+    PausedDatabases,
+    /// RESUME with nothing to resume.
+    #[error("pooler is not paused/suspended")]
+    NotPaused,
+    /// RESUME of a database that goes on.
+    #[error("database {0} is not paused")]
+    DatabaseNotPaused(String),
+    /// RESUME during a shutdown.
+    #[error("pooler is shutting down")]
+    ShuttingDown,
+    /// KILL_CLIENT.
+    #[error("client not found: {0}")]
+    NoSuchClient(u64),
+    /// What was waited for cannot come any more.
+    #[error("RESUME came before {0} was complete")]
+    Undone(&'static str),
+    /// No worker is there to see it done.
+    #[error("the pooler has ended")]
+    Ended,
+    /// RELOAD: the file, or what it names, cannot be used. Nothing has changed.
+    #[error("RELOAD failed, the configuration stays as it was: {0}")]
+    Reload(String),
+    /// SET: no such setting, or not such a value. Nothing has changed.
+    #[error("SET failed: {0}")]
+    Setting(String),
+}
+
+/// PostgreSQL's config_file_error.
+const CONFIG_FILE_ERROR: &str = "F0000";
+
+impl ControlError {
+    /// Its SQLSTATE.
+    pub fn sqlstate(&self) -> &'static str {
+        match self {
+            Self::NoSuchDatabase(_) => sqlstate::UNDEFINED_DATABASE,
+            Self::NoSuchClient(_) => sqlstate::UNDEFINED_OBJECT,
+            Self::ConsoleDatabase(_) | Self::Setting(_) => sqlstate::INVALID_PARAMETER,
+            Self::AlreadyPaused
+            | Self::PausedDatabases
+            | Self::NotPaused
+            | Self::DatabaseNotPaused(_)
+            | Self::ShuttingDown => sqlstate::NOT_IN_PREREQUISITE_STATE,
+            Self::Undone(_) => sqlstate::QUERY_CANCELED,
+            Self::Ended => sqlstate::ADMIN_SHUTDOWN,
+            Self::Reload(_) => CONFIG_FILE_ERROR,
+        }
+    }
+}
+
+/// A running pooler in an operator's hand. Any thread may call it.
+#[derive(Clone)]
+pub struct Control(pub(crate) Arc<Shared>);
+
+impl Control {
+    /// RELOAD: reads the configuration again and takes it over. What changed, and what of it needs a restart, line by
+    /// line.
+    ///
+    /// Reads files: a worker calls it on a thread of its own.
+    pub fn reload(&self) -> Result<Vec<String>, ControlError> {
+        let shared = &self.0;
+        let _one_at_a_time = shared
+            .changing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let failed = |reason: String| {
+            let error = ControlError::Reload(reason);
+            tracing::error!("{error}");
+            error
+        };
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        let loaded = pgweir_config::load(&shared.config_path, environment)
+            .map_err(|errors| failed(errors.to_string()))?;
+        let (config, difference) = shared.config().reload(loaded.config);
+        self.adopt(config).map_err(failed)?;
+        let warnings = loaded.warnings.iter().map(ToString::to_string);
+        let lines: Vec<String> = told(&difference).into_iter().chain(warnings).collect();
+        for line in &lines {
+            tracing::info!("RELOAD: {line}");
+        }
+        Ok(lines)
+    }
+
+    /// SET: gives a global setting another value until the next reload.
+    pub fn set(&self, key: &str, value: &str) -> Result<(), ControlError> {
+        let shared = &self.0;
+        let _one_at_a_time = shared
+            .changing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let changed = shared.config().set(key, value);
+        let config = changed.map_err(|problem| ControlError::Setting(problem.to_string()))?;
+        self.adopt(config).map_err(ControlError::Setting)?;
+        tracing::info!("SET {key} at the console");
+        Ok(())
+    }
+
+    fn adopt(&self, config: Config) -> Result<(), String> {
+        let shared = &self.0;
+        let effects = shared.adopt(config).map_err(|e| e.to_string())?;
+        shared.carry_out(effects);
+        shared.wake_all();
+        let config = shared.config();
+        let hooks = shared.on_change.lock();
+        for hook in hooks.unwrap_or_else(PoisonError::into_inner).iter() {
+            hook(&config);
+        }
+        Ok(())
+    }
+
+    /// Calls `hook` with every configuration that is taken over from now on, on whatever thread that happens.
+    pub fn on_change(&self, hook: impl Fn(&Config) + Send + 'static) {
+        let hooks = self.0.on_change.lock();
+        hooks
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(hook));
+    }
+
+    /// PAUSE: requests wait from now on; complete when every server of the database, or of all, has been given back and
+    /// closed.
+    pub fn pause(&self, database: Option<&str>) -> Result<Waiting, ControlError> {
+        let shared = &self.0;
+        self.stands_still()?;
+        let named = database.map(|name| self.database(name)).transpose()?;
+        if named.is_none() {
+            shared.gate.paused.store(true, Ordering::Release);
+        }
+        let ids = self.ids(named.as_deref());
+        log("PAUSE", database);
+        shared.step(|pools, effects| {
+            for &id in &ids {
+                pools.pause(id, Instant::now(), effects);
+            }
+        });
+        Ok(Watch::begin(shared, move |shared| {
+            let pools = shared.pools();
+            if !ids.iter().all(|&id| pools.is_paused(id)) {
+                return Some(Err(ControlError::Undone("PAUSE")));
+            }
+            let done = ids.iter().all(|&id| pools.is_paused_and_drained(id));
+            done.then_some(Ok(()))
+        }))
+    }
+
+    /// RESUME: ends PAUSE and KILL of one database; without one, of all, and SUSPEND.
+    pub fn resume(&self, database: Option<&str>) -> Result<(), ControlError> {
+        let shared = &self.0;
+        let gate = &shared.gate;
+        let named = database.map(|name| self.database(name)).transpose()?;
+        let ids = self.ids(named.as_deref());
+        let is_paused = |&id: &DatabaseId| shared.pools().is_paused(id);
+        match &named {
+            Some(database) if !is_paused(&database.id) => {
+                return Err(ControlError::DatabaseNotPaused(database.name.to_string()));
+            }
+            Some(_) => {}
+            None if gate.shutdown().is_some() => return Err(ControlError::ShuttingDown),
+            None => {
+                let was_paused = gate.paused.swap(false, Ordering::AcqRel);
+                let was_suspended = gate.suspended.swap(false, Ordering::AcqRel);
+                if !was_paused && !was_suspended && !ids.iter().any(is_paused) {
+                    return Err(ControlError::NotPaused);
+                }
+            }
+        }
+        log("RESUME", database);
+        shared.step(|pools, effects| {
+            for &id in &ids {
+                pools.resume(id, Instant::now(), effects);
+            }
+        });
+        shared.wake_all();
+        Ok(())
+    }
+
+    /// DISABLE: the database takes no new clients.
+    pub fn disable(&self, database: &str) -> Result<(), ControlError> {
+        let id = self.database(database)?.id;
+        log("DISABLE", Some(database));
+        self.0.pools().disable(id);
+        Ok(())
+    }
+
+    /// ENABLE: ends DISABLE.
+    pub fn enable(&self, database: &str) -> Result<(), ControlError> {
+        let id = self.database(database)?.id;
+        log("ENABLE", Some(database));
+        self.0.pools().enable(id);
+        Ok(())
+    }
+
+    /// RECONNECT: every server of the database, or of all, is replaced as soon as no client uses it.
+    pub fn reconnect(&self, database: Option<&str>) -> Result<(), ControlError> {
+        let named = database.map(|name| self.database(name)).transpose()?;
+        let ids = self.ids(named.as_deref());
+        log("RECONNECT", database);
+        self.0.step(|pools, effects| {
+            for &id in &ids {
+                pools.reconnect(id, Instant::now(), effects);
+            }
+        });
+        Ok(())
+    }
+
+    /// WAIT_CLOSE: complete when every server that RECONNECT or RELOAD left to be closed is closed.
+    pub fn wait_close(&self, database: Option<&str>) -> Result<Waiting, ControlError> {
+        let named = database.map(|name| self.database(name)).transpose()?;
+        let ids = self.ids(named.as_deref());
+        Ok(Watch::begin(&self.0, move |shared| {
+            let pools = shared.pools();
+            let left: usize = ids.iter().map(|&id| pools.close_needed(id)).sum();
+            (left == 0).then_some(Ok(()))
+        }))
+    }
+
+    /// KILL: ends every client and server of the database, or of all, and pauses it.
+    pub fn kill(&self, database: Option<&str>) -> Result<(), ControlError> {
+        let shared = &self.0;
+        self.stands_still()?;
+        let named = database.map(|name| self.database(name)).transpose()?;
+        let ids: Arc<[DatabaseId]> = self.ids(named.as_deref()).into();
+        log("KILL", database);
+        shared.step(|pools, effects| {
+            for &id in &*ids {
+                pools.kill(id, Instant::now(), effects);
+            }
+        });
+        for worker in 0..shared.workers.len() {
+            let ids = ids.clone();
+            let of_it = move |card: &crate::client::card::ClientCard| {
+                let pool = card.pool.borrow();
+                pool.as_ref().is_some_and(|p| ids.contains(&p.database.id))
+            };
+            let error = terminated("KILL of its database");
+            let (answer, _) = oneshot::channel();
+            shared.order(worker as u16, Order::Kill(Box::new(of_it), error, answer));
+        }
+        Ok(())
+    }
+
+    /// KILL_CLIENT: ends the client with this `id` of SHOW CLIENTS, and its server unless that is known to be clean.
+    pub async fn kill_client(&self, id: u64) -> Result<(), ControlError> {
+        let shared = &self.0;
+        let mut killed = 0;
+        for worker in 0..shared.workers.len() {
+            let (answer, count) = oneshot::channel();
+            let error = terminated("KILL_CLIENT");
+            let filter = Box::new(move |card: &crate::client::card::ClientCard| card.id == id);
+            shared.order(worker as u16, Order::Kill(filter, error, answer));
+            // A worker that has ended has no clients.
+            killed += count.await.unwrap_or(0);
+        }
+        match killed {
+            0 => Err(ControlError::NoSuchClient(id)),
+            _ => Ok(()),
+        }
+    }
+
+    /// SUSPEND: neither clients nor servers are read from now on; complete when nothing is left that was read and not
+    /// sent on. Who has not taken it within `suspend_timeout` is disconnected. New clients still log in.
+    pub fn suspend(&self) -> Result<Waiting, ControlError> {
+        let shared = &self.0;
+        let gate = &shared.gate;
+        self.stands_still()?;
+        let ids = self.ids(None);
+        if ids.iter().any(|&id| shared.pools().is_paused(id)) {
+            return Err(ControlError::PausedDatabases);
+        }
+        log("SUSPEND", None);
+        let until = match shared.config().global.suspend_timeout {
+            Some(limit) => shared.clock_ms(Instant::now() + limit),
+            None => NEVER,
+        };
+        gate.suspend_until.store(until, Ordering::Release);
+        for worker in &shared.workers {
+            // Not counted yet.
+            worker.restless.store(u32::MAX, Ordering::Release);
+        }
+        gate.suspended.store(true, Ordering::Release);
+        shared.wake_all();
+        Ok(Watch::begin(shared, |shared| {
+            if !shared.gate.suspended.load(Ordering::Acquire) {
+                return Some(Err(ControlError::Undone("SUSPEND")));
+            }
+            let mut restless = (shared.workers.iter()).map(|w| w.restless.load(Ordering::Acquire));
+            restless.all(|n| n == 0).then_some(Ok(()))
+        }))
+    }
+
+    /// SHUTDOWN: no new clients from now on, and when what `kind` waits for has come the workers end, so that
+    /// [`Pooler::wait`](crate::Pooler::wait) returns. A shutdown under way can be made to wait for less, never for more.
+    pub fn shutdown(&self, kind: Shutdown) {
+        log(
+            match kind {
+                Shutdown::Now => "SHUTDOWN",
+                Shutdown::WaitForServers => "SHUTDOWN WAIT_FOR_SERVERS",
+                Shutdown::WaitForClients => "SHUTDOWN WAIT_FOR_CLIENTS",
+            },
+            None,
+        );
+        self.0.gate.begin_shutdown(kind);
+        self.0.wake_all();
+    }
+
+    /// What the shutdown that is under way waits for; `None` if there is none.
+    pub fn shutting_down(&self) -> Option<Shutdown> {
+        self.0.gate.shutdown()
+    }
+
+    fn stands_still(&self) -> Result<(), ControlError> {
+        let gate = &self.0.gate;
+        match gate.paused.load(Ordering::Acquire) || gate.suspended.load(Ordering::Acquire) {
+            true => Err(ControlError::AlreadyPaused),
+            false => Ok(()),
+        }
+    }
+
+    fn database(&self, name: &str) -> Result<Arc<Database>, ControlError> {
+        if Config::is_console(name) {
+            return Err(ControlError::ConsoleDatabase(name.to_owned()));
+        }
+        let database = self.0.database(name);
+        database.ok_or_else(|| ControlError::NoSuchDatabase(name.to_owned()))
+    }
+
+    /// The one that is named, or else all that are known.
+    fn ids(&self, named: Option<&Database>) -> Vec<DatabaseId> {
+        match named {
+            Some(database) => vec![database.id],
+            None => self
+                .0
+                .directory()
+                .databases
+                .values()
+                .map(|d| d.id)
+                .collect(),
+        }
+    }
+}
+
+fn terminated(by: &str) -> Refusal {
+    Refusal::new(
+        sqlstate::ADMIN_SHUTDOWN,
+        format!("terminating connection due to administrator command: {by}"),
+    )
+}
+
+fn log(command: &str, database: Option<&str>) {
+    match database {
+        Some(name) => tracing::info!("{command} {name:?}"),
+        None => tracing::info!("{command}"),
+    }
+}
+
+/// A reload's difference as an operator reads it.
+fn told(difference: &ConfigDiff) -> Vec<String> {
+    let changed = |change: &Change| match change.changeable {
+        Changeable::Reload => format!("changed {change}"),
+        Changeable::Restart => format!("not changed: {change}"),
+    };
+    let added = difference.added.iter().map(|p| format!("added {p}"));
+    let removed = difference.removed.iter().map(|p| format!("removed {p}"));
+    let changes = difference.changes.iter().map(changed);
+    changes.chain(added).chain(removed).collect()
+}

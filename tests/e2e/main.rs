@@ -1,0 +1,22 @@
+//! End to end: clients, poolers and a real PostgreSQL.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+#![allow(missing_docs, reason = "tests")]
+
+mod authentication;
+mod big;
+mod cancel;
+mod clients;
+mod copy;
+mod failures;
+mod limits;
+mod malformed;
+mod many;
+mod modes;
+mod opening;
+mod prepared;
+mod protocol;
+mod servers;
+mod state;
+mod timeouts;
+mod tls;

@@ -1,0 +1,162 @@
+//! What one client does to a server is not seen by the next, and what a client asked for at its start holds everywhere.
+
+use pgweir_tests::raw::{errors, values};
+use pgweir_tests::{Pooler, Raw, Script, postgres};
+
+#[tokio::test]
+async fn what_a_client_leaves_behind_is_gone_when_the_next_one_comes() {
+    // What to do, what another client then asks, and what it must hear. The first client is still there, or has left.
+    let cases = [
+        ("set application_name = 'left behind'", "show application_name", ""),
+        ("set timezone = 'Asia/Tokyo'", "select current_setting('timezone') = 'Asia/Tokyo'", "f"),
+        ("set search_path = elsewhere", "select current_setting('search_path') = 'elsewhere'", "f"),
+        ("set statement_timeout = '77s'", "show statement_timeout", "0"),
+        ("select set_config('statement_timeout', '78s', false)", "show statement_timeout", "0"),
+        ("set session characteristics as transaction read only", "show default_transaction_read_only", "off"),
+        ("set custom.variable = 'left'", "select coalesce(current_setting('custom.variable', true), '')", ""),
+        ("begin; set work_mem = '3MB'; commit", "select current_setting('work_mem') = '3MB'", "f"),
+        ("listen left_behind", "select count(*) from pg_listening_channels()", "0"),
+        ("prepare left_behind as select 1", "select count(*) from pg_prepared_statements where name = 'left_behind'", "0"),
+        ("declare left_behind cursor with hold for select 1", "select count(*) from pg_cursors", "0"),
+        ("load 'auto_explain'", "select 1", "1"),
+    ];
+    for leaves in [true, false] {
+        for (sql, question, expected) in cases {
+            let user = if sql.starts_with("load") { "postgres" } else { "alice" };
+            let pooler = Pooler::new("default_pool_size = 1");
+            let mut first = Raw::login(pooler.address(), user, "postgres").await;
+            let done = first.query(sql).await;
+            assert!(errors(&done).is_empty(), "{sql}: {done:?}");
+            let first = (!leaves).then_some(first);
+            let mut next = Raw::login(pooler.address(), user, "postgres").await;
+            assert_eq!(next.value(question).await, expected, "{sql}, leaves: {leaves}");
+            drop(first);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_role_that_a_client_took_is_not_the_next_ones() {
+    for sql in ["set role alice", "set session authorization carol; set role alice"] {
+        for extended in [true, false] {
+            let pooler = Pooler::new("default_pool_size = 1");
+            let user = if sql.contains("authorization") { "postgres" } else { "carol" };
+            let mut first = Raw::login(pooler.address(), user, "postgres").await;
+            let done = match (extended, sql.contains(';')) {
+                (true, false) => first.ask(&Script::new().extended(sql, &[]), 1).await,
+                _ => first.query(sql).await,
+            };
+            assert!(errors(&done).is_empty(), "{sql}: {done:?}");
+            let mut next = Raw::login(pooler.address(), user, "postgres").await;
+            assert_eq!(next.value("select current_user").await, user, "{sql}");
+            assert_eq!(next.value("select session_user").await, user, "{sql}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn settings_from_the_start_of_a_session_hold_on_every_server() {
+    let pooler = Pooler::new("default_pool_size = 3");
+    let wishes = [
+        ("application_name", "it's \"mine\" \\ é"),
+        ("options", "-c statement_timeout=12s --jit=off -csearch_path=a,\\ b"),
+        ("TimeZone", "Asia/Tokyo"),
+        ("extra_float_digits", "2"),
+    ];
+    let mut one = Raw::login_with(pooler.address(), "alice", "postgres", &wishes).await.unwrap();
+    let mut plain = Raw::login(pooler.address(), "alice", "postgres").await;
+    let mut holders = vec![
+        Raw::login(pooler.address(), "alice", "postgres").await,
+        Raw::login(pooler.address(), "alice", "postgres").await,
+    ];
+    let question = "select concat_ws('|', current_setting('application_name'), current_setting('statement_timeout'), \
+                    current_setting('jit'), current_setting('search_path'), current_setting('timezone'), \
+                    current_setting('extra_float_digits'))";
+    let expected = "it's \"mine\" \\ é|12s|off|a, b|Asia/Tokyo|2";
+    for busy in [0, 1, 2] {
+        for holder in holders.iter_mut().take(busy) {
+            holder.query("begin").await;
+        }
+        for _ in 0..5 {
+            assert_eq!(one.value(question).await, expected);
+            let answer = one.ask(&Script::new().extended(question, &[]), 1).await;
+            assert_eq!(values(&answer), [expected]);
+            assert_eq!(plain.value("show statement_timeout").await, "0");
+            assert_eq!(plain.value("show application_name").await, "");
+        }
+        for holder in holders.iter_mut().take(busy) {
+            holder.query("commit").await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_start_up_setting_that_the_server_refuses_ends_the_login_with_the_servers_error() {
+    let pooler = Pooler::new("default_pool_size = 1");
+    let direct = std::net::SocketAddr::from(([127, 0, 0, 1], postgres().port()));
+    for wish in [
+        ("statement_timeout", "soon"),
+        ("no_such_setting", "1"),
+        ("options", "-c work_mem=lots"),
+        ("client_encoding", "EBCDIC"),
+        ("wal_level", "logical"),
+        ("max_connections", "7"),
+    ] {
+        let expected = Raw::login_with(direct, "alice", "postgres", &[wish]).await.err().unwrap();
+        let found = Raw::login_with(pooler.address(), "alice", "postgres", &[wish]).await;
+        let found = found.err().unwrap_or_else(|| panic!("{wish:?} was accepted"));
+        assert_eq!((&found.code, &found.message), (&expected.code, &expected.message), "{wish:?}");
+        // And the server is clean.
+        let mut next = Raw::login(pooler.address(), "alice", "postgres").await;
+        assert_eq!(next.value("select 1").await, "1");
+    }
+}
+
+#[tokio::test]
+async fn settings_named_in_ignore_startup_parameters_have_no_effect() {
+    let pooler = Pooler::new("ignore_startup_parameters = \"extra_float_digits, no_such_thing\"");
+    let wishes = [("extra_float_digits", "3"), ("no_such_thing", "x")];
+    let mut raw = Raw::login_with(pooler.address(), "alice", "postgres", &wishes).await.unwrap();
+    assert_eq!(raw.value("show extra_float_digits").await, "1");
+}
+
+#[tokio::test]
+async fn application_name_add_host_adds_the_clients_address() {
+    let pooler = Pooler::new("application_name_add_host = true");
+    let wishes = [("application_name", "shop")];
+    let mut raw = Raw::login_with(pooler.address(), "alice", "postgres", &wishes).await.unwrap();
+    let name = raw.value("show application_name").await;
+    assert!(name.starts_with("shop - 127.0.0.1:"), "{name}");
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_leaves_a_clean_server_at_any_point_of_a_transaction() {
+    let database = postgres().database();
+    postgres().psql(&database, "create table t (a int); grant all on t to public");
+    let pooler = Pooler::new("default_pool_size = 1");
+    let s = Script::new;
+    let points = [
+        s().query("begin; insert into t values (1)"),
+        s().query("begin").query("insert into t values (1)").query("select 1/0"),
+        s().extended("begin", &[]).extended("insert into t values (1)", &[]),
+        s().parse("", "insert into t values (1)").bind("", "", &[]).execute("", 0).flush(),
+        s().parse("", "insert into t values (1)").bind("", "", &[]).execute("", 0),
+        s().query("begin; insert into t values (1); select pg_sleep(0.2)"),
+        s().query("begin; lock t; select generate_series(1, 1000000)"),
+        s().query("begin; declare c cursor for select 1; prepare x as select 1; set local work_mem = '1MB'"),
+    ];
+    for (number, script) in points.iter().enumerate() {
+        for polite in [true, false] {
+            let mut raw = Raw::login(pooler.address(), "alice", &database).await;
+            raw.say(script).await;
+            if polite {
+                raw.say(&s().terminate()).await;
+            }
+            drop(raw);
+            let mut next = Raw::login(pooler.address(), "alice", &database).await;
+            assert_eq!(next.value("select count(*) from t").await, "0", "point {number}");
+            assert_eq!(next.value("select count(*) from pg_cursors").await, "0", "point {number}");
+            assert_eq!(next.error("savepoint s").await.code, "25P01", "point {number}");
+        }
+    }
+}

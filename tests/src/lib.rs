@@ -1,0 +1,37 @@
+//! The harness of the end-to-end tests: a scratch PostgreSQL, poolers in front of it, clients that speak raw protocol,
+//! and a server that misbehaves to order.
+//!
+//! Nothing here waits by the clock: whatever is awaited is an event, and [`PATIENCE`] only bounds how long a test that
+//! fails takes to say so.
+
+#![allow(clippy::unwrap_used, reason = "a harness that cannot do its work fails the test")]
+
+pub mod certificates;
+pub mod drivers;
+pub mod fake;
+pub mod pooler;
+pub mod postgres;
+pub mod process;
+pub mod raw;
+pub mod scratch;
+pub mod script;
+pub mod tls;
+
+use std::time::Duration;
+
+pub use fake::FakeServer;
+pub use pooler::Pooler;
+pub use postgres::{Postgres, postgres};
+pub use raw::{Message, Raw, ServerError};
+pub use script::Script;
+
+/// How long a test waits for an event before it fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Awaits `work`; panics with `what` when it takes longer than [`PATIENCE`].
+pub async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(PATIENCE, work).await {
+        Ok(value) => value,
+        Err(_) => panic!("{what}: nothing within {PATIENCE:?}"),
+    }
+}
