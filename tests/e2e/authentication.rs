@@ -24,7 +24,10 @@ async fn login(pooler: &Pooler, user: &str, password: &str) -> Result<String, (S
     };
     let (client, connection) = config.connect(NoTls).await.map_err(told)?;
     tokio::spawn(connection);
-    let row = client.query_one("select current_user::text", &[]).await.map_err(told)?;
+    let row = client
+        .query_one("select current_user::text", &[])
+        .await
+        .map_err(told)?;
     Ok(row.get(0))
 }
 
@@ -42,7 +45,11 @@ async fn a_plain_secret_logs_in_by_every_method_to_a_server_of_every_method() {
         for user in SERVER_USERS {
             // Twice: the second time derived keys may be cached.
             for _ in 0..2 {
-                assert_eq!(login(&pooler, user, PASSWORD).await.as_deref(), Ok(user), "{method}");
+                assert_eq!(
+                    login(&pooler, user, PASSWORD).await.as_deref(),
+                    Ok(user),
+                    "{method}"
+                );
             }
         }
     }
@@ -66,14 +73,24 @@ async fn a_stored_md5_hash_admits_clients_and_logs_in_to_an_md5_server() {
     let hash = postgres().stored_secret("md5_user");
     assert!(hash.starts_with("md5"), "{hash}");
     for method in ["md5", "plain"] {
-        let pooler = Pooler::new(&format!("auth_type = \"{method}\"\n\n[users.md5_user]\npassword = \"{hash}\"\n"));
-        assert_eq!(login(&pooler, "md5_user", PASSWORD).await.as_deref(), Ok("md5_user"));
+        let pooler = Pooler::new(&format!(
+            "auth_type = \"{method}\"\n\n[users.md5_user]\npassword = \"{hash}\"\n"
+        ));
+        assert_eq!(
+            login(&pooler, "md5_user", PASSWORD).await.as_deref(),
+            Ok("md5_user")
+        );
         let (code, _) = login(&pooler, "md5_user", "wrong").await.unwrap_err();
         assert_eq!(code, "28P01");
     }
     // It is no use for SCRAM.
-    let pooler = Pooler::new(&format!("auth_type = \"scram-sha-256\"\n\n[users.md5_user]\npassword = \"{hash}\"\n"));
-    assert_eq!(login(&pooler, "md5_user", PASSWORD).await.unwrap_err().0, "28P01");
+    let pooler = Pooler::new(&format!(
+        "auth_type = \"scram-sha-256\"\n\n[users.md5_user]\npassword = \"{hash}\"\n"
+    ));
+    assert_eq!(
+        login(&pooler, "md5_user", PASSWORD).await.unwrap_err().0,
+        "28P01"
+    );
 }
 
 #[tokio::test]
@@ -81,11 +98,17 @@ async fn a_stored_scram_secret_is_enough_for_both_sides() {
     let secret = postgres().stored_secret("scram_user");
     assert!(secret.starts_with("SCRAM-SHA-256$"), "{secret}");
     for method in ["md5", "scram-sha-256", "plain"] {
-        let pooler = Pooler::new(&format!("auth_type = \"{method}\"\n\n[users.scram_user]\npassword = \"{secret}\"\n"));
+        let pooler = Pooler::new(&format!(
+            "auth_type = \"{method}\"\n\n[users.scram_user]\npassword = \"{secret}\"\n"
+        ));
         let (code, _) = login(&pooler, "scram_user", "wrong").await.unwrap_err();
         assert_eq!(code, "28P01", "{method}");
         for _ in 0..2 {
-            assert_eq!(login(&pooler, "scram_user", PASSWORD).await.as_deref(), Ok("scram_user"), "{method}");
+            assert_eq!(
+                login(&pooler, "scram_user", PASSWORD).await.as_deref(),
+                Ok("scram_user"),
+                "{method}"
+            );
         }
     }
 }
@@ -102,7 +125,10 @@ async fn secrets_can_stand_in_an_auth_file() {
             postgres().stored_secret("scram_user")
         ),
     );
-    let pooler = Pooler::new(&format!("auth_type = \"md5\"\nauth_file = \"{}\"", file.display()));
+    let pooler = Pooler::new(&format!(
+        "auth_type = \"md5\"\nauth_file = \"{}\"",
+        file.display()
+    ));
     for user in ["plain_user", "md5_user", "scram_user"] {
         assert_eq!(login(&pooler, user, PASSWORD).await.as_deref(), Ok(user));
         assert_eq!(login(&pooler, user, "wrong").await.unwrap_err().0, "28P01");
@@ -115,24 +141,38 @@ async fn a_wrong_password_and_an_unknown_user_get_the_same_answer() {
         let pooler = Pooler::new(&format!(
             "auth_type = \"{method}\"\n\n[users.known]\npassword = \"right\"\n\n[users.without]\n"
         ));
-        for (user, password) in [("known", "wrong"), ("unknown", "wrong"), ("unknown", "right"), ("without", ""), ("known", "")] {
+        for (user, password) in [
+            ("known", "wrong"),
+            ("unknown", "wrong"),
+            ("unknown", "right"),
+            ("without", ""),
+            ("known", ""),
+        ] {
             if password.is_empty() && method != "plain" {
                 continue;
             }
             let (code, message) = login(&pooler, user, password).await.unwrap_err();
             assert_eq!(code, "28P01", "{method} {user}");
-            assert_eq!(message, format!("password authentication failed for user \"{user}\""), "{method}");
+            assert_eq!(
+                message,
+                format!("password authentication failed for user \"{user}\""),
+                "{method}"
+            );
         }
     }
     let pooler = Pooler::new("auth_type = \"trust\"");
-    let error = Raw::login_with(pooler.address(), "unknown", "postgres", &[]).await.err().unwrap();
+    let error = Raw::login_with(pooler.address(), "unknown", "postgres", &[])
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.code, "28P01");
 }
 
 #[tokio::test]
 async fn the_messages_of_a_failing_login_do_not_tell_who_exists() {
     // Up to the challenge, byte for byte the same shape; a salt must not change from one attempt to the next either.
-    let pooler = Pooler::new("auth_type = \"scram-sha-256\"\n\n[users.known]\npassword = \"right\"\n");
+    let pooler =
+        Pooler::new("auth_type = \"scram-sha-256\"\n\n[users.known]\npassword = \"right\"\n");
     let first = async |user: &str| {
         let mut raw = Raw::open(pooler.address()).await;
         let mut packet = Vec::new();
@@ -144,7 +184,11 @@ async fn the_messages_of_a_failing_login_do_not_tell_who_exists() {
         raw.send(&packet).await;
         let offered = raw.next().await.unwrap();
         let mut response = Vec::new();
-        pgweir_wire::build::sasl_initial_response(&mut response, "SCRAM-SHA-256", b"n,,n=,r=clientnonce");
+        pgweir_wire::build::sasl_initial_response(
+            &mut response,
+            "SCRAM-SHA-256",
+            b"n,,n=,r=clientnonce",
+        );
         raw.send(&response).await;
         let challenge = raw.next().await.unwrap();
         let text = String::from_utf8_lossy(&challenge.body[4..]).into_owned();
@@ -163,19 +207,31 @@ async fn the_messages_of_a_failing_login_do_not_tell_who_exists() {
 
 #[tokio::test]
 async fn a_server_that_refuses_the_poolers_password_is_quoted() {
-    let pooler = Pooler::new("server_login_retry = 0\n\n[users.scram_user]\npassword = \"not it\"\n");
+    let pooler =
+        Pooler::new("server_login_retry = 0\n\n[users.scram_user]\npassword = \"not it\"\n");
     let login = Raw::login_with(pooler.address(), "scram_user", "postgres", &[]).await;
     let error = login.err().unwrap();
     assert_eq!(error.code, "28P01", "{error:?}");
-    assert!(error.message.contains("password authentication failed for user \"scram_user\""), "{error:?}");
+    assert!(
+        error
+            .message
+            .contains("password authentication failed for user \"scram_user\""),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
 async fn a_server_that_wants_a_password_where_none_is_stored_is_explained() {
     let pooler = Pooler::new("server_login_retry = 0\n\n[users.scram_user]\n");
-    let error = Raw::login_with(pooler.address(), "scram_user", "postgres", &[]).await.err().unwrap();
+    let error = Raw::login_with(pooler.address(), "scram_user", "postgres", &[])
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.code, "08001", "{error:?}");
-    assert!(error.message.contains("scram_user") && error.message.contains("password"), "{error:?}");
+    assert!(
+        error.message.contains("scram_user") && error.message.contains("password"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -191,7 +247,8 @@ async fn a_database_can_have_its_own_user_and_password() {
 
 #[tokio::test]
 async fn authentication_messages_out_of_order_are_08p01() {
-    let pooler = Pooler::new("auth_type = \"scram-sha-256\"\n\n[users.known]\npassword = \"right\"\n");
+    let pooler =
+        Pooler::new("auth_type = \"scram-sha-256\"\n\n[users.known]\npassword = \"right\"\n");
     for script in [
         Script::new().query("select 1"),
         Script::new().message(b'p', b""),
@@ -211,6 +268,11 @@ async fn authentication_messages_out_of_order_are_08p01() {
         assert_eq!(raw.next().await.unwrap().tag, b'R');
         raw.say(&script).await;
         let error = raw.last_words().await;
-        assert_eq!(error.code, "08P01", "{}: {error:?}", script.as_bytes().escape_ascii());
+        assert_eq!(
+            error.code,
+            "08P01",
+            "{}: {error:?}",
+            script.as_bytes().escape_ascii()
+        );
     }
 }

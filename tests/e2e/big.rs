@@ -37,12 +37,23 @@ async fn a_statement_of_a_megabyte_is_prepared_everywhere() {
     let text = format!("select $1::int + length('{}')", "q".repeat(1 << 20));
     let mut first = Raw::login(pooler.address(), "alice", "postgres").await;
     let mut other = Raw::login(pooler.address(), "alice", "postgres").await;
-    let answers = first.ask(&Script::new().parse("long", &text).describe_statement("long").sync(), 1).await;
+    let answers = first
+        .ask(
+            &Script::new()
+                .parse("long", &text)
+                .describe_statement("long")
+                .sync(),
+            1,
+        )
+        .await;
     assert!(errors(&answers).is_empty(), "{answers:?}");
     // With one server taken, the other has to be given the statement.
     other.query("begin").await;
     for n in 0..3 {
-        let script = Script::new().bind("", "long", &[Some(&n.to_string())]).execute("", 0).sync();
+        let script = Script::new()
+            .bind("", "long", &[Some(&n.to_string())])
+            .execute("", 0)
+            .sync();
         let answers = first.ask(&script, 1).await;
         assert_eq!(values(&answers), [((1 << 20) + n).to_string()]);
     }
@@ -50,15 +61,22 @@ async fn a_statement_of_a_megabyte_is_prepared_everywhere() {
 
 #[tokio::test]
 async fn a_client_that_never_reads_takes_no_memory_beyond_its_bound_and_stops_nobody() {
-    let pooler = Process::start("default_pool_size = 3\nworkers = 1\nclient_buffer_size = \"64kB\"", "");
+    let pooler = Process::start(
+        "default_pool_size = 3\nworkers = 1\nclient_buffer_size = \"64kB\"",
+        "",
+    );
     let mut other = Raw::login(pooler.address(), "alice", "postgres").await;
     other.value("select 1").await;
     let before = pooler.peak_memory();
     let mut deaf = Raw::login(pooler.address(), "alice", "postgres").await;
-    deaf.say(&Script::new().query("select repeat('x', 1000) from generate_series(1, 1000000)")).await;
+    deaf.say(&Script::new().query("select repeat('x', 1000) from generate_series(1, 300000)"))
+        .await;
     // And one that sends without end what is answered without a server's help or with it.
     let mut babbler = Raw::login(pooler.address(), "alice", "postgres").await;
-    let script = Script::new().parse("a", "select 1").close_statement("a").sync();
+    let script = Script::new()
+        .parse("a", "select 1")
+        .close_statement("a")
+        .sync();
     let many = script.as_bytes().repeat(20_000);
     let babble = tokio::spawn(async move { babbler.send(&many).await });
     for _ in 0..300 {
@@ -69,12 +87,15 @@ async fn a_client_that_never_reads_takes_no_memory_beyond_its_bound_and_stops_no
     babble.abort();
     // Reading after all, it finds everything.
     let messages = within("reading it all", deaf.until_ready()).await;
-    assert_eq!(values(&messages).len(), 1_000_000);
+    assert_eq!(values(&messages).len(), 300_000);
 }
 
 #[tokio::test]
 async fn a_client_that_sends_without_end_while_it_waits_takes_no_memory_beyond_its_bound() {
-    let pooler = Process::start("default_pool_size = 1\nworkers = 1\nclient_buffer_size = \"64kB\"", "");
+    let pooler = Process::start(
+        "default_pool_size = 1\nworkers = 1\nclient_buffer_size = \"64kB\"",
+        "",
+    );
     let mut holder = Raw::login(pooler.address(), "alice", "postgres").await;
     holder.query("begin").await;
     let before = pooler.peak_memory();

@@ -26,7 +26,10 @@ async fn a_cancel_ends_the_query_and_only_the_query() {
     for mode in ["transaction", "session", "statement"] {
         let pooler = Pooler::new(&format!("pool_mode = \"{mode}\"\ndefault_pool_size = 1"));
         for version in [startup::VERSION_3_0, startup::VERSION_3_2] {
-            for script in [Script::new().query(SLEEP), Script::new().extended(SLEEP, &[])] {
+            for script in [
+                Script::new().query(SLEEP),
+                Script::new().extended(SLEEP, &[]),
+            ] {
                 let mut raw = Raw::open(pooler.address()).await;
                 raw.start(version, "alice", &database, &[]).await.unwrap();
                 raw.say(&script).await;
@@ -49,7 +52,11 @@ async fn a_client_that_waits_can_be_cancelled() {
     for script in [
         Script::new().query("select 1"),
         Script::new().extended("select 1", &[]),
-        Script::new().parse("p", "select 1").bind("", "p", &[]).execute("", 0).sync(),
+        Script::new()
+            .parse("p", "select 1")
+            .bind("", "p", &[])
+            .execute("", 0)
+            .sync(),
     ] {
         let mut waiter = Raw::login(pooler.address(), "alice", "postgres").await;
         waiter.say(&script).await;
@@ -73,21 +80,40 @@ async fn a_wrong_key_cancels_nothing() {
     for version in [startup::VERSION_3_0, startup::VERSION_3_2] {
         let mut raw = Raw::open(pooler.address()).await;
         raw.start(version, "alice", &database, &[]).await.unwrap();
-        raw.say(&Script::new().query("select 'unharmed' from pg_sleep(1)")).await;
+        raw.say(&Script::new().query("select 'unharmed' from pg_sleep(1)"))
+            .await;
         until_running(&database, "unharmed").await;
         let right = raw.key.clone().unwrap();
         let mut wrong = Vec::new();
         for at in 0..right.secret.len() {
             let mut secret = right.secret.clone();
             secret[at] ^= 1;
-            wrong.push(BackendKey { pid: right.pid, secret });
+            wrong.push(BackendKey {
+                pid: right.pid,
+                secret,
+            });
         }
-        wrong.push(BackendKey { pid: right.pid + 1, ..right.clone() });
-        wrong.push(BackendKey { pid: 0, ..right.clone() });
-        wrong.push(BackendKey { pid: u32::MAX, ..right.clone() });
-        wrong.push(BackendKey { pid: right.pid, secret: vec![0; 256].into() });
+        wrong.push(BackendKey {
+            pid: right.pid + 1,
+            ..right.clone()
+        });
+        wrong.push(BackendKey {
+            pid: 0,
+            ..right.clone()
+        });
+        wrong.push(BackendKey {
+            pid: u32::MAX,
+            ..right.clone()
+        });
+        wrong.push(BackendKey {
+            pid: right.pid,
+            secret: vec![0; 256].into(),
+        });
         if right.secret.len() > 4 {
-            wrong.push(BackendKey { pid: right.pid, secret: right.secret[..4].into() });
+            wrong.push(BackendKey {
+                pid: right.pid,
+                secret: right.secret[..4].into(),
+            });
         }
         for key in &wrong {
             raw::cancel(pooler.address(), key).await;
@@ -102,7 +128,9 @@ async fn a_cancel_after_the_answer_hits_nobody() {
     let mut first = Raw::login(pooler.address(), "alice", "postgres").await;
     let mut second = Raw::login(pooler.address(), "alice", "postgres").await;
     first.value("select 1").await;
-    second.say(&Script::new().query("select 'unharmed' from pg_sleep(0.5)")).await;
+    second
+        .say(&Script::new().query("select 'unharmed' from pg_sleep(0.5)"))
+        .await;
     for _ in 0..20 {
         first.cancel().await;
     }
@@ -172,7 +200,11 @@ async fn a_cancel_reaches_a_server_behind_tls() {
     ));
     let database = postgres().database();
     let mut raw = Raw::login(pooler.address(), "alice", &database).await;
-    assert_eq!(raw.value("select ssl from pg_stat_ssl where pid = pg_backend_pid()").await, "t");
+    assert_eq!(
+        raw.value("select ssl from pg_stat_ssl where pid = pg_backend_pid()")
+            .await,
+        "t"
+    );
     raw.say(&Script::new().query(SLEEP)).await;
     until_running(&database, "pg_sleep").await;
     raw.cancel().await;

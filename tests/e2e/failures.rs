@@ -1,5 +1,6 @@
 //! Servers that die, refuse, restart or are not there.
 
+use pgweir_tests::fake::FakeBackend;
 use pgweir_tests::postgres::free_port;
 use pgweir_tests::process::Process;
 use pgweir_tests::raw::{errors, values};
@@ -18,7 +19,9 @@ async fn a_server_terminated_in_a_query_ends_its_client_alone_with_57p01() {
     let pid = victim.value("select pg_backend_pid()").await;
     other.query("begin").await;
     victim.say(&s().query("select pg_sleep(3600)")).await;
-    other.value(&format!("select pg_terminate_backend({pid})")).await;
+    other
+        .value(&format!("select pg_terminate_backend({pid})"))
+        .await;
     let error = victim.last_words().await;
     assert_eq!(error.code, "57P01");
     assert_eq!(other.value("select 'unharmed'").await, "unharmed");
@@ -40,7 +43,7 @@ async fn a_server_terminated_in_an_idle_transaction_ends_its_client_with_the_rea
 }
 
 /// A fake server, a pooler of one in front of it, and a client that is logged in.
-async fn staged() -> (FakeServer, Pooler, pgweir_tests::fake::FakeBackend, Raw) {
+async fn staged() -> (FakeServer, Pooler, FakeBackend, Raw) {
     let fake = FakeServer::new().await;
     let pooler = Pooler::before_port(fake.port(), "default_pool_size = 1\nserver_login_retry = 0");
     let login = tokio::spawn(Raw::login_with(pooler.address(), "alice", "x", &[]));
@@ -84,33 +87,71 @@ async fn a_server_that_closes_at_any_point_of_an_answer_is_08006_for_its_client(
 
 #[tokio::test]
 async fn a_server_that_breaks_the_protocol_is_closed_and_its_client_told() {
-    for nonsense in [&b"?\0\0\0\x04"[..], b"Z\0\0\0\x05?", b"D\0\0\0\x02", b"1\0\0\0\x04", b"Z\0\0\0\x05IZ\0\0\0\x05I"] {
+    for nonsense in [
+        &b"?\0\0\0\x04"[..],
+        b"Z\0\0\0\x05?",
+        b"D\0\0\0\x02",
+        b"1\0\0\0\x04",
+    ] {
+        let what = nonsense.escape_ascii();
         let (_fake, _pooler, mut backend, mut raw) = staged().await;
         raw.say(&s().query("select 1")).await;
         backend.query().await;
         backend.send(nonsense).await;
-        if nonsense.len() == 12 {
-            // A ReadyForQuery too many is not the client's.
-            raw.until_ready().await;
-        } else {
-            let error = raw.last_words().await;
-            assert_eq!(error.code, "08P01", "{}: {error:?}", nonsense.escape_ascii());
-        }
-        backend.closed().await;
+        let error = raw.last_words().await;
+        assert_eq!(error.code, "08P01", "{what}: {error:?}");
+        let rest = backend.closed().await;
+        assert!(!rest.iter().any(|m| m.tag == b'Q'), "{what}: {rest:?}");
     }
+}
+
+/// The connection that takes the place of `first`, on which no query may come any more.
+async fn another(fake: &FakeServer, first: &mut FakeBackend) -> FakeBackend {
+    tokio::select! {
+        second = fake.backend() => second,
+        said = first.next() => match said {
+            Some(m) if m.tag == b'Q' => panic!("the server was used again"),
+            _ => fake.backend().await,
+        },
+    }
+}
+
+#[tokio::test]
+async fn an_answer_too_many_is_nobodys() {
+    let (fake, pooler, mut backend, mut raw) = staged().await;
+    raw.say(&s().query("select 1")).await;
+    backend.query().await;
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        pgweir_wire::build::command_complete(&mut answers, "SELECT 0");
+        pgweir_wire::build::ready_for_query(
+            &mut answers,
+            pgweir_wire::backend::TransactionStatus::Idle,
+        );
+    }
+    backend.send(&answers).await;
+    // Whether the client is ended or gets its own answer only: the next query must not be answered by the rest.
+    let first = raw.next().await.unwrap();
+    assert!([b'C', b'E'].contains(&first.tag), "{first:?}");
+    drop(raw);
+    let login = tokio::spawn(Raw::login_with(pooler.address(), "alice", "x", &[]));
+    let mut next = login.await.unwrap().unwrap();
+    next.say(&s().query("select 2")).await;
+    let mut second = another(&fake, &mut backend).await;
+    second.query().await;
+    second.answer("2").await;
+    assert_eq!(values(&next.until_ready().await), ["2"]);
 }
 
 #[tokio::test]
 async fn a_server_that_speaks_unasked_while_idle_is_not_given_to_anybody() {
     let (fake, _pooler, mut backend, mut raw) = staged().await;
     // As PostgreSQL does at its shutdown.
-    backend.send(b"E\0\0\0\x2aSFATAL\0VFATAL\0C57P01\0Mshutting down\0\0").await;
+    backend
+        .send(b"E\0\0\0\x2aSFATAL\0VFATAL\0C57P01\0Mshutting down\0\0")
+        .await;
     raw.say(&s().query("select 1")).await;
-    // Either it saw the news first, or the query went the old way and failed with the reason; it must not hang or mix.
-    let mut second = tokio::select! {
-        b = fake.backend() => b,
-        q = backend.query() => panic!("given to a client although it had said FATAL: {q}"),
-    };
+    let mut second = another(&fake, &mut backend).await;
     second.query().await;
     second.answer("fresh").await;
     assert_eq!(values(&raw.until_ready().await), ["fresh"]);
@@ -118,7 +159,10 @@ async fn a_server_that_speaks_unasked_while_idle_is_not_given_to_anybody() {
 
 #[tokio::test]
 async fn a_server_that_is_down_is_reported_to_every_waiting_client_at_once() {
-    let pooler = Pooler::before_port(free_port(), "server_login_retry = 60\nquery_wait_timeout = 3600");
+    let pooler = Pooler::before_port(
+        free_port(),
+        "server_login_retry = 60\nquery_wait_timeout = 3600",
+    );
     for _ in 0..3 {
         let login = Raw::login_with(pooler.address(), "alice", "postgres", &[]).await;
         let error = login.err().unwrap();
@@ -130,10 +174,19 @@ async fn a_server_that_is_down_is_reported_to_every_waiting_client_at_once() {
 #[tokio::test]
 async fn what_the_server_says_to_a_login_reaches_the_client() {
     let pooler = Pooler::new("server_login_retry = 0");
-    let error = Raw::login_with(pooler.address(), "alice", "no_such_database", &[]).await.err().unwrap();
+    let error = Raw::login_with(pooler.address(), "alice", "no_such_database", &[])
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.code, "3D000");
-    assert_eq!(error.message, "database \"no_such_database\" does not exist");
-    let error = Raw::login_with(pooler.address(), "nobody_else", "postgres", &[]).await.err().unwrap();
+    assert_eq!(
+        error.message,
+        "database \"no_such_database\" does not exist"
+    );
+    let error = Raw::login_with(pooler.address(), "nobody_else", "postgres", &[])
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.code, "28000");
     assert!(error.message.contains("pg_hba.conf rejects"), "{error:?}");
 }
@@ -145,7 +198,10 @@ async fn a_database_that_is_not_configured_is_3d000_by_the_pooler() {
         "[pgweir]\nlisten_port = 0\nauth_type = \"trust\"\n[databases.shop]\nhost = \"127.0.0.1\"\nport = {port}\n[users.alice]\n"
     );
     let pooler = Pooler::of(&text);
-    let error = Raw::login_with(pooler.address(), "alice", "other", &[]).await.err().unwrap();
+    let error = Raw::login_with(pooler.address(), "alice", "other", &[])
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.code, "3D000", "{error:?}");
     assert!(error.message.contains("other"), "{error:?}");
 }
@@ -161,7 +217,10 @@ async fn a_server_that_restarts_serves_again() {
     own.stop();
     assert_eq!(busy.last_words().await.code, "57P01");
     let error = idle.query_or_end("select 1").await;
-    assert!(["08001", "57P03", "57P01"].contains(&&*error.code), "{error:?}");
+    assert!(
+        ["08001", "57P03", "57P01"].contains(&&*error.code),
+        "{error:?}"
+    );
     own.resume();
     let mut next = Raw::login(pooler.address(), "alice", "postgres").await;
     assert_eq!(next.value("select 'again'").await, "again");
@@ -170,12 +229,18 @@ async fn a_server_that_restarts_serves_again() {
 #[tokio::test]
 async fn a_server_that_never_finishes_its_login_ends_at_server_connect_timeout() {
     let fake = FakeServer::new().await;
-    let pooler = Pooler::before_port(fake.port(), "server_connect_timeout = \"300ms\"\nserver_login_retry = 60");
+    let pooler = Pooler::before_port(
+        fake.port(),
+        "server_connect_timeout = \"300ms\"\nserver_login_retry = 60",
+    );
     let login = tokio::spawn(Raw::login_with(pooler.address(), "alice", "x", &[]));
     let _mute = fake.accept().await;
     let error = login.await.unwrap().err().unwrap();
     assert_eq!(error.code, "08001");
-    assert!(error.message.contains("server_connect_timeout"), "{error:?}");
+    assert!(
+        error.message.contains("server_connect_timeout"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -209,7 +274,10 @@ async fn with_too_many_connections_on_the_server_its_own_error_arrives() {
     }
     let error = refused.unwrap();
     assert_eq!(error.code, "53300", "{error:?}");
-    assert!(error.message.contains("slots") || error.message.contains("too many clients"), "{error:?}");
+    assert!(
+        error.message.contains("slots") || error.message.contains("too many clients"),
+        "{error:?}"
+    );
     assert!(held.len() >= 4);
     assert_eq!(held[0].value("select 'kept'").await, "kept");
 }
@@ -241,7 +309,10 @@ async fn without_file_descriptors_new_clients_are_refused_and_the_others_served(
     drop(clients);
     assert!(admitted > 10);
     pgweir_tests::within("a login after descriptors are free again", async {
-        while Raw::login_with(pooler.address(), "alice", "postgres", &[]).await.is_err() {}
+        while Raw::login_with(pooler.address(), "alice", "postgres", &[])
+            .await
+            .is_err()
+        {}
     })
     .await;
 }

@@ -47,7 +47,10 @@ async fn limits_on_clients_by_database_and_by_user_are_named() {
     let in_small = Raw::login(pooler.address(), "alice", "small").await;
     let error = refused(&pooler, "carol", "small").await;
     assert_eq!(error.code, "53300");
-    assert!(error.message.contains("max_db_client_connections (1)"), "{error:?}");
+    assert!(
+        error.message.contains("max_db_client_connections (1)"),
+        "{error:?}"
+    );
     let _elsewhere = Raw::login(pooler.address(), "alice", "postgres").await;
     leave(in_small).await;
     let _again = until_admitted(&pooler, "carol", "small").await;
@@ -55,7 +58,10 @@ async fn limits_on_clients_by_database_and_by_user_are_named() {
     let _bob = Raw::login(pooler.address(), "bob", "postgres").await;
     let error = refused(&pooler, "bob", "postgres").await;
     assert_eq!(error.code, "53300");
-    assert!(error.message.contains("max_user_client_connections (1)"), "{error:?}");
+    assert!(
+        error.message.contains("max_user_client_connections (1)"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]
@@ -105,7 +111,9 @@ async fn a_pool_never_has_more_servers_than_its_size() {
             let mut raw = Raw::login(address, "alice", &database).await;
             for _ in 0..10 {
                 let n: u32 = raw
-                    .value("select count(*) from pg_stat_activity where datname = current_database()")
+                    .value(
+                        "select count(*) from pg_stat_activity where datname = current_database()",
+                    )
                     .await
                     .parse()
                     .unwrap();
@@ -123,7 +131,9 @@ async fn a_pool_never_has_more_servers_than_its_size() {
 async fn the_database_and_user_caps_hold_across_pools() {
     let database = postgres().database();
     for settings in ["max_db_connections = 2", "max_user_connections = 2"] {
-        let pooler = Pooler::new(&format!("{settings}\ndefault_pool_size = 10\nquery_wait_timeout = \"300ms\""));
+        let pooler = Pooler::new(&format!(
+            "{settings}\ndefault_pool_size = 10\nquery_wait_timeout = \"300ms\""
+        ));
         let users = match settings.starts_with("max_db") {
             true => ["alice", "bob", "carol"],
             false => ["alice"; 3],
@@ -158,7 +168,9 @@ async fn an_idle_server_of_another_user_gives_way_when_only_the_databases_cap_is
 
 #[tokio::test]
 async fn the_reserve_is_opened_to_one_who_has_waited_for_reserve_pool_timeout() {
-    let pooler = Pooler::new("default_pool_size = 1\nreserve_pool_size = 1\nreserve_pool_timeout = \"100ms\"\nquery_wait_timeout = \"1s\"");
+    let pooler = Pooler::new(
+        "default_pool_size = 1\nreserve_pool_size = 1\nreserve_pool_timeout = \"100ms\"\nquery_wait_timeout = \"1s\"",
+    );
     let mut holder = Raw::login(pooler.address(), "alice", "postgres").await;
     let mut second = Raw::login(pooler.address(), "alice", "postgres").await;
     let mut third = Raw::login(pooler.address(), "alice", "postgres").await;
@@ -173,7 +185,10 @@ async fn the_reserve_is_opened_to_one_who_has_waited_for_reserve_pool_timeout() 
 #[tokio::test]
 async fn waiters_are_served_first_come_first_served() {
     let database = postgres().database();
-    postgres().psql(&database, "create table t (n serial, who int); grant all on t, t_n_seq to public");
+    postgres().psql(
+        &database,
+        "create table t (n serial, who int); grant all on t, t_n_seq to public",
+    );
     let pooler = Pooler::new("default_pool_size = 1\nworkers = 1");
     let mut holder = Raw::login(pooler.address(), "alice", &database).await;
     let mut waiters = Vec::new();
@@ -182,7 +197,9 @@ async fn waiters_are_served_first_come_first_served() {
     }
     holder.query("begin").await;
     for (who, waiter) in waiters.iter_mut().enumerate() {
-        waiter.say(&Script::new().query(&format!("insert into t (who) values ({who})"))).await;
+        waiter
+            .say(&Script::new().query(&format!("insert into t (who) values ({who})")))
+            .await;
         // The holder's answer is read on the same worker after the waiter's request was.
         holder.value("select 1").await;
     }

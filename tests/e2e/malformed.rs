@@ -25,20 +25,56 @@ async fn a_malformed_message_ends_its_client_alone_with_08p01() {
         ("negative length", head(b'Q', 0xffff_fff0)),
         ("longer than max_packet_size", head(b'Q', (1 << 20) + 5)),
         ("Sync too long", head(b'S', 100_000)),
-        ("Parse without a terminator", s().message(b'P', b"name").as_bytes().to_vec()),
-        ("Parse without types", s().message(b'P', b"\0select 1\0").as_bytes().to_vec()),
-        ("Parse with fewer types than said", s().message(b'P', b"\0select 1\0\0\x02\0\0\0\x17").as_bytes().to_vec()),
-        ("Bind without names", s().message(b'B', b"abc").as_bytes().to_vec()),
-        ("Describe of nothing", s().message(b'D', b"").as_bytes().to_vec()),
-        ("Describe of an unknown kind", s().message(b'D', b"Xname\0").as_bytes().to_vec()),
-        ("Close without a terminator", s().message(b'C', b"Sname").as_bytes().to_vec()),
-        ("a password out of order", s().message(b'p', b"secret\0").as_bytes().to_vec()),
-        ("a server's message", s().message(b'Z', b"I").as_bytes().to_vec()),
-        ("a start-up packet in a session", b"\0\0\0\x08\0\x03\0\0".to_vec()),
+        (
+            "Parse without a terminator",
+            s().message(b'P', b"name").as_bytes().to_vec(),
+        ),
+        (
+            "Parse without types",
+            s().message(b'P', b"\0select 1\0").as_bytes().to_vec(),
+        ),
+        (
+            "Parse with fewer types than said",
+            s().message(b'P', b"\0select 1\0\0\x02\0\0\0\x17")
+                .as_bytes()
+                .to_vec(),
+        ),
+        (
+            "Bind without names",
+            s().message(b'B', b"abc").as_bytes().to_vec(),
+        ),
+        (
+            "Describe of nothing",
+            s().message(b'D', b"").as_bytes().to_vec(),
+        ),
+        (
+            "Describe of an unknown kind",
+            s().message(b'D', b"Xname\0").as_bytes().to_vec(),
+        ),
+        (
+            "Close without a terminator",
+            s().message(b'C', b"Sname").as_bytes().to_vec(),
+        ),
+        (
+            "a password out of order",
+            s().message(b'p', b"secret\0").as_bytes().to_vec(),
+        ),
+        (
+            "a server's message",
+            s().message(b'Z', b"I").as_bytes().to_vec(),
+        ),
+        (
+            "a start-up packet in a session",
+            b"\0\0\0\x08\0\x03\0\0".to_vec(),
+        ),
     ];
     for (what, bytes) in &cases {
         // Alone, in a transaction, within a pipeline: the server is another story each time.
-        for (place, before) in [("alone", s()), ("in a transaction", s().query("begin")), ("in a segment", s().parse("", "select 1"))] {
+        for (place, before) in [
+            ("alone", s()),
+            ("in a transaction", s().query("begin")),
+            ("in a segment", s().parse("", "select 1")),
+        ] {
             let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
             raw.say(&before.bytes(bytes)).await;
             let said = raw.until_end().await;
@@ -46,7 +82,11 @@ async fn a_malformed_message_ends_its_client_alone_with_08p01() {
             let last = last.unwrap_or_else(|| panic!("{what}, {place}: no error: {said:?}"));
             assert_eq!(last.code, "08P01", "{what}, {place}: {last:?}");
             assert_eq!(last.severity, "FATAL", "{what}, {place}: {last:?}");
-            assert_eq!(witness.value("select 'here'").await, "here", "{what}, {place}");
+            assert_eq!(
+                witness.value("select 'here'").await,
+                "here",
+                "{what}, {place}"
+            );
         }
     }
 }
@@ -57,7 +97,9 @@ async fn what_postgresql_itself_refuses_as_malformed_is_postgresqls_to_answer() 
     let pooler = Pooler::new("default_pool_size = 1");
     let mut witness = Raw::login(pooler.address(), "alice", "postgres").await;
     for script in [
-        s().parse("", "select $1::text").message(b'B', b"\0\0\0\0\0\x01\0\0\0\x50ab").sync(),
+        s().parse("", "select $1::text")
+            .message(b'B', b"\0\0\0\0\0\x01\0\0\0\x50ab")
+            .sync(),
         s().message(b'Q', b"select 1\0more\0"),
         s().message(b'E', b"\0"),
     ] {
@@ -71,7 +113,11 @@ async fn what_postgresql_itself_refuses_as_malformed_is_postgresqls_to_answer() 
                 break;
             }
         }
-        assert_eq!(errors(&said).first().map(|e| &*e.code), Some("08P01"), "{said:?}");
+        assert_eq!(
+            errors(&said).first().map(|e| &*e.code),
+            Some("08P01"),
+            "{said:?}"
+        );
         drop(raw);
         assert_eq!(witness.value("select 'here'").await, "here");
     }
@@ -80,10 +126,16 @@ async fn what_postgresql_itself_refuses_as_malformed_is_postgresqls_to_answer() 
 #[tokio::test]
 async fn a_message_cut_short_by_the_clients_end_never_reaches_another() {
     let database = postgres().database();
-    postgres().psql(&database, "create table t (a text); grant all on t to public");
+    postgres().psql(
+        &database,
+        "create table t (a text); grant all on t to public",
+    );
     let pooler = Pooler::new("default_pool_size = 1");
     let whole = s().query("insert into t values ('never')");
-    let extended = s().parse("", "insert into t values ($1)").bind("", "", &[Some("never")]).execute("", 0);
+    let extended = s()
+        .parse("", "insert into t values ($1)")
+        .bind("", "", &[Some("never")])
+        .execute("", 0);
     let long = s().query(&format!("insert into t values ('{}')", "x".repeat(100_000)));
     for script in [whole, extended, long] {
         let bytes = script.as_bytes();
@@ -92,7 +144,11 @@ async fn a_message_cut_short_by_the_clients_end_never_reaches_another() {
             raw.send(&bytes[..cut]).await;
             drop(raw);
             let mut next = Raw::login(pooler.address(), "alice", &database).await;
-            assert_eq!(next.value("select count(*) from t").await, "0", "cut at {cut}");
+            assert_eq!(
+                next.value("select count(*) from t").await,
+                "0",
+                "cut at {cut}"
+            );
         }
     }
 }
@@ -106,9 +162,18 @@ async fn malformed_start_up_packets_get_08p01_and_the_pooler_goes_on() {
         ("protocol 2", b"\0\0\0\x08\0\x02\0\0".to_vec()),
         ("protocol 4", b"\0\0\0\x09\0\x04\0\0\0".to_vec()),
         ("no terminator", b"\0\0\0\x0d\0\x03\0\0user\0".to_vec()),
-        ("bytes left over", b"\0\0\0\x15\0\x03\0\0user\0alice\0\0xx".to_vec()),
-        ("an HTTP request", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec()),
-        ("a cancel key too short", b"\0\0\0\x0e\x04\xd2\x16\x2e\0\0\0\x01ab".to_vec()),
+        (
+            "bytes left over",
+            b"\0\0\0\x15\0\x03\0\0user\0alice\0\0xx".to_vec(),
+        ),
+        (
+            "an HTTP request",
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        ),
+        (
+            "a cancel key too short",
+            b"\0\0\0\x0e\x04\xd2\x16\x2e\0\0\0\x01ab".to_vec(),
+        ),
     ];
     for (what, bytes) in &cases {
         let mut raw = Raw::open(pooler.address()).await;

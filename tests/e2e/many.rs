@@ -14,10 +14,31 @@ fn question(form: u32, token: &str) -> (Script, usize) {
     match form % 6 {
         0 => (s().query(&format!("select '{token}'")), 1),
         1 => (s().extended("select $1::text", &[Some(token)]), 1),
-        2 => (s().parse("q", "select $1::text").bind("", "q", &[Some(token)]).execute("", 0).close_statement("q").sync(), 1),
-        3 => (s().query("begin").query(&format!("select '{token}'")).query("commit"), 3),
-        4 => (s().extended("begin", &[]).extended("select $1::text", &[Some(token)]).extended("commit", &[]), 3),
-        _ => (s().query(&format!("begin; select '{token}'; select 1/0")).query("rollback"), 2),
+        2 => (
+            s().parse("q", "select $1::text")
+                .bind("", "q", &[Some(token)])
+                .execute("", 0)
+                .close_statement("q")
+                .sync(),
+            1,
+        ),
+        3 => (
+            s().query("begin")
+                .query(&format!("select '{token}'"))
+                .query("commit"),
+            3,
+        ),
+        4 => (
+            s().extended("begin", &[])
+                .extended("select $1::text", &[Some(token)])
+                .extended("commit", &[]),
+            3,
+        ),
+        _ => (
+            s().query(&format!("begin; select '{token}'; select 1/0"))
+                .query("rollback"),
+            2,
+        ),
     }
 }
 
@@ -25,7 +46,10 @@ fn question(form: u32, token: &str) -> (Script, usize) {
 async fn five_thousand_clients_over_twenty_servers_get_their_own_answers() {
     const CLIENTS: u32 = 5000;
     let database = postgres().database();
-    let pooler = Process::start("default_pool_size = 20\nworkers = 2\nlisten_backlog = 4096", "ulimit -n 20000");
+    let pooler = Process::start(
+        "default_pool_size = 20\nworkers = 2\nlisten_backlog = 4096",
+        "ulimit -n 20000",
+    );
     let address = pooler.address();
     // So many at once may be in the middle of connecting; all stay connected.
     let gate = Arc::new(Semaphore::new(200));
@@ -43,7 +67,10 @@ async fn five_thousand_clients_over_twenty_servers_get_their_own_answers() {
             connected.fetch_add(1, Ordering::Relaxed);
             all_in.wait().await;
             for round in 0..6 {
-                let token = format!("{client}/{round}/{:x}", client.wrapping_mul(2_654_435_761) ^ round);
+                let token = format!(
+                    "{client}/{round}/{:x}",
+                    client.wrapping_mul(2_654_435_761) ^ round
+                );
                 let (script, syncs) = question(client + round, &token);
                 let answer = raw.ask(&script, syncs).await;
                 let wrong = errors(&answer).into_iter().find(|e| e.code != "22012");

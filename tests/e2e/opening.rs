@@ -14,13 +14,20 @@ const GSSENC_REQUEST: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 48];
 #[tokio::test]
 async fn encryption_that_is_not_there_is_refused_politely_and_the_login_goes_on() {
     let pooler = Pooler::new("");
-    for requests in [vec![ssl_request()], vec![GSSENC_REQUEST.to_vec()], vec![GSSENC_REQUEST.to_vec(), ssl_request()], vec![ssl_request(), GSSENC_REQUEST.to_vec()]] {
+    for requests in [
+        vec![ssl_request()],
+        vec![GSSENC_REQUEST.to_vec()],
+        vec![GSSENC_REQUEST.to_vec(), ssl_request()],
+        vec![ssl_request(), GSSENC_REQUEST.to_vec()],
+    ] {
         let mut raw = Raw::open(pooler.address()).await;
         for request in requests {
             raw.send(&request).await;
             assert_eq!(raw.byte().await, Some(b'N'));
         }
-        raw.start(startup::VERSION_3_0, "alice", "postgres", &[]).await.unwrap();
+        raw.start(startup::VERSION_3_0, "alice", "postgres", &[])
+            .await
+            .unwrap();
         assert_eq!(raw.value("select 1").await, "1");
     }
 }
@@ -51,13 +58,24 @@ async fn newer_versions_and_unknown_options_are_negotiated() {
     let pooler = Pooler::new("");
     for (version, options, negotiated) in [
         (3 << 16 | 9999, vec![], Some((startup::VERSION_3_2, vec![]))),
-        (startup::VERSION_3_0, vec![("_pq_.later", "1")], Some((startup::VERSION_3_0, vec!["_pq_.later"]))),
-        (startup::VERSION_3_2, vec![("_pq_.a", "1"), ("_pq_.b", "")], Some((startup::VERSION_3_2, vec!["_pq_.a", "_pq_.b"]))),
+        (
+            startup::VERSION_3_0,
+            vec![("_pq_.later", "1")],
+            Some((startup::VERSION_3_0, vec!["_pq_.later"])),
+        ),
+        (
+            startup::VERSION_3_2,
+            vec![("_pq_.a", "1"), ("_pq_.b", "")],
+            Some((startup::VERSION_3_2, vec!["_pq_.a", "_pq_.b"])),
+        ),
         (startup::VERSION_3_2, vec![], None),
     ] {
         let mut packet = Vec::new();
         let all = [("user", "alice"), ("database", "postgres")];
-        let all = all.iter().chain(&options).map(|(n, v)| (n.as_bytes(), v.as_bytes()));
+        let all = all
+            .iter()
+            .chain(&options)
+            .map(|(n, v)| (n.as_bytes(), v.as_bytes()));
         startup::startup_message(&mut packet, version, all);
         let mut raw = Raw::open(pooler.address()).await;
         raw.send(&packet).await;
@@ -90,14 +108,22 @@ async fn bytes_slipped_in_behind_an_ssl_request_are_refused() {
     ));
     let mut raw = Raw::open(pooler.address()).await;
     let mut packet = ssl_request();
-    startup::startup_message(&mut packet, startup::VERSION_3_0, [(&b"user"[..], &b"alice"[..])]);
+    startup::startup_message(
+        &mut packet,
+        startup::VERSION_3_0,
+        [(&b"user"[..], &b"alice"[..])],
+    );
     raw.send(&packet).await;
     let mut said = Vec::new();
     while let Some(b) = raw.byte().await {
         said.push(b);
     }
     // Whether the S was out already or not: no session, and no login.
-    assert!(!said.contains(&b'Z') && !said.contains(&b'R'), "{}", said.escape_ascii());
+    assert!(
+        !said.contains(&b'Z') && !said.contains(&b'R'),
+        "{}",
+        said.escape_ascii()
+    );
 }
 
 #[tokio::test]
@@ -119,10 +145,22 @@ async fn a_slow_login_ends_at_client_login_timeout() {
 async fn a_replication_connection_is_refused() {
     let pooler = Pooler::new("");
     for value in ["database", "true", "1"] {
-        let login = Raw::login_with(pooler.address(), "alice", "postgres", &[("replication", value)]).await;
+        let login = Raw::login_with(
+            pooler.address(),
+            "alice",
+            "postgres",
+            &[("replication", value)],
+        )
+        .await;
         assert_eq!(login.err().unwrap().code, "0A000");
     }
-    let login = Raw::login_with(pooler.address(), "alice", "postgres", &[("replication", "off")]).await;
+    let login = Raw::login_with(
+        pooler.address(),
+        "alice",
+        "postgres",
+        &[("replication", "off")],
+    )
+    .await;
     assert!(login.is_ok());
 }
 
@@ -131,7 +169,11 @@ async fn the_database_is_the_users_name_unless_another_is_asked_for() {
     postgres().psql("postgres", "create database carol");
     let pooler = Pooler::new("");
     let mut packet = Vec::new();
-    startup::startup_message(&mut packet, startup::VERSION_3_0, [(&b"user"[..], &b"carol"[..])]);
+    startup::startup_message(
+        &mut packet,
+        startup::VERSION_3_0,
+        [(&b"user"[..], &b"carol"[..])],
+    );
     let mut raw = Raw::open(pooler.address()).await;
     raw.send(&packet).await;
     raw.until_ready().await;

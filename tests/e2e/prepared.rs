@@ -14,7 +14,10 @@ fn run(name: &str, parameters: &[Option<&str>]) -> Script {
 }
 
 fn code(messages: &[Message]) -> String {
-    errors(messages).first().map(|e| e.code.clone()).unwrap_or_default()
+    errors(messages)
+        .first()
+        .map(|e| e.code.clone())
+        .unwrap_or_default()
 }
 
 #[tokio::test]
@@ -34,7 +37,11 @@ async fn named_statements_of_many_clients_work_on_every_server() {
             let mut servers = HashSet::new();
             for n in 0..100 {
                 let answer = raw.ask(&run(&name, &[Some(&n.to_string())]), 1).await;
-                let row = answer.iter().find(|m| m.tag == b'D').unwrap_or_else(|| panic!("{answer:?}")).columns();
+                let row = answer
+                    .iter()
+                    .find(|m| m.tag == b'D')
+                    .unwrap_or_else(|| panic!("{answer:?}"))
+                    .columns();
                 assert_eq!(row[0].as_deref(), Some(&*(client + n).to_string()));
                 servers.insert(row[1].clone());
                 let answer = raw.ask(&run("shared", &[Some(&n.to_string())]), 1).await;
@@ -47,18 +54,25 @@ async fn named_statements_of_many_clients_work_on_every_server() {
     for task in tasks {
         servers.extend(task.await.unwrap());
     }
-    assert!(servers.len() > 1, "everything ran on one server, which proves nothing");
+    assert!(
+        servers.len() > 1,
+        "everything ran on one server, which proves nothing"
+    );
 }
 
 #[tokio::test]
 async fn the_unnamed_statement_is_the_clients_own() {
     for unnamed in ["true", "false"] {
-        let pooler = Pooler::new(&format!("default_pool_size = 1\nprepare_unnamed = {unnamed}"));
+        let pooler = Pooler::new(&format!(
+            "default_pool_size = 1\nprepare_unnamed = {unnamed}"
+        ));
         let mut first = Raw::login(pooler.address(), "alice", "postgres").await;
         let mut second = Raw::login(pooler.address(), "alice", "postgres").await;
         for _ in 0..4 {
             first.ask(&s().parse("", "select 'first'").sync(), 1).await;
-            second.ask(&s().parse("", "select 'second'").sync(), 1).await;
+            second
+                .ask(&s().parse("", "select 'second'").sync(), 1)
+                .await;
             assert_eq!(values(&first.ask(&run("", &[]), 1).await), ["first"]);
             assert_eq!(values(&second.ask(&run("", &[]), 1).await), ["second"]);
         }
@@ -74,13 +88,22 @@ async fn the_least_recently_used_statement_makes_room() {
     let pooler = Pooler::new("default_pool_size = 1\nmax_prepared_statements = 2");
     let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
     for n in 0..6 {
-        let made = s().parse(&format!("p{n}"), &format!("select {n}, count(*) from pg_prepared_statements")).sync();
+        let made = s()
+            .parse(
+                &format!("p{n}"),
+                &format!("select {n}, count(*) from pg_prepared_statements"),
+            )
+            .sync();
         assert_eq!(tags(&raw.ask(&made, 1).await), "1Z");
     }
     for round in 0..3 {
         for n in (0..6).rev() {
             let answer = raw.ask(&run(&format!("p{n}"), &[]), 1).await;
-            let row = answer.iter().find(|m| m.tag == b'D').unwrap_or_else(|| panic!("{answer:?}")).columns();
+            let row = answer
+                .iter()
+                .find(|m| m.tag == b'D')
+                .unwrap_or_else(|| panic!("{answer:?}"))
+                .columns();
             assert_eq!(row[0].as_deref(), Some(&*n.to_string()), "round {round}");
             let held: u32 = row[1].as_deref().unwrap().parse().unwrap();
             assert!(held <= 2, "{held} statements on the server");
@@ -92,7 +115,11 @@ async fn the_least_recently_used_statement_makes_room() {
         all = all.bind("", &format!("p{n}"), &[]).execute("", 0);
     }
     let answer = raw.ask(&all.sync(), 1).await;
-    assert_eq!(values(&answer), ["0", "1", "2", "3", "4", "5"], "{answer:?}");
+    assert_eq!(
+        values(&answer),
+        ["0", "1", "2", "3", "4", "5"],
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]
@@ -100,7 +127,10 @@ async fn statements_can_be_left_to_the_clients() {
     let pooler = Pooler::new("pool_mode = \"session\"\nmax_prepared_statements = 0");
     let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
     raw.ask(&s().parse("mine", "select 5").sync(), 1).await;
-    assert_eq!(raw.value("select name from pg_prepared_statements").await, "mine");
+    assert_eq!(
+        raw.value("select name from pg_prepared_statements").await,
+        "mine"
+    );
     assert_eq!(values(&raw.ask(&run("mine", &[]), 1).await), ["5"]);
 }
 
@@ -118,8 +148,16 @@ async fn deallocate_all_and_discard_all_take_the_clients_statements_and_nobody_e
         assert_eq!(code(&raw.ask(&run("p", &[]), 1).await), "26000", "{sql}");
         let again = raw.ask(&s().parse("p", "select 'again'").sync(), 1).await;
         assert_eq!(tags(&again), "1Z", "{sql}");
-        assert_eq!(values(&raw.ask(&run("p", &[]), 1).await), ["again"], "{sql}");
-        assert_eq!(values(&other.ask(&run("p", &[]), 1).await), ["other"], "{sql}");
+        assert_eq!(
+            values(&raw.ask(&run("p", &[]), 1).await),
+            ["again"],
+            "{sql}"
+        );
+        assert_eq!(
+            values(&other.ask(&run("p", &[]), 1).await),
+            ["other"],
+            "{sql}"
+        );
     }
 }
 
@@ -130,13 +168,19 @@ async fn a_taken_name_is_42p05_and_an_unknown_one_26000_in_the_clients_own_words
     raw.ask(&s().parse("taken", "select 1").sync(), 1).await;
     let answer = raw.ask(&s().parse("taken", "select 2").sync(), 1).await;
     assert_eq!(errors(&answer)[0].code, "42P05");
-    assert_eq!(errors(&answer)[0].message, "prepared statement \"taken\" already exists");
+    assert_eq!(
+        errors(&answer)[0].message,
+        "prepared statement \"taken\" already exists"
+    );
     // The refused one changed nothing.
     assert_eq!(values(&raw.ask(&run("taken", &[]), 1).await), ["1"]);
     for script in [run("who", &[]), s().describe_statement("who").sync()] {
         let answer = raw.ask(&script, 1).await;
         assert_eq!(errors(&answer)[0].code, "26000");
-        assert_eq!(errors(&answer)[0].message, "prepared statement \"who\" does not exist");
+        assert_eq!(
+            errors(&answer)[0].message,
+            "prepared statement \"who\" does not exist"
+        );
     }
 }
 
@@ -145,7 +189,9 @@ async fn an_error_in_a_statement_speaks_of_the_clients_text_and_position() {
     let pooler = Pooler::new("default_pool_size = 1");
     let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
     for _ in 0..2 {
-        let answer = raw.ask(&s().parse("x", "select no_such_column").sync(), 1).await;
+        let answer = raw
+            .ask(&s().parse("x", "select no_such_column").sync(), 1)
+            .await;
         let body = String::from_utf8_lossy(&answer[0].body).into_owned();
         assert!(body.contains("\0P8\0"), "{body:?}");
         assert!(!body.contains("PGWEIR"), "{body:?}");
@@ -160,7 +206,8 @@ async fn a_parse_that_failed_on_one_server_can_succeed_later() {
     let mut raw = Raw::login(pooler.address(), "alice", &database).await;
     let made = s().parse("later", "select * from not_yet").sync();
     assert_eq!(code(&raw.ask(&made, 1).await), "42P01");
-    raw.query("create table not_yet (a int); insert into not_yet values (9)").await;
+    raw.query("create table not_yet (a int); insert into not_yet values (9)")
+        .await;
     assert_eq!(tags(&raw.ask(&made, 1).await), "1Z");
     assert_eq!(values(&raw.ask(&run("later", &[]), 1).await), ["9"]);
 }
@@ -171,16 +218,27 @@ async fn a_changed_result_type_outside_a_transaction_is_mended() {
     let pooler = Pooler::new("default_pool_size = 2");
     let mut raw = Raw::login(pooler.address(), "alice", &database).await;
     let mut other = Raw::login(pooler.address(), "alice", &database).await;
-    raw.query("create table t (a int); insert into t values (1)").await;
-    raw.ask(&s().parse("star", "select * from t").sync(), 1).await;
+    raw.query("create table t (a int); insert into t values (1)")
+        .await;
+    raw.ask(&s().parse("star", "select * from t").sync(), 1)
+        .await;
     // Prepared on both servers.
     other.query("begin").await;
     raw.ask(&run("star", &[]), 1).await;
     other.query("commit").await;
     for n in 0..3 {
-        raw.query(&format!("alter table t add column b{n} text default 'new'")).await;
+        raw.query(&format!("alter table t add column b{n} text default 'new'"))
+            .await;
         for _ in 0..2 {
-            let answer = raw.ask(&s().bind("", "star", &[]).describe_portal("").execute("", 0).sync(), 1).await;
+            let answer = raw
+                .ask(
+                    &s().bind("", "star", &[])
+                        .describe_portal("")
+                        .execute("", 0)
+                        .sync(),
+                    1,
+                )
+                .await;
             assert!(errors(&answer).is_empty(), "{answer:?}");
             assert_eq!(tags(&answer), "2TDCZ");
             let row = answer.iter().find(|m| m.tag == b'D').unwrap().columns();
@@ -200,16 +258,27 @@ async fn a_changed_result_type_outside_a_transaction_is_mended() {
 async fn another_clients_statement_cannot_be_had_by_guessing_its_name_on_the_server() {
     let pooler = Pooler::new("default_pool_size = 1");
     let mut owner = Raw::login(pooler.address(), "alice", "postgres").await;
-    owner.ask(&s().parse("secret", "select 'secret'").sync(), 1).await;
+    owner
+        .ask(&s().parse("secret", "select 'secret'").sync(), 1)
+        .await;
     owner.ask(&run("secret", &[]), 1).await;
     let names = values(&owner.query("select name from pg_prepared_statements").await);
     let mut guesser = Raw::login(pooler.address(), "alice", "postgres").await;
     assert!(!names.is_empty());
     for name in &names {
-        assert_eq!(code(&guesser.ask(&run(name, &[]), 1).await), "26000", "{name}");
-        assert_eq!(code(&guesser.ask(&s().describe_statement(name).sync(), 1).await), "26000");
+        assert_eq!(
+            code(&guesser.ask(&run(name, &[]), 1).await),
+            "26000",
+            "{name}"
+        );
+        assert_eq!(
+            code(&guesser.ask(&s().describe_statement(name).sync(), 1).await),
+            "26000"
+        );
         // Its own statement may be called so; it does not harm the other's.
-        guesser.ask(&s().parse(name, "select 'mine'").sync(), 1).await;
+        guesser
+            .ask(&s().parse(name, "select 'mine'").sync(), 1)
+            .await;
         assert_eq!(values(&guesser.ask(&run(name, &[]), 1).await), ["mine"]);
         guesser.ask(&s().close_statement(name).sync(), 1).await;
     }
@@ -241,7 +310,10 @@ async fn parameter_types_make_another_statement_of_the_same_text() {
     raw.ask(&typed("i", 23).sync(), 1).await;
     raw.ask(&typed("t", 25).sync(), 1).await;
     for _ in 0..2 {
-        assert_eq!(values(&raw.ask(&run("i", &[Some("1")]), 1).await), ["integer"]);
+        assert_eq!(
+            values(&raw.ask(&run("i", &[Some("1")]), 1).await),
+            ["integer"]
+        );
         assert_eq!(values(&raw.ask(&run("t", &[Some("1")]), 1).await), ["text"]);
     }
 }
@@ -262,5 +334,8 @@ async fn a_statement_longer_than_the_limit_is_refused_by_name() {
     }
     let error = &errors(&said)[0];
     assert_eq!(error.code, "54000");
-    assert!(error.message.contains("max_prepared_statement_bytes"), "{error:?}");
+    assert!(
+        error.message.contains("max_prepared_statement_bytes"),
+        "{error:?}"
+    );
 }

@@ -18,7 +18,11 @@ pub async fn assert_same_as_direct(settings: &str, scripts: &[(Script, usize)]) 
         let expected = straight.ask(script, *syncs).await;
         let found = pooled.ask(script, *syncs).await;
         let what = format!("script {number}: {}", script.as_bytes().escape_ascii());
-        assert_eq!(tags(&found), tags(&expected), "{what}\n{found:?}\n{expected:?}");
+        assert_eq!(
+            tags(&found),
+            tags(&expected),
+            "{what}\n{found:?}\n{expected:?}"
+        );
         for (f, e) in found.iter().zip(&expected) {
             assert_eq!(f, e, "{what}");
         }
@@ -37,19 +41,44 @@ async fn simple_queries_of_many_statements_are_answered_as_by_postgresql() {
         assert_same_as_direct(
             mode,
             &[
-                (s().query("select 1; select 'a', null; select 2 where false"), 1),
+                (
+                    s().query("select 1; select 'a', null; select 2 where false"),
+                    1,
+                ),
                 (s().query(""), 1),
                 (s().query("  ;; "), 1),
                 (s().query("select 1; select 1/0; select 2"), 1),
                 (s().query("begin; select 1; commit; select 2"), 1),
-                (s().query("begin").query("select 1/0").query("select 1").query("rollback"), 4),
-                (s().query("select 1; begin").query("select 2").query("commit; select 3"), 3),
+                (
+                    s().query("begin")
+                        .query("select 1/0")
+                        .query("select 1")
+                        .query("rollback"),
+                    4,
+                ),
+                (
+                    s().query("select 1; begin")
+                        .query("select 2")
+                        .query("commit; select 3"),
+                    3,
+                ),
                 (s().query("nonsense"), 1),
                 (s().query("commit"), 1),
                 (s().query("savepoint a"), 1),
-                (s().query("do $$ begin raise notice 'one'; raise warning 'two'; end $$"), 1),
-                (s().query("create temp table on_commit (a int) on commit drop"), 1),
-                (s().query("begin; declare c cursor for select generate_series(1, 9)").query("fetch 3 from c").query("close c; commit"), 3),
+                (
+                    s().query("do $$ begin raise notice 'one'; raise warning 'two'; end $$"),
+                    1,
+                ),
+                (
+                    s().query("create temp table on_commit (a int) on commit drop"),
+                    1,
+                ),
+                (
+                    s().query("begin; declare c cursor for select generate_series(1, 9)")
+                        .query("fetch 3 from c")
+                        .query("close c; commit"),
+                    3,
+                ),
                 (s().query("select 1").query("select 2").query("select 3"), 3),
             ],
         )
@@ -63,26 +92,54 @@ async fn the_extended_protocol_is_answered_as_by_postgresql() {
         assert_same_as_direct(
             mode,
             &[
-                (s().extended("select $1::text || 'x', $2::int", &[Some("a"), None]), 1),
+                (
+                    s().extended("select $1::text || 'x', $2::int", &[Some("a"), None]),
+                    1,
+                ),
                 (s().extended("", &[]), 1),
                 (s().extended("select 1 where false", &[]), 1),
                 (s().extended("begin", &[]), 1),
                 (s().extended("select 1/0", &[]).extended("rollback", &[]), 2),
-                (s().parse("a", "select $1::int + 1").describe_statement("a").sync(), 1),
+                (
+                    s().parse("a", "select $1::int + 1")
+                        .describe_statement("a")
+                        .sync(),
+                    1,
+                ),
                 (s().bind("", "a", &[Some("1")]).execute("", 0).sync(), 1),
                 (s().bind("", "a", &[Some("x")]).execute("", 0).sync(), 1),
                 (s().describe_statement("a").describe_statement("").sync(), 1),
                 (s().parse("a", "select 2").sync(), 1),
-                (s().close_statement("a").close_statement("never there").sync(), 1),
+                (
+                    s().close_statement("a")
+                        .close_statement("never there")
+                        .sync(),
+                    1,
+                ),
                 (s().bind("", "a", &[Some("1")]).execute("", 0).sync(), 1),
                 (s().describe_portal("no such").sync(), 1),
                 (s().execute("no such", 0).sync(), 1),
                 (s().sync().sync().sync(), 3),
-                (s().parse("", "selec 1").bind("", "", &[]).execute("", 0).sync(), 1),
+                (
+                    s().parse("", "selec 1")
+                        .bind("", "", &[])
+                        .execute("", 0)
+                        .sync(),
+                    1,
+                ),
                 (s().parse("", "select 1; select 2").sync(), 1),
-                (s().parse("", "select $1::int, $2").describe_statement("").bind("", "", &[Some("1")]).sync(), 1),
+                (
+                    s().parse("", "select $1::int, $2")
+                        .describe_statement("")
+                        .bind("", "", &[Some("1")])
+                        .sync(),
+                    1,
+                ),
                 (s().close_portal("").close_portal("x").sync(), 1),
-                (s().extended("create temp table gone (a int) on commit drop", &[]), 1),
+                (
+                    s().extended("create temp table gone (a int) on commit drop", &[]),
+                    1,
+                ),
             ],
         )
         .await;
@@ -96,11 +153,45 @@ async fn portals_with_row_limits_go_on_where_they_stopped() {
         assert_same_as_direct(
             mode,
             &[
-                (s().parse("", rows).bind("", "", &[]).execute("", 2).execute("", 2).execute("", 2).execute("", 2).sync(), 1),
-                (s().parse("", rows).bind("p", "", &[]).execute("p", 2).sync().execute("p", 2).sync(), 2),
-                (s().query("begin").parse("", rows).bind("p", "", &[]).sync(), 2),
-                (s().execute("p", 2).sync().execute("p", 2).sync().execute("p", 0).sync(), 3),
-                (s().describe_portal("p").close_portal("p").describe_portal("p").sync(), 1),
+                (
+                    s().parse("", rows)
+                        .bind("", "", &[])
+                        .execute("", 2)
+                        .execute("", 2)
+                        .execute("", 2)
+                        .execute("", 2)
+                        .sync(),
+                    1,
+                ),
+                (
+                    s().parse("", rows)
+                        .bind("p", "", &[])
+                        .execute("p", 2)
+                        .sync()
+                        .execute("p", 2)
+                        .sync(),
+                    2,
+                ),
+                (
+                    s().query("begin").parse("", rows).bind("p", "", &[]).sync(),
+                    2,
+                ),
+                (
+                    s().execute("p", 2)
+                        .sync()
+                        .execute("p", 2)
+                        .sync()
+                        .execute("p", 0)
+                        .sync(),
+                    3,
+                ),
+                (
+                    s().describe_portal("p")
+                        .close_portal("p")
+                        .describe_portal("p")
+                        .sync(),
+                    1,
+                ),
                 (s().query("rollback"), 1),
             ],
         )
@@ -151,10 +242,41 @@ async fn transactions_in_pipelines_keep_their_order() {
     assert_same_as_direct(
         "default_pool_size = 2",
         &[
-            (s().extended("begin", &[]).extended("select 1", &[]).extended("commit", &[]).extended("select 2", &[]), 4),
-            (s().parse("", "begin").bind("", "", &[]).execute("", 0).parse("", "select 1").bind("", "", &[]).execute("", 0).parse("", "commit").bind("", "", &[]).execute("", 0).sync(), 1),
-            (s().extended("begin", &[]).extended("select 1/0", &[]).extended("select 3", &[]).extended("commit", &[]).query("select 4"), 5),
-            (s().query("select 1").extended("select 2", &[]).query("select 3; select 4").extended("select 5", &[]), 4),
+            (
+                s().extended("begin", &[])
+                    .extended("select 1", &[])
+                    .extended("commit", &[])
+                    .extended("select 2", &[]),
+                4,
+            ),
+            (
+                s().parse("", "begin")
+                    .bind("", "", &[])
+                    .execute("", 0)
+                    .parse("", "select 1")
+                    .bind("", "", &[])
+                    .execute("", 0)
+                    .parse("", "commit")
+                    .bind("", "", &[])
+                    .execute("", 0)
+                    .sync(),
+                1,
+            ),
+            (
+                s().extended("begin", &[])
+                    .extended("select 1/0", &[])
+                    .extended("select 3", &[])
+                    .extended("commit", &[])
+                    .query("select 4"),
+                5,
+            ),
+            (
+                s().query("select 1")
+                    .extended("select 2", &[])
+                    .query("select 3; select 4")
+                    .extended("select 5", &[]),
+                4,
+            ),
         ],
     )
     .await;
@@ -164,7 +286,8 @@ async fn transactions_in_pipelines_keep_their_order() {
 async fn flush_brings_answers_before_sync() {
     let pooler = Pooler::new("default_pool_size = 1");
     let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
-    raw.say(&s().parse("f", "select 7").describe_statement("f").flush()).await;
+    raw.say(&s().parse("f", "select 7").describe_statement("f").flush())
+        .await;
     assert_eq!(tags(&raw.until(b'T').await), "1tT");
     raw.say(&s().bind("", "f", &[]).flush()).await;
     assert_eq!(tags(&raw.until(b'2').await), "2");
@@ -173,7 +296,8 @@ async fn flush_brings_answers_before_sync() {
     raw.say(&s().sync()).await;
     assert_eq!(tags(&raw.until_ready().await), "Z");
     // The same again: now the server has the statement, and the answers come from elsewhere.
-    raw.say(&s().close_statement("f").parse("f", "select 7").flush()).await;
+    raw.say(&s().close_statement("f").parse("f", "select 7").flush())
+        .await;
     assert_eq!(tags(&raw.until(b'1').await), "31");
     raw.say(&s().parse("g", "select 7").flush()).await;
     assert_eq!(tags(&raw.until(b'1').await), "1");
@@ -207,7 +331,9 @@ async fn a_client_is_told_of_a_parameter_that_changes() {
     for mode in MODES {
         let pooler = Pooler::new(mode);
         let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
-        let script = s().query("begin; set local application_name = 'told'").query("commit");
+        let script = s()
+            .query("begin; set local application_name = 'told'")
+            .query("commit");
         let told = raw.ask(&script, 2).await;
         let told: Vec<_> = told.iter().filter(|m| m.tag == b'S').collect();
         assert_eq!(told.len(), 2, "{mode}: {told:?}");
@@ -222,8 +348,12 @@ async fn a_new_client_is_told_what_postgresql_tells() {
     let wishes = [("application_name", "me"), ("TimeZone", "Asia/Tokyo")];
     // The second login meets a server that is there already.
     for _ in 0..2 {
-        let straight = Raw::login_with(direct(), "alice", "postgres", &wishes).await.unwrap();
-        let pooled = Raw::login_with(pooler.address(), "alice", "postgres", &wishes).await.unwrap();
+        let straight = Raw::login_with(direct(), "alice", "postgres", &wishes)
+            .await
+            .unwrap();
+        let pooled = Raw::login_with(pooler.address(), "alice", "postgres", &wishes)
+            .await
+            .unwrap();
         let sorted = |raw: &Raw| {
             let mut all = raw.parameters.clone();
             all.sort();
@@ -252,7 +382,9 @@ async fn notifications_arrive_in_session_mode() {
 async fn notices_outside_a_query_do_not_disturb_the_next_one() {
     let pooler = Pooler::new("default_pool_size = 1");
     let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
-    let messages = raw.query("do $$ begin for i in 1..500 loop raise notice '%', i; end loop; end $$").await;
+    let messages = raw
+        .query("do $$ begin for i in 1..500 loop raise notice '%', i; end loop; end $$")
+        .await;
     assert_eq!(messages.iter().filter(|m| m.tag == b'N').count(), 500);
     assert_eq!(raw.value("select 1").await, "1");
 }

@@ -22,7 +22,11 @@ async fn min_pool_size_is_kept_up_without_clients_where_the_user_is_known() {
     let _pooler = Pooler::new(&format!(
         "default_pool_size = 5\n[databases.kept]\nhost = \"127.0.0.1\"\nport = {port}\ndbname = \"{database}\"\nuser = \"alice\"\nmin_pool_size = 3\n"
     ));
-    until(&format!("select count(*) from pg_stat_activity where datname = '{database}'"), "3").await;
+    until(
+        &format!("select count(*) from pg_stat_activity where datname = '{database}'"),
+        "3",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -31,7 +35,11 @@ async fn min_pool_size_is_kept_up_for_a_pool_with_clients() {
     let pooler = Pooler::new("default_pool_size = 5\nmin_pool_size = 2");
     let mut raw = Raw::login(pooler.address(), "alice", &database).await;
     raw.value("select 1").await;
-    until(&format!("select count(*) from pg_stat_activity where datname = '{database}'"), "2").await;
+    until(
+        &format!("select count(*) from pg_stat_activity where datname = '{database}'"),
+        "2",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -40,7 +48,11 @@ async fn a_server_idle_for_server_idle_timeout_is_closed() {
     let pooler = Pooler::new("server_idle_timeout = \"200ms\"");
     let mut raw = Raw::login(pooler.address(), "alice", &database).await;
     raw.value("select 1").await;
-    until(&format!("select count(*) from pg_stat_activity where datname = '{database}'"), "0").await;
+    until(
+        &format!("select count(*) from pg_stat_activity where datname = '{database}'"),
+        "0",
+    )
+    .await;
     assert_eq!(raw.value("select 1").await, "1");
 }
 
@@ -67,7 +79,9 @@ async fn a_check_query_that_fails_costs_the_client_nothing() {
     let mut raw = login.await.unwrap().unwrap();
     raw.say(&Script::new().query("select 'mine'")).await;
     assert_eq!(first.query().await, "select 'checked'");
-    first.send(b"E\0\0\0\x28SERROR\0VERROR\0CXX000\0Mbroken server\0\0Z\0\0\0\x05I").await;
+    first
+        .send(b"E\0\0\0\x28SERROR\0VERROR\0CXX000\0Mbroken server\0\0Z\0\0\0\x05I")
+        .await;
     let mut second = fake.backend().await;
     loop {
         match &*second.query().await {
@@ -80,7 +94,11 @@ async fn a_check_query_that_fails_costs_the_client_nothing() {
     }
     second.answer("served").await;
     let messages = raw.until_ready().await;
-    assert_eq!(pgweir_tests::raw::values(&messages), ["served"], "{messages:?}");
+    assert_eq!(
+        pgweir_tests::raw::values(&messages),
+        ["served"],
+        "{messages:?}"
+    );
 }
 
 #[tokio::test]
@@ -122,5 +140,9 @@ async fn a_unix_socket_and_another_database_name_and_user_are_used_where_configu
     let mut raw = Raw::login(pooler.address(), "alice", "shop").await;
     assert_eq!(raw.value("select current_user").await, "carol");
     assert_eq!(raw.value("select current_database()").await, "postgres");
-    assert_eq!(raw.value("select coalesce(host(inet_server_addr()), 'socket')").await, "socket");
+    assert_eq!(
+        raw.value("select coalesce(host(inet_server_addr()), 'socket')")
+            .await,
+        "socket"
+    );
 }

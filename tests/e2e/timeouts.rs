@@ -11,7 +11,11 @@ async fn ended_by(settings: &str, script: Script) -> ServerError {
     let mut next = Raw::login(pooler.address(), "alice", "postgres").await;
     assert_eq!(next.value("select 'clean'").await, "clean", "{settings}");
     let in_block = next.query("savepoint a").await;
-    assert_eq!(in_block[0].error().unwrap().code, "25P01", "{settings}: {in_block:?}");
+    assert_eq!(
+        in_block[0].error().unwrap().code,
+        "25P01",
+        "{settings}: {in_block:?}"
+    );
     error
 }
 
@@ -21,10 +25,18 @@ fn s() -> Script {
 
 #[tokio::test]
 async fn query_timeout_ends_the_client_and_the_query() {
-    let error = ended_by("query_timeout = \"300ms\"", s().query("select pg_sleep(3600)")).await;
+    let error = ended_by(
+        "query_timeout = \"300ms\"",
+        s().query("select pg_sleep(3600)"),
+    )
+    .await;
     assert_eq!(error.code, "57014");
     assert!(error.message.contains("query_timeout"), "{error:?}");
-    let error = ended_by("query_timeout = \"300ms\"", s().extended("select pg_sleep(3600)", &[])).await;
+    let error = ended_by(
+        "query_timeout = \"300ms\"",
+        s().extended("select pg_sleep(3600)", &[]),
+    )
+    .await;
     assert!(error.message.contains("query_timeout"), "{error:?}");
 }
 
@@ -42,16 +54,41 @@ async fn client_idle_timeout_ends_a_client_outside_a_transaction() {
 
 #[tokio::test]
 async fn idle_transaction_timeout_ends_a_client_in_a_transaction() {
-    for script in [s().query("begin"), s().query("begin").query("select 1/0"), s().parse("", "select 1").flush()] {
+    for script in [s().query("begin"), s().query("begin").query("select 1/0")] {
         let error = ended_by("idle_transaction_timeout = \"300ms\"", script).await;
         assert_eq!(error.code, "25P03");
-        assert!(error.message.contains("idle_transaction_timeout"), "{error:?}");
+        assert!(
+            error.message.contains("idle_transaction_timeout"),
+            "{error:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_sends_no_sync_is_idle_in_transaction() {
+    // Else Parse and Flush would hold a server for ever, whatever the timeouts say.
+    for script in [
+        s().parse("", "select 1").flush(),
+        s().parse("", "select 1")
+            .bind("", "", &[])
+            .execute("", 0)
+            .flush(),
+    ] {
+        let error = ended_by("idle_transaction_timeout = \"300ms\"", script).await;
+        assert!(
+            error.message.contains("idle_transaction_timeout"),
+            "{error:?}"
+        );
     }
 }
 
 #[tokio::test]
 async fn transaction_timeout_ends_a_transaction_busy_or_idle() {
-    for script in [s().query("begin"), s().query("begin; select pg_sleep(3600)"), s().query("begin").query("select pg_sleep(3600)")] {
+    for script in [
+        s().query("begin"),
+        s().query("begin; select pg_sleep(3600)"),
+        s().query("begin").query("select pg_sleep(3600)"),
+    ] {
         let error = ended_by("transaction_timeout = \"300ms\"", script).await;
         assert_eq!(error.code, "25P04");
         assert!(error.message.contains("transaction_timeout"), "{error:?}");
@@ -64,10 +101,15 @@ async fn a_timeout_can_be_a_users_own() {
     let pooler = Pooler::new(settings);
     let mut alice = Raw::login(pooler.address(), "alice", "postgres").await;
     let mut bob = Raw::login(pooler.address(), "bob", "postgres").await;
-    alice.say(&s().query("select 'done' from pg_sleep(1)")).await;
+    alice
+        .say(&s().query("select 'done' from pg_sleep(1)"))
+        .await;
     bob.say(&s().query("select pg_sleep(3600)")).await;
     assert!(bob.last_words().await.message.contains("query_timeout"));
-    assert_eq!(pgweir_tests::raw::values(&alice.until_ready().await), ["done"]);
+    assert_eq!(
+        pgweir_tests::raw::values(&alice.until_ready().await),
+        ["done"]
+    );
 }
 
 #[tokio::test]
@@ -93,5 +135,8 @@ async fn who_waits_for_long_is_told_so_by_a_notice() {
     let notice = waiter.until(b'N').await.pop().unwrap().error().unwrap();
     assert_eq!(notice.severity, "NOTICE", "{notice:?}");
     holder.query("commit").await;
-    assert_eq!(pgweir_tests::raw::values(&waiter.until_ready().await), ["served"]);
+    assert_eq!(
+        pgweir_tests::raw::values(&waiter.until_ready().await),
+        ["served"]
+    );
 }

@@ -22,9 +22,16 @@ fn own(home: &Directory, name: &str, identity: &Identity) -> String {
 
 /// A pooler that shows clients a certificate for localhost.
 fn pooler(home: &Directory, mode: &str, more: &str) -> Pooler {
-    let path = own(home, "pooler", &authority().issue("localhost", &["localhost"]));
+    let path = own(
+        home,
+        "pooler",
+        &authority().issue("localhost", &["localhost"]),
+    );
     let ca = match mode.starts_with("verify") {
-        true => format!("client_tls_ca_file = \"{}\"\n", home.path().join("ca.crt").display()),
+        true => format!(
+            "client_tls_ca_file = \"{}\"\n",
+            home.path().join("ca.crt").display()
+        ),
         false => String::new(),
     };
     Pooler::new(&format!(
@@ -36,7 +43,10 @@ fn pooler(home: &Directory, mode: &str, more: &str) -> Pooler {
 fn psql(pooler: &Pooler, conninfo: &str, sql: &str) -> Result<String, String> {
     let output = Command::new(postgres().program("psql"))
         .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1"])
-        .arg(format!("host=localhost hostaddr=127.0.0.1 port={} dbname=postgres {conninfo}", pooler.port()))
+        .arg(format!(
+            "host=localhost hostaddr=127.0.0.1 port={} dbname=postgres {conninfo}",
+            pooler.port()
+        ))
         .args(["-c", sql])
         .env("PGPASSWORD", PASSWORD)
         .env("HOME", "/nonexistent")
@@ -49,7 +59,12 @@ fn psql(pooler: &Pooler, conninfo: &str, sql: &str) -> Result<String, String> {
     }
 }
 
-async fn with_tls(pooler: &Pooler, direct: bool, alpn: bool, identity: Option<&Identity>) -> std::io::Result<Raw> {
+async fn with_tls(
+    pooler: &Pooler,
+    direct: bool,
+    alpn: bool,
+    identity: Option<&Identity>,
+) -> std::io::Result<Raw> {
     let mut socket = TcpStream::connect(pooler.address()).await?;
     if !direct {
         let mut request = Vec::new();
@@ -63,7 +78,11 @@ async fn with_tls(pooler: &Pooler, direct: bool, alpn: bool, identity: Option<&I
 
 #[tokio::test]
 async fn client_tls_sslmode_decides_who_may_come_without_tls() {
-    for (mode, plain, encrypted) in [("allow", true, true), ("prefer", true, true), ("require", false, true)] {
+    for (mode, plain, encrypted) in [
+        ("allow", true, true),
+        ("prefer", true, true),
+        ("require", false, true),
+    ] {
         let home = Directory::new("tls");
         let pooler = pooler(&home, mode, "");
         let login = Raw::login_with(pooler.address(), "alice", "postgres", &[]).await;
@@ -72,7 +91,9 @@ async fn client_tls_sslmode_decides_who_may_come_without_tls() {
             assert_eq!(e.code, "28000", "{e:?}");
         }
         let mut raw = with_tls(&pooler, false, false, None).await.unwrap();
-        let started = raw.start(startup::VERSION_3_0, "alice", "postgres", &[]).await;
+        let started = raw
+            .start(startup::VERSION_3_0, "alice", "postgres", &[])
+            .await;
         assert_eq!(started.is_ok(), encrypted, "{mode}");
         assert_eq!(raw.value("select 1").await, "1");
     }
@@ -83,13 +104,27 @@ async fn libpq_is_content_with_every_sslmode_of_its_own() {
     let home = Directory::new("tls");
     let pooler = pooler(&home, "prefer", "");
     let ca = home.path().join("ca.crt");
-    for mode in ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] {
+    for mode in [
+        "disable",
+        "allow",
+        "prefer",
+        "require",
+        "verify-ca",
+        "verify-full",
+    ] {
         let conninfo = format!("user=alice sslmode={mode} sslrootcert={}", ca.display());
-        assert_eq!(psql(&pooler, &conninfo, "select 1").as_deref(), Ok("1"), "{mode}");
+        assert_eq!(
+            psql(&pooler, &conninfo, "select 1").as_deref(),
+            Ok("1"),
+            "{mode}"
+        );
     }
     let stranger = Authority::new("a stranger");
     let other = home.write("other.crt", stranger.certificate());
-    let conninfo = format!("user=alice sslmode=verify-ca sslrootcert={}", other.display());
+    let conninfo = format!(
+        "user=alice sslmode=verify-ca sslrootcert={}",
+        other.display()
+    );
     assert!(psql(&pooler, &conninfo, "select 1").is_err());
 }
 
@@ -98,7 +133,9 @@ async fn direct_tls_needs_its_alpn() {
     let home = Directory::new("tls");
     let pooler = pooler(&home, "require", "");
     let mut raw = with_tls(&pooler, true, true, None).await.unwrap();
-    raw.start(startup::VERSION_3_0, "alice", "postgres", &[]).await.unwrap();
+    raw.start(startup::VERSION_3_0, "alice", "postgres", &[])
+        .await
+        .unwrap();
     assert_eq!(raw.value("select 1").await, "1");
     // Without ALPN it could be a client of another protocol that was lured here.
     if let Ok(mut raw) = with_tls(&pooler, true, false, None).await {
@@ -109,10 +146,19 @@ async fn direct_tls_needs_its_alpn() {
 #[tokio::test]
 async fn a_query_larger_than_any_record_passes_through_tls() {
     let home = Directory::new("tls");
-    let pooler = pooler(&home, "require", "default_pool_size = 1\nserver_tls_sslmode = \"require\"");
+    let pooler = pooler(
+        &home,
+        "require",
+        "default_pool_size = 1\nserver_tls_sslmode = \"require\"",
+    );
     let mut raw = with_tls(&pooler, false, false, None).await.unwrap();
-    raw.start(startup::VERSION_3_0, "alice", "postgres", &[]).await.unwrap();
-    let sql = format!("select length('{}'), repeat('y', 5000000)", "x".repeat(3_000_000));
+    raw.start(startup::VERSION_3_0, "alice", "postgres", &[])
+        .await
+        .unwrap();
+    let sql = format!(
+        "select length('{}'), repeat('y', 5000000)",
+        "x".repeat(3_000_000)
+    );
     let answer = raw.query(&sql).await;
     let row = answer.iter().find(|m| m.tag == b'D').unwrap().columns();
     assert_eq!(row[0].as_deref(), Some("3000000"));
@@ -127,9 +173,13 @@ async fn client_certificates_are_checked_and_their_name_is_the_users() {
         let alice = authority().issue("alice", &[]);
         let stranger = Authority::new("a stranger").issue("alice", &[]);
         let mut raw = with_tls(&pooler, false, false, Some(&alice)).await.unwrap();
-        raw.start(startup::VERSION_3_0, "alice", "postgres", &[]).await.unwrap();
+        raw.start(startup::VERSION_3_0, "alice", "postgres", &[])
+            .await
+            .unwrap();
         let mut raw = with_tls(&pooler, false, false, Some(&alice)).await.unwrap();
-        let as_bob = raw.start(startup::VERSION_3_0, "bob", "postgres", &[]).await;
+        let as_bob = raw
+            .start(startup::VERSION_3_0, "bob", "postgres", &[])
+            .await;
         assert_eq!(as_bob.is_ok(), !by_name, "{mode}");
         if let Err(e) = as_bob {
             assert_eq!(e.code, "28000", "{mode}: {e:?}");
@@ -138,7 +188,11 @@ async fn client_certificates_are_checked_and_their_name_is_the_users() {
             // With TLS 1.3 the client learns of it after its own handshake.
             if let Ok(mut raw) = with_tls(&pooler, false, false, identity).await {
                 let mut packet = Vec::new();
-                startup::startup_message(&mut packet, startup::VERSION_3_0, [(&b"user"[..], &b"alice"[..]), (b"database", b"postgres")]);
+                startup::startup_message(
+                    &mut packet,
+                    startup::VERSION_3_0,
+                    [(&b"user"[..], &b"alice"[..]), (b"database", b"postgres")],
+                );
                 raw.send(&packet).await;
                 let said = raw.until_end().await;
                 assert!(!said.iter().any(|m| m.tag == b'Z'), "{mode}: {said:?}");
@@ -158,7 +212,11 @@ async fn scram_is_bound_to_the_channel_on_both_sides() {
         let pooler = pooler(&home, "require", &more);
         for binding in ["require", "prefer", "disable"] {
             let conninfo = format!("user=tls_user sslmode=require channel_binding={binding}");
-            let found = psql(&pooler, &conninfo, "select ssl from pg_stat_ssl where pid = pg_backend_pid()");
+            let found = psql(
+                &pooler,
+                &conninfo,
+                "select ssl from pg_stat_ssl where pid = pg_backend_pid()",
+            );
             assert_eq!(found.as_deref(), Ok("t"), "{binding}");
         }
     }
@@ -174,7 +232,10 @@ async fn reaches(user: &str, host: &str, settings: &str) -> Result<bool, String>
         Ok(raw) => raw,
         Err(e) => return Err(e.message),
     };
-    Ok(raw.value("select ssl from pg_stat_ssl where pid = pg_backend_pid()").await == "t")
+    Ok(raw
+        .value("select ssl from pg_stat_ssl where pid = pg_backend_pid()")
+        .await
+        == "t")
 }
 
 #[tokio::test]
@@ -182,38 +243,91 @@ async fn every_server_tls_sslmode_means_what_libpq_means_by_it() {
     let home = Directory::new("tls");
     own(&home, "unused", &authority().issue("x", &[]));
     let stranger = home.write("stranger.crt", Authority::new("a stranger").certificate());
-    let ca = format!("server_tls_ca_file = \"{}\"", home.path().join("ca.crt").display());
+    let ca = format!(
+        "server_tls_ca_file = \"{}\"",
+        home.path().join("ca.crt").display()
+    );
     let other = format!("server_tls_ca_file = \"{}\"", stranger.display());
     let mode = |m: &str, more: &str| format!("server_tls_sslmode = \"{m}\"\n{more}");
-    assert_eq!(reaches("alice", "127.0.0.1", &mode("disable", "")).await, Ok(false));
-    assert_eq!(reaches("alice", "127.0.0.1", &mode("allow", "")).await, Ok(false));
-    assert_eq!(reaches("alice", "127.0.0.1", &mode("prefer", "")).await, Ok(true));
-    assert_eq!(reaches("alice", "127.0.0.1", &mode("require", "")).await, Ok(true));
-    assert_eq!(reaches("alice", "127.0.0.1", &mode("verify-ca", &ca)).await, Ok(true));
-    assert_eq!(reaches("alice", "localhost", &mode("verify-full", &ca)).await, Ok(true));
-    assert!(reaches("alice", "127.0.0.1", &mode("verify-full", &ca)).await.is_err());
-    assert!(reaches("alice", "127.0.0.1", &mode("verify-ca", &other)).await.is_err());
-    assert!(reaches("alice", "localhost", &mode("verify-full", &other)).await.is_err());
+    assert_eq!(
+        reaches("alice", "127.0.0.1", &mode("disable", "")).await,
+        Ok(false)
+    );
+    assert_eq!(
+        reaches("alice", "127.0.0.1", &mode("allow", "")).await,
+        Ok(false)
+    );
+    assert_eq!(
+        reaches("alice", "127.0.0.1", &mode("prefer", "")).await,
+        Ok(true)
+    );
+    assert_eq!(
+        reaches("alice", "127.0.0.1", &mode("require", "")).await,
+        Ok(true)
+    );
+    assert_eq!(
+        reaches("alice", "127.0.0.1", &mode("verify-ca", &ca)).await,
+        Ok(true)
+    );
+    assert_eq!(
+        reaches("alice", "localhost", &mode("verify-full", &ca)).await,
+        Ok(true)
+    );
+    assert!(
+        reaches("alice", "127.0.0.1", &mode("verify-full", &ca))
+            .await
+            .is_err()
+    );
+    assert!(
+        reaches("alice", "127.0.0.1", &mode("verify-ca", &other))
+            .await
+            .is_err()
+    );
+    assert!(
+        reaches("alice", "localhost", &mode("verify-full", &other))
+            .await
+            .is_err()
+    );
     // A server that admits a user with TLS only: allow tries again with it.
-    assert!(reaches("tls_user", "127.0.0.1", &mode("disable", "")).await.is_err());
-    assert_eq!(reaches("tls_user", "127.0.0.1", &mode("allow", "")).await, Ok(true));
-    assert_eq!(reaches("tls_user", "127.0.0.1", &mode("prefer", "")).await, Ok(true));
+    assert!(
+        reaches("tls_user", "127.0.0.1", &mode("disable", ""))
+            .await
+            .is_err()
+    );
+    assert_eq!(
+        reaches("tls_user", "127.0.0.1", &mode("allow", "")).await,
+        Ok(true)
+    );
+    assert_eq!(
+        reaches("tls_user", "127.0.0.1", &mode("prefer", "")).await,
+        Ok(true)
+    );
 }
 
 #[tokio::test]
 async fn the_pooler_shows_the_server_its_own_certificate() {
     let home = Directory::new("tls");
     let path = own(&home, "client", &authority().issue("cert_user", &[]));
-    let certificate = format!("server_tls_sslmode = \"require\"\nserver_tls_key_file = \"{path}.key\"\nserver_tls_cert_file = \"{path}.crt\"");
-    assert_eq!(reaches("cert_user", "127.0.0.1", &certificate).await, Ok(true));
-    let error = reaches("cert_user", "127.0.0.1", "server_tls_sslmode = \"require\"").await.unwrap_err();
+    let certificate = format!(
+        "server_tls_sslmode = \"require\"\nserver_tls_key_file = \"{path}.key\"\nserver_tls_cert_file = \"{path}.crt\""
+    );
+    assert_eq!(
+        reaches("cert_user", "127.0.0.1", &certificate).await,
+        Ok(true)
+    );
+    let error = reaches("cert_user", "127.0.0.1", "server_tls_sslmode = \"require\"")
+        .await
+        .unwrap_err();
     assert!(error.contains("certificate"), "{error}");
 }
 
 #[tokio::test]
 async fn a_server_without_tls_is_refused_where_tls_is_required() {
     let fake = pgweir_tests::FakeServer::new().await;
-    let pooler = Pooler::before_port(fake.port(), "server_tls_sslmode = \"require\"\nserver_login_retry = 0");
+    let pooler = Pooler::before_port(
+        fake.port(),
+        "server_tls_sslmode = \"require\"\nserver_login_retry = 0",
+    );
     let login = tokio::spawn(Raw::login_with(pooler.address(), "alice", "x", &[]));
     let mut backend = fake.accept().await;
     backend.opening().await;
@@ -230,7 +344,10 @@ async fn psql_speaks_tls_with_protocol_versions_as_configured() {
     let version = finish(
         Command::new(postgres().program("psql"))
             .args(["-X", "-q", "-A", "-t"])
-            .arg(format!("host=127.0.0.1 port={} user=alice dbname=postgres sslmode=require", pooler.port()))
+            .arg(format!(
+                "host=127.0.0.1 port={} user=alice dbname=postgres sslmode=require",
+                pooler.port()
+            ))
             .args(["-c", "\\conninfo"]),
     );
     assert!(version.contains("TLSv1.2"), "{version}");

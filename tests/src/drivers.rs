@@ -42,7 +42,10 @@ fn must(command: &mut Command, remedy: &str) {
 fn text(output: &Output) -> String {
     let out = String::from_utf8_lossy(&output.stdout);
     let err = String::from_utf8_lossy(&output.stderr);
-    format!("{out}{err}")
+    let all = format!("{out}{err}");
+    // The end says what was wrong; a hundred tasks of a driver say it a hundred times.
+    let start = all.floor_char_boundary(all.len().saturating_sub(3000));
+    all[start..].to_owned()
 }
 
 /// Runs `drivers/SCRIPT` with Python; panics with its output unless it exits with 0.
@@ -52,7 +55,9 @@ pub fn python(script: &str, arguments: &[&str]) -> String {
         let home = installed("python");
         once(&home, PYTHON_PACKAGES, || {
             must(
-                Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home),
+                Command::new("python3")
+                    .args(["-m", "venv", "--clear"])
+                    .arg(&home),
                 "install python3-venv",
             );
             must(

@@ -4,7 +4,10 @@
 //! Nothing here waits by the clock: whatever is awaited is an event, and [`PATIENCE`] only bounds how long a test that
 //! fails takes to say so.
 
-#![allow(clippy::unwrap_used, reason = "a harness that cannot do its work fails the test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a harness that cannot do its work fails the test"
+)]
 
 pub mod certificates;
 pub mod drivers;

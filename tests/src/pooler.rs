@@ -42,8 +42,8 @@ impl Pooler {
         let home = Directory::new("pooler");
         let file = home.write("pooler.toml", text);
         let loaded = pgweir_config::load(&file, std::iter::empty()).map_err(|e| e.to_string())?;
-        let inner = pgweir_proxy::Pooler::start(loaded.config, file.clone())
-            .map_err(|e| e.to_string())?;
+        let inner =
+            pgweir_proxy::Pooler::start(loaded.config, file.clone()).map_err(|e| e.to_string())?;
         let address = inner.addresses()[0];
         Ok(Pooler {
             inner: Some(inner),
@@ -102,9 +102,10 @@ impl Drop for Pooler {
 
 /// The text of a configuration in front of `port`.
 pub fn configuration(port: u16, settings: &str) -> String {
+    let settings = format!("\n{settings}");
     let (global, sections) = match settings.find("\n[") {
         Some(at) => settings.split_at(at),
-        None => (settings, ""),
+        None => (&*settings, ""),
     };
     let default = |key: &str, value: &str| match global.lines().any(|l| l.trim().starts_with(key)) {
         true => String::new(),
@@ -122,7 +123,14 @@ pub fn configuration(port: u16, settings: &str) -> String {
     if !sections.contains("[databases.\"*\"]") {
         text += &format!("\n[databases.\"*\"]\nhost = \"127.0.0.1\"\nport = {port}\n");
     }
-    for user in ["postgres", "alice", "bob", "carol", "cert_user", "nobody_else"] {
+    for user in [
+        "postgres",
+        "alice",
+        "bob",
+        "carol",
+        "cert_user",
+        "nobody_else",
+    ] {
         if !sections.contains(&format!("[users.{user}]")) {
             text += &format!("\n[users.{user}]\n");
         }

@@ -79,7 +79,9 @@ impl Postgres {
             // pg_ctl does not run as root; then the postmaster's socket file tells when it has ended.
             let gone = match owner {
                 None => gone,
-                Some(_) => format!("while [ -e '{home}/data/postmaster.pid' ] && kill -0 $(head -1 '{home}/data/postmaster.pid'); do sleep 0.1; done; "),
+                Some(_) => format!(
+                    "while [ -e '{home}/data/postmaster.pid' ] && kill -0 $(head -1 '{home}/data/postmaster.pid'); do sleep 0.1; done; "
+                ),
             };
             scratch::at_end(&format!("{stop}{gone}rm -rf '{home}'")).unwrap()
         };
@@ -93,10 +95,21 @@ impl Postgres {
             owner,
             _janitor: janitor,
         };
-        server.run("initdb", &[
-            "-D", data.to_str().unwrap(), "-U", "postgres", "-A", "trust",
-            "--no-sync", "-E", "UTF8", "--locale=C",
-        ]);
+        server.run(
+            "initdb",
+            &[
+                "-D",
+                data.to_str().unwrap(),
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "--no-sync",
+                "-E",
+                "UTF8",
+                "--locale=C",
+            ],
+        );
         server.write(&data.join("pg_hba.conf"), HBA);
         let own = certificates::server();
         for (name, text) in [
@@ -128,7 +141,10 @@ impl Postgres {
                 Err(_) => {}
             }
         }
-        server.psql("postgres", &ROLES.replace("PASSWORD", &PASSWORD.replace('\'', "''")));
+        server.psql(
+            "postgres",
+            &ROLES.replace("PASSWORD", &PASSWORD.replace('\'', "''")),
+        );
         server
     }
 
@@ -184,7 +200,14 @@ impl Postgres {
         let output = Command::new(self.program("psql"))
             .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h"])
             .arg(&self.home)
-            .args(["-p", &self.port.to_string(), "-U", "postgres", "-d", database])
+            .args([
+                "-p",
+                &self.port.to_string(),
+                "-U",
+                "postgres",
+                "-d",
+                database,
+            ])
             .args(["-c", sql])
             .env_remove("PGOPTIONS")
             .output()
@@ -265,7 +288,9 @@ fn bin_directory() -> PathBuf {
     if let Some(dir) = std::env::var_os("PG_BIN") {
         return dir.into();
     }
-    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let installed = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
     let newest = installed
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| path.join("bin/initdb").exists())
@@ -281,6 +306,8 @@ fn bin_directory() -> PathBuf {
         Ok(output) if output.status.success() => {
             PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
         }
-        _ => panic!("no PostgreSQL found: install postgresql, or set PG_BIN to the directory of initdb"),
+        _ => panic!(
+            "no PostgreSQL found: install postgresql, or set PG_BIN to the directory of initdb"
+        ),
     }
 }

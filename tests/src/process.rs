@@ -26,7 +26,10 @@ pub fn program() -> &'static PathBuf {
         if profile.ends_with("release") {
             build.arg("--release");
         }
-        assert!(build.status().unwrap().success(), "the program does not build");
+        assert!(
+            build.status().unwrap().success(),
+            "the program does not build"
+        );
         profile.join("pgweir")
     })
 }
@@ -136,7 +139,12 @@ pub fn run(arguments: &[&str]) -> (Option<i32>, String, String) {
         .spawn()
         .unwrap();
     let mut error = String::new();
-    child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
+    child
+        .stderr
+        .take()
+        .unwrap()
+        .read_to_string(&mut error)
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     (output.status.code(), text, error)

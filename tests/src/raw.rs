@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use pgweir_wire::backend::{BackendKey, ErrorFields, ParameterStatus, tag};
 use pgweir_wire::{Header, startup};
@@ -103,6 +102,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send + Sync> Wire for T {}
 pub struct Raw {
     stream: Box<dyn Wire>,
     buffer: Vec<u8>,
+    /// How much of `buffer` is done with.
+    taken: usize,
     address: SocketAddr,
     /// From the login: what cancels this connection's queries.
     pub key: Option<BackendKey>,
@@ -113,7 +114,9 @@ pub struct Raw {
 impl Raw {
     /// A connection on which nothing was said yet.
     pub async fn open(address: SocketAddr) -> Self {
-        let stream = within("connecting", TcpStream::connect(address)).await.unwrap();
+        let stream = within("connecting", TcpStream::connect(address))
+            .await
+            .unwrap();
         stream.set_nodelay(true).unwrap();
         Raw::over(stream, address)
     }
@@ -126,6 +129,7 @@ impl Raw {
         Raw {
             stream: Box::new(stream),
             buffer: Vec::new(),
+            taken: 0,
             address,
             key: None,
             parameters: Vec::new(),
@@ -145,7 +149,8 @@ impl Raw {
         parameters: &[(&str, &str)],
     ) -> Result<Self, ServerError> {
         let mut raw = Raw::open(address).await;
-        raw.start(startup::VERSION_3_0, user, database, parameters).await?;
+        raw.start(startup::VERSION_3_0, user, database, parameters)
+            .await?;
         Ok(raw)
     }
 
@@ -173,7 +178,8 @@ impl Raw {
                 tag::PARAMETER_STATUS => {
                     let status = ParameterStatus::read(&message.body).unwrap();
                     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-                    self.parameters.push((text(status.name), text(status.value)));
+                    self.parameters
+                        .push((text(status.name), text(status.value)));
                 }
                 tag::BACKEND_KEY_DATA => self.key = Some(BackendKey::read(&message.body).unwrap()),
                 tag::READY_FOR_QUERY => return Ok(()),
@@ -204,48 +210,48 @@ impl Raw {
 
     /// One byte, as an answer to SSLRequest or GSSENCRequest; `None` at the end.
     pub async fn byte(&mut self) -> Option<u8> {
-        if self.buffer.is_empty() && !self.fill().await {
+        if self.unread().is_empty() && !self.fill().await {
             return None;
         }
-        Some(self.buffer.remove(0))
+        self.taken += 1;
+        Some(self.buffer[self.taken - 1])
+    }
+
+    fn unread(&self) -> &[u8] {
+        &self.buffer[self.taken..]
     }
 
     /// The next message; `None` at the end of the connection.
     pub async fn next(&mut self) -> Option<Message> {
         loop {
-            if let Some(header) = Header::peek(&self.buffer)
-                && self.buffer.len() >= header.total()
+            if let Some(header) = Header::peek(self.unread())
+                && self.unread().len() >= header.total()
             {
-                let rest = self.buffer.split_off(header.total());
-                let body = std::mem::replace(&mut self.buffer, rest).split_off(5);
-                return Some(Message { tag: header.tag, body });
+                let body = self.unread()[5..header.total()].to_vec();
+                self.taken += header.total();
+                return Some(Message {
+                    tag: header.tag,
+                    body,
+                });
             }
             if !self.fill().await {
-                assert!(self.buffer.is_empty(), "the end came within a message");
+                let rest = self.unread();
+                assert!(rest.is_empty(), "the end came within a message");
                 return None;
             }
         }
     }
 
     async fn fill(&mut self) -> bool {
-        let mut chunk = vec![0; 64 << 10];
-        match within("reading a message", self.stream.read(&mut chunk)).await {
-            Ok(n) => {
-                self.buffer.extend_from_slice(&chunk[..n]);
-                n > 0
-            }
-            // A reset is an end too.
-            Err(_) => false,
-        }
-    }
-
-    /// Whether nothing arrives within `time`. Only for the absence of what must never come.
-    pub async fn is_silent_for(&mut self, time: Duration) -> bool {
-        let mut chunk = [0; 1];
-        match tokio::time::timeout(time, self.stream.read(&mut chunk)).await {
-            Err(_) => self.buffer.is_empty(),
-            Ok(_) => false,
-        }
+        self.buffer.drain(..self.taken);
+        self.taken = 0;
+        let start = self.buffer.len();
+        self.buffer.resize(start + (64 << 10), 0);
+        let read = self.stream.read(&mut self.buffer[start..]);
+        // A reset is an end too.
+        let n = within("reading a message", read).await.unwrap_or(0);
+        self.buffer.truncate(start + n);
+        n > 0
     }
 
     /// Messages up to and with the next of type `last`.

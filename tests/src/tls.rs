@@ -29,14 +29,18 @@ pub async fn connect(
         Some(own) => {
             let certificate = CertificateDer::from_pem_slice(own.certificate.as_bytes()).unwrap();
             let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
-            builder.with_client_auth_cert(vec![certificate], key).unwrap()
+            builder
+                .with_client_auth_cert(vec![certificate], key)
+                .unwrap()
         }
     };
     if alpn {
         config.alpn_protocols = vec![b"postgresql".to_vec()];
     }
     let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, socket).await
+    TlsConnector::from(Arc::new(config))
+        .connect(name, socket)
+        .await
 }
 
 /// The certificate that the peer showed, in DER.

@@ -160,7 +160,10 @@ mod tests {
             ("a.toml b.toml", "unexpected argument \"b.toml\""),
             ("--verbose a.toml", "invalid option '--verbose'"),
             ("dev --port 0", "--port: expected a number from 1 to 65535"),
-            ("dev --port 70000", "--port: expected a number from 1 to 65535"),
+            (
+                "dev --port 70000",
+                "--port: expected a number from 1 to 65535",
+            ),
             ("dev --seconds", "missing argument for option '--seconds'"),
         ];
         for (line, message) in cases {

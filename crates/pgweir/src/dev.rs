@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use pgweir_auth::KeyCache;
-use pgweir_proxy::Pooler;
+use pgweir_proxy::{Pooler, SetupError};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::time::Instant;
 
@@ -46,10 +46,14 @@ pub(crate) enum DevError {
     #[error("PGBIN: there is no initdb in {}", .0.display())]
     Pgbin(PathBuf),
     /// No PostgreSQL on this machine.
-    #[error("found no PostgreSQL: install it (on Debian: apt-get install postgresql), or set PGBIN to the directory of its initdb")]
+    #[error(
+        "found no PostgreSQL: install it (on Debian: apt-get install postgresql), or set PGBIN to the directory of its initdb"
+    )]
     NoPostgres,
     /// PostgreSQL does not run as root.
-    #[error("PostgreSQL refuses to run as root, and this machine has no user \"postgres\" or \"nobody\" to run it as: run pgweir dev as another user")]
+    #[error(
+        "PostgreSQL refuses to run as root, and this machine has no user \"postgres\" or \"nobody\" to run it as: run pgweir dev as another user"
+    )]
     NoAccount,
     /// initdb or postgres.
     #[error("{0} failed: {1}")]
@@ -103,21 +107,20 @@ async fn stay(options: &DevOptions, terminal: &mut Terminal) -> Result<(), DevEr
     let end = options.run_for.map(|time| Instant::now() + time);
     let programs = Programs::find()?;
     let owner = programs::account()?;
-    let port = match options.port {
+    let ports = match options.port {
+        None => vec![USUAL_PORT, 0],
+        // To be told before everything is started for nothing.
         Some(port) => match TcpListener::bind(("127.0.0.1", port)) {
-            Ok(_) => port,
+            Ok(_) => vec![port],
             Err(reason) => return Err(DevError::Port { port, reason }),
         },
-        // A listener that is dropped leaves the port free at once.
-        None if TcpListener::bind(("127.0.0.1", USUAL_PORT)).is_ok() => USUAL_PORT,
-        None => 0,
     };
     terminal.say("Starting PostgreSQL and pgweir …");
     let home = Home::new(owner)?;
     let mut postgres = Postgres::start(&programs, &home, owner).await?;
     let keys = KeyCache::new(16, rand::random());
     make_database(&postgres.socket(), &keys).await?;
-    let pooler = start_pooler(home.path(), &postgres, port)?;
+    let pooler = start_pooler(home.path(), &postgres, &ports)?;
     let here = Rc::new(Here {
         pooler: pooler.address()?,
         postgres: postgres.socket(),
@@ -214,8 +217,12 @@ async fn make_database(socket: &Address, keys: &KeyCache) -> Result<(), ClientEr
         database: "postgres",
     };
     let mut client = Client::connect(socket, login, keys).await?;
-    client.query(&format!("create role {APP} login password '{APP}'")).await?;
-    client.query(&format!("create database {APP} owner {APP}")).await?;
+    client
+        .query(&format!("create role {APP} login password '{APP}'"))
+        .await?;
+    client
+        .query(&format!("create database {APP} owner {APP}"))
+        .await?;
     Ok(())
 }
 
@@ -240,19 +247,35 @@ impl Drop for Running {
     }
 }
 
-fn start_pooler(home: &Path, postgres: &Postgres, port: u16) -> Result<Running, DevError> {
+/// Starts the pooler on the first of `ports` that is free.
+fn start_pooler(home: &Path, postgres: &Postgres, ports: &[u16]) -> Result<Running, DevError> {
     // A file, so that RELOAD finds one.
     let file = home.join("pooler.toml");
-    let text = configuration(postgres.socket_directory(), postgres.port(), port);
-    std::fs::write(&file, &text)?;
-    let loaded = pgweir_config::parse(&file, &text, environment())
-        .map_err(|e| DevError::Pooler(e.to_string()))?;
-    logging::start(&loaded.config.global);
+    let mut logs = None;
     let limit = limits::raise_open_files();
-    limits::warn_if_short(&loaded.config, limit);
-    Pooler::start(loaded.config, file)
-        .map(|pooler| Running(Some(pooler)))
-        .map_err(|e| DevError::Pooler(e.to_string()))
+    let mut failure = DevError::Pooler("it has no port to listen on".into());
+    for &port in ports {
+        let text = configuration(postgres.socket_directory(), postgres.port(), port);
+        std::fs::write(&file, &text)?;
+        let config = pgweir_config::parse(&file, &text, environment())
+            .map_err(|e| DevError::Pooler(e.to_string()))?
+            .config;
+        logs.get_or_insert_with(|| logging::start(&config.global));
+        match Pooler::start(config.clone(), file.clone()) {
+            Ok(pooler) => {
+                limits::warn_if_short(&config, limit);
+                return Ok(Running(Some(pooler)));
+            }
+            Err(reason) => {
+                let is_taken = matches!(reason, SetupError::Listen { .. });
+                failure = DevError::Pooler(reason.to_string());
+                if !is_taken {
+                    break;
+                }
+            }
+        }
+    }
+    Err(failure)
 }
 
 fn configuration(sockets: &Path, postgres_port: u16, port: u16) -> String {

@@ -61,11 +61,20 @@ mod tests {
         let config = |text: &str| pgweir_config::parse("c", text, []).unwrap().config;
         let cases = [
             ("[databases.a]", 1000 + 20),
-            ("[pgweir]\nreserve_pool_size = 5\n[databases.a]\n[databases.b]", 1000 + 2 * 25),
+            (
+                "[pgweir]\nreserve_pool_size = 5\n[databases.a]\n[databases.b]",
+                1000 + 2 * 25,
+            ),
             ("[databases.a]\nmax_db_connections = 7\n", 1000 + 7),
             ("[databases.a]\n[users.x]\n[users.y]\n", 1000 + 2 * 20),
-            ("[databases.a]\nuser = 'x'\n[users.x]\n[users.y]\n", 1000 + 20),
-            ("[pgweir]\nmax_client_conn = 30\n[databases.a]\npool_size = 3", 30 + 3),
+            (
+                "[databases.a]\nuser = 'x'\n[users.x]\n[users.y]\n",
+                1000 + 20,
+            ),
+            (
+                "[pgweir]\nmax_client_conn = 30\n[databases.a]\npool_size = 3",
+                30 + 3,
+            ),
         ];
         for (text, connections) in cases {
             assert_eq!(needed(&config(text)), connections + OTHERS, "{text}");

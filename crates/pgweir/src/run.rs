@@ -13,17 +13,19 @@ use crate::{Failure, limits, load, logging};
 pub(crate) fn run(file: &Path) -> Result<(), Failure> {
     let loaded = load(file)?;
     let logs = logging::start(&loaded.config.global);
+    let limit = limits::raise_open_files();
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let mut signals = runtime.block_on(async { Signals::listen() })?;
+    let pooler =
+        Pooler::start(loaded.config.clone(), file.to_owned()).map_err(|reason| Failure::Setup {
+            file: file.to_owned(),
+            reason,
+        })?;
+    // Not before, so that one that cannot start says only that.
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }
-    let limit = limits::raise_open_files();
     limits::warn_if_short(&loaded.config, limit);
-    let runtime = Builder::new_current_thread().enable_all().build()?;
-    let mut signals = runtime.block_on(async { Signals::listen() })?;
-    let pooler = Pooler::start(loaded.config, file.to_owned()).map_err(|reason| Failure::Setup {
-        file: file.to_owned(),
-        reason,
-    })?;
     for address in pooler.addresses() {
         tracing::info!("listening on {address}");
     }

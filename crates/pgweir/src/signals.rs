@@ -89,10 +89,26 @@ mod tests {
     fn a_second_shutdown_is_immediate() {
         use Wish::{Reload, Shutdown as End};
         let cases = [
-            (&[End(Shutdown::WaitForClients), End(Shutdown::WaitForClients)][..], Shutdown::Now),
-            (&[End(Shutdown::WaitForServers), End(Shutdown::WaitForClients)], Shutdown::Now),
-            (&[Reload, End(Shutdown::WaitForServers)], Shutdown::WaitForServers),
-            (&[End(Shutdown::WaitForClients), Reload, End(Shutdown::WaitForServers)], Shutdown::Now),
+            (
+                &[End(Shutdown::WaitForClients), End(Shutdown::WaitForClients)][..],
+                Shutdown::Now,
+            ),
+            (
+                &[End(Shutdown::WaitForServers), End(Shutdown::WaitForClients)],
+                Shutdown::Now,
+            ),
+            (
+                &[Reload, End(Shutdown::WaitForServers)],
+                Shutdown::WaitForServers,
+            ),
+            (
+                &[
+                    End(Shutdown::WaitForClients),
+                    Reload,
+                    End(Shutdown::WaitForServers),
+                ],
+                Shutdown::Now,
+            ),
             (&[End(Shutdown::Now)], Shutdown::Now),
         ];
         for (wishes, last) in cases {

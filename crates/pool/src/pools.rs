@@ -124,7 +124,10 @@ impl<E> Pool<E> {
     /// The reason why no connection is tried now.
     pub(crate) fn fresh_failure(&self, now: Instant) -> Option<&Arc<E>> {
         let failure = self.failure.as_ref()?;
-        let fresh = now.saturating_duration_since(failure.at) < self.settings.server_login_retry;
+        let age = now.saturating_duration_since(failure.at);
+        // Without a retry interval too, those who wait when an attempt fails are told: else they would wait, and the
+        // server be tried, for ever.
+        let fresh = age.is_zero() || age < self.settings.server_login_retry;
         fresh.then_some(&failure.error)
     }
 }

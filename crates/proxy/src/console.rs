@@ -101,25 +101,40 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, inbox: Inbox, vis
     let (peer, local) = (visitor.peer, visitor.local);
     let user = visitor.user.clone();
     let card = ClientCard::new(id, user, peer, local, secret, Instant::now());
-    let secret_bytes = if visitor.version >= VERSION_3_2 { 32 } else { 4 };
+    let secret_bytes = if visitor.version >= VERSION_3_2 {
+        32
+    } else {
+        4
+    };
     card.secret_bytes.set(secret_bytes);
     card.state.set(ClientState::Console);
     *card.tls.borrow_mut() = stream.tls().map(Into::into);
-    card.application_name.replace(visitor.application_name.clone());
+    card.application_name
+        .replace(visitor.application_name.clone());
     let card = Rc::new(card);
     let present = Present::enter(worker, card.clone());
 
     let mut out = Vec::new();
     greet(&mut out, &visitor, present.slot, &card);
-    let end = Desk::new(worker.clone(), card.clone(), visitor.rights, stream, inbox, out)
-        .serve()
-        .await;
+    let end = Desk::new(
+        worker.clone(),
+        card.clone(),
+        visitor.rights,
+        stream,
+        inbox,
+        out,
+    )
+    .serve()
+    .await;
     let why = match &end {
         End::Gone => "client close request",
         End::Told(_, refusal) => &refusal.message,
     };
     if shared.config().global.log_disconnections {
-        tracing::info!("C-{id}: {NAME}/{}@{peer} closing because: {why}", visitor.user);
+        tracing::info!(
+            "C-{id}: {NAME}/{}@{peer} closing because: {why}",
+            visitor.user
+        );
     }
     drop(present);
     drop(visitor.place);

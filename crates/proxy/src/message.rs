@@ -67,17 +67,6 @@ impl Inbox {
         }
     }
 
-    /// Reads until there is at least one byte, and shows what there is.
-    pub(crate) async fn peek(
-        &mut self,
-        stream: &mut (impl AsyncRead + Unpin),
-    ) -> Result<&[u8], ReadError> {
-        if self.buffer.is_empty() {
-            self.fill(stream).await?;
-        }
-        Ok(&self.buffer)
-    }
-
     /// What was read beyond the messages taken.
     pub(crate) fn into_rest(self) -> Vec<u8> {
         self.buffer
@@ -86,6 +75,16 @@ impl Inbox {
     /// True if nothing was read beyond the messages taken.
     pub(crate) fn is_empty(&self) -> bool {
         self.buffer.is_empty()
+    }
+
+    /// Ends when the peer has left; what it sends before that is kept, up to `limit` bytes. Safe to drop while it waits.
+    pub(crate) async fn until_gone(&mut self, stream: &mut (impl AsyncRead + Unpin), limit: usize) {
+        while self.buffer.len() < limit {
+            if self.fill(stream).await.is_err() {
+                return;
+            }
+        }
+        std::future::pending().await
     }
 
     async fn fill(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> io::Result<()> {

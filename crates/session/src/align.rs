@@ -6,7 +6,7 @@ use pgweir_wire::build;
 
 use crate::client::ClientSession;
 use crate::owed::{Hidden, Owed};
-use crate::server::{ServerSession, Traces};
+use crate::server::ServerSession;
 use crate::settings::Settings;
 
 impl ServerSession {
@@ -61,50 +61,5 @@ impl ServerSession {
     /// Appends a ROLLBACK whose answer no client sees.
     pub fn roll_back(&mut self, to_server: &mut Vec<u8>) {
         self.upkeep(b"ROLLBACK", to_server);
-    }
-
-    /// The statements that remove what a client left behind in a free server, so that the next one finds nothing of it;
-    /// empty if nothing was left, `None` if nothing removes it and the server must be closed.
-    pub fn cleaning(&self) -> Option<String> {
-        let Traces {
-            settings,
-            listens,
-            prepared,
-            cursors,
-            loaded,
-        } = self.traces;
-        if loaded {
-            return None;
-        }
-        let parts = [
-            (settings, "RESET ALL"),
-            (settings, "RESET SESSION AUTHORIZATION"),
-            (listens, "UNLISTEN *"),
-            (prepared, "DEALLOCATE ALL"),
-            (cursors, "CLOSE ALL"),
-        ];
-        let wanted: Vec<&str> = parts.into_iter().filter(|p| p.0).map(|p| p.1).collect();
-        Some(wanted.join(";"))
-    }
-
-    /// Notes that the statements of [`ServerSession::cleaning`], or DISCARD ALL, are about to be sent.
-    pub fn cleaned(&mut self, nothing_set: &Arc<Settings>) {
-        if self.traces.settings {
-            self.settings = nothing_set.clone();
-            self.settings_in_doubt = false;
-        }
-        if self.traces.prepared {
-            self.prepared.clear();
-        }
-        self.traces = Traces::default();
-    }
-
-    /// Notes that DISCARD ALL is about to be sent.
-    pub fn discarded(&mut self, nothing_set: &Arc<Settings>) {
-        self.settings = nothing_set.clone();
-        self.settings_in_doubt = false;
-        self.prepared.clear();
-        self.unnamed = None;
-        self.traces = Traces::default();
     }
 }

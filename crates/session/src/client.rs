@@ -120,6 +120,8 @@ pub struct ClientSession {
     pub(crate) unnamed: Option<Arc<Statement>>,
     last_number: u32,
     pub(crate) settings: Arc<Settings>,
+    /// What it started with, which is what RESET returns to.
+    pub(crate) initial: Arc<Settings>,
     pub(crate) passage: Passage,
     pub(crate) rewrites: bool,
     /// The pooler refused a message of the extended protocol: everything up to the next Sync is skipped.
@@ -134,6 +136,7 @@ impl ClientSession {
             named: None,
             unnamed: None,
             last_number: 0,
+            initial: settings.clone(),
             settings,
             passage: Passage::Boundary,
             rewrites,

@@ -13,6 +13,7 @@ use crate::owed::{Closing, Duplicate, Local, Owed, Parsing, Undo, Used};
 use crate::prepared::{Entry, Presence};
 use crate::server::{RETAIN_BYTES, Retained, ServerSession};
 use crate::statements::{NAME_PREFIX, Statement, StatementTable};
+use crate::traces::Traces;
 
 /// Answers that may be due at once; a client that pipelines more waits for the first of them.
 const MAX_OWED: usize = 16 << 10;
@@ -69,8 +70,8 @@ pub fn forward(
         }
         _ => Retained::No,
     };
-    if (flush || !(sent || server.holds_parse_complete())) && !server.is_sending() {
-        server.answer_locally(answer);
+    if (flush || !sent) && !server.is_sending() {
+        server.answer_locally(flush, answer);
     }
     Ok(Step { consumed, need })
 }
@@ -129,6 +130,10 @@ impl Forward<'_, '_> {
                 tag::QUERY => {
                     let undo = Undo::Unnamed(self.client.unnamed.take());
                     self.server.unnamed = None;
+                    if rewrites {
+                        let text = &rest[HEADER_BYTES..h.total().min(rest.len())];
+                        self.server.traces.add(Traces::hinted_by(text));
+                    }
                     self.server.owe(Owed::Query(undo));
                     self.client.passage = Passage::Forward(h.total());
                 }
@@ -284,7 +289,7 @@ impl Forward<'_, '_> {
             return false;
         }
         if !self.server.is_sending() {
-            self.server.answer_locally(self.answer);
+            self.server.answer_locally(true, self.answer);
             return false;
         }
         if self.server.open_segment {
@@ -470,6 +475,7 @@ impl Forward<'_, '_> {
         };
         match statement {
             Some(s) if s.name().is_empty() => {
+                self.server.traces.add(s.traces());
                 let there = self.server.unnamed.as_ref().is_some_and(|u| {
                     Arc::ptr_eq(&u.statement, &s) && u.is_there_in(self.server.segment)
                 });
@@ -482,6 +488,7 @@ impl Forward<'_, '_> {
                 Resolved::Same
             }
             Some(s) => {
+                self.server.traces.add(s.traces());
                 self.ensure(&s);
                 Resolved::Ours(Used {
                     statement: s,

@@ -23,14 +23,16 @@ mod reply;
 mod server;
 mod settings;
 mod statements;
+mod traces;
 
 pub use client::{ClientSession, Fault, Limits, Need, Step, alone, decline};
 pub use forward::forward;
 pub use out::Out;
 pub use reply::{ServerFault, reply};
-pub use server::{Counts, ServerSession, Traces};
+pub use server::{Counts, ServerSession, UpkeepError};
 pub use settings::{OptionsError, Settings, SettingsTable, parse_options};
 pub use statements::{Statement, StatementTable};
+pub use traces::Traces;
 
 /// What a transaction leaves a server for: when it goes back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use crate::client::ClientSession;
 use crate::out::Out;
 use crate::owed::{Closing, Hidden, Local, Owed, Parsing, Undo};
 use crate::prepared::Presence;
-use crate::server::{Passage, Retained, ServerSession};
+use crate::server::{Passage, Retained, ServerSession, UpkeepError};
 use crate::settings::SettingsTable;
 use crate::statements::Statement;
 
@@ -79,9 +79,7 @@ pub fn reply(
         if rest.is_empty() {
             break;
         }
-        if !server.holds_parse_complete() {
-            server.answer_locally_into(out);
-        }
+        server.answer_locally_into(false, out);
         let Some(h) = Header::peek(rest) else { break };
         let total = h.check(MAX_MESSAGE_BYTES)?.total();
         let asynchronous = matches!(
@@ -89,7 +87,7 @@ pub fn reply(
             tag::NOTICE_RESPONSE | tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE
         );
         if !asynchronous && h.tag != tag::ERROR_RESPONSE {
-            server.answer_locally_into(out);
+            server.answer_locally_into(true, out);
         }
         let front = server.owed.front();
         let hidden = matches!(front, Some(Owed::Hidden(_) | Owed::Mend(_)));
@@ -189,14 +187,13 @@ pub fn reply(
             tag::ERROR_RESPONSE => {
                 let fields = ErrorFields::read(body);
                 if fields.code != IN_FAILED_TRANSACTION {
-                    server.answer_locally_into(out);
+                    server.answer_locally_into(true, out);
                 }
                 server.failed(client.as_deref_mut(), &fields, total == have, body, out)
             }
             tag::PARAMETER_STATUS => {
                 let status = ParameterStatus::read(body)?;
-                server.parameter(client.as_deref_mut(), status, settings);
-                !hidden
+                server.parameter(client.as_deref_mut(), status, settings, out)
             }
             tag::PARAMETER_DESCRIPTION => {
                 let Some(Owed::Describe(_)) = front else {
@@ -247,8 +244,8 @@ pub fn reply(
         };
         server.passage = Passage { left: total, shown };
     }
-    if server.passage.left == 0 && !server.holds_parse_complete() {
-        server.answer_locally_into(out);
+    if server.passage.left == 0 {
+        server.answer_locally_into(false, out);
     }
     Ok(pos)
 }
@@ -256,20 +253,26 @@ pub fn reply(
 impl ServerSession {
     /// True if the ParseComplete that is next in line waits for what the server says to the message after it: in a
     /// failed transaction the Parse that the pooler answers would have failed.
-    pub(crate) fn holds_parse_complete(&self) -> bool {
+    fn holds_parse_complete(&self) -> bool {
         self.status == TransactionStatus::Failed
             && matches!(self.owed.front(), Some(Owed::Local(Local::Parse(_))))
     }
 
-    fn answer_locally_into(&mut self, out: &mut Out<'_>) {
-        if let Some(Owed::Local(_)) = self.owed.front() {
-            self.answer_locally(out.insert());
+    fn answer_locally_into(&mut self, held_too: bool, out: &mut Out<'_>) {
+        if let Some(Owed::Local(_)) = self.owed.front()
+            && (held_too || !self.holds_parse_complete())
+        {
+            self.answer_locally(held_too, out.insert());
         }
     }
 
-    /// Gives the pooler's own answers that are next in line.
-    pub(crate) fn answer_locally(&mut self, answer: &mut Vec<u8>) {
+    /// Gives the pooler's own answers that are next in line; `held_too`: also those that could wait for what the server
+    /// says next.
+    pub(crate) fn answer_locally(&mut self, held_too: bool, answer: &mut Vec<u8>) {
         while let Some(Owed::Local(local)) = self.owed.front() {
+            if !held_too && self.holds_parse_complete() {
+                return;
+            }
             answer.extend_from_slice(match local {
                 Local::Parse(_) => &build::PARSE_COMPLETE,
                 Local::Close(_) => &build::CLOSE_COMPLETE,
@@ -314,6 +317,7 @@ impl ServerSession {
     ) -> Result<bool, ServerFault> {
         self.status = status;
         self.copy_in = false;
+        self.resetting = false;
         let shown = match self.owed.pop_front() {
             Some(Owed::Query(_) | Owed::Sync { .. }) => true,
             Some(Owed::Hidden(Hidden::Settings(settings))) => {
@@ -343,6 +347,7 @@ impl ServerSession {
         match body {
             b"SET\0" => self.traces.settings = true,
             b"RESET\0" => {
+                self.resetting = true;
                 self.traces.settings = true;
                 self.settings_in_doubt = true;
             }
@@ -364,6 +369,7 @@ impl ServerSession {
                     client.forget_all(|name| pending.contains(&name));
                 }
                 if body.starts_with(b"DISCARD") {
+                    self.resetting = true;
                     self.settings_in_doubt = true;
                     self.traces = crate::Traces {
                         settings: true,
@@ -375,29 +381,45 @@ impl ServerSession {
         }
     }
 
-    /// ParameterStatus while a client has the server: what the client set follows it.
+    /// ParameterStatus while a client has the server: what the client set follows it. Returns whether it passes as it is.
     fn parameter(
         &mut self,
         client: Option<&mut ClientSession>,
         status: ParameterStatus<'_>,
         settings: &SettingsTable,
-    ) {
+        out: &mut Out<'_>,
+    ) -> bool {
+        let hidden = matches!(self.owed.front(), Some(Owed::Hidden(_)));
         let (Ok(name), Ok(value)) = (
             std::str::from_utf8(status.name),
             std::str::from_utf8(status.value),
         ) else {
-            return;
+            return !hidden;
         };
         self.set_parameter(name, value);
-        let hidden = matches!(self.owed.front(), Some(Owed::Hidden(_)));
         if let Some(client) = client
             && !hidden
             && client.rewrites
             && !NOT_SETTABLE.contains(&name)
         {
-            client.settings = settings.with(&client.settings, name, value);
             self.settings = settings.with(&self.settings, name, value);
+            // On a direct connection RESET would have returned to the value that the client started with.
+            let initial = match self.resetting && self.is_reset_value(name, value) {
+                true => client.initial.get(&name.to_ascii_lowercase()),
+                false => None,
+            };
+            client.settings = settings.with(&client.settings, name, initial.unwrap_or(value));
+            if let Some(initial) = initial {
+                build::parameter_status(out.insert(), status.name, initial.as_bytes());
+                return false;
+            }
         }
+        !hidden
+    }
+
+    fn is_reset_value(&self, name: &str, value: &str) -> bool {
+        let mut values = self.reset_values.iter();
+        values.any(|(n, v)| **n == *name && **v == *value)
     }
 
     /// ErrorResponse. Returns whether it passes as it is.
@@ -415,8 +437,10 @@ impl ServerSession {
         self.copy_in = false;
         match self.owed.front() {
             Some(Owed::Hidden(_) | Owed::Mend(_)) => {
-                let message = String::from_utf8_lossy(fields.message);
-                self.upkeep_error = Some(message.into());
+                self.upkeep_error = Some(UpkeepError {
+                    code: String::from_utf8_lossy(fields.code).into(),
+                    message: String::from_utf8_lossy(fields.message).into(),
+                });
                 return false;
             }
             _ if self.ended => return true,

@@ -9,6 +9,7 @@ use crate::owed::{Closing, Owed, Undo};
 use crate::prepared::{Entry, Prepared};
 use crate::settings::Settings;
 use crate::statements::Statement;
+use crate::traces::Traces;
 
 /// Longest segment that is kept to be sent again, in bytes.
 pub(crate) const RETAIN_BYTES: usize = 8 << 10;
@@ -22,19 +23,14 @@ pub(crate) struct Passage {
     pub(crate) shown: bool,
 }
 
-/// What a client did that outlives its transaction on the server, known from command tags.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Traces {
-    /// SET ran: some parameter may differ from what is tracked.
-    pub settings: bool,
-    /// LISTEN ran.
-    pub listens: bool,
-    /// PREPARE ran.
-    pub prepared: bool,
-    /// DECLARE CURSOR ran, maybe WITH HOLD.
-    pub cursors: bool,
-    /// LOAD ran, which nothing takes back.
-    pub loaded: bool,
+/// The server's answer to a query of the pooler's own that it did not carry out.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct UpkeepError {
+    /// SQLSTATE.
+    pub code: Box<str>,
+    /// The primary message.
+    pub message: Box<str>,
 }
 
 /// Counts since they were last taken.
@@ -98,7 +94,11 @@ pub struct ServerSession {
     pub(crate) retained: Retained,
     pub(crate) retained_bytes: Vec<u8>,
     pub(crate) traces: Traces,
-    pub(crate) upkeep_error: Option<Box<str>>,
+    pub(crate) upkeep_error: Option<UpkeepError>,
+    /// A RESET or DISCARD ALL was answered, whose ReadyForQuery is still to come.
+    pub(crate) resetting: bool,
+    /// What the server reported at its login, which is what RESET returns to there.
+    pub(crate) reset_values: Box<[(Box<str>, Box<str>)]>,
     pub(crate) ended: bool,
     pub(crate) counts: Counts,
 }
@@ -106,6 +106,7 @@ pub struct ServerSession {
 impl ServerSession {
     /// A server that has just logged in: idle, with these parameters reported, and `settings` in force.
     pub fn new(parameters: Vec<(Box<str>, Box<str>)>, settings: Arc<Settings>) -> Self {
+        let reset_values = parameters.clone().into();
         ServerSession {
             owed: VecDeque::new(),
             status: TransactionStatus::Idle,
@@ -130,6 +131,8 @@ impl ServerSession {
             retained_bytes: Vec::new(),
             traces: Traces::default(),
             upkeep_error: None,
+            resetting: false,
+            reset_values,
             ended: false,
             counts: Counts::default(),
         }
@@ -188,14 +191,9 @@ impl ServerSession {
         std::mem::take(&mut self.counts)
     }
 
-    /// What a client left behind.
-    pub fn traces(&self) -> Traces {
-        self.traces
-    }
-
     /// Why a query of the pooler's own failed, if one did: the server's state is not known then.
-    pub fn upkeep_error(&self) -> Option<&str> {
-        self.upkeep_error.as_deref()
+    pub fn upkeep_error(&self) -> Option<&UpkeepError> {
+        self.upkeep_error.as_ref()
     }
 
     pub(crate) fn set_parameter(&mut self, name: &str, value: &str) {

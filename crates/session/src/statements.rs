@@ -5,6 +5,8 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::traces::Traces;
+
 /// What the names of statements that the pooler prepares begin with.
 pub(crate) const NAME_PREFIX: &[u8] = b"PGWEIR_";
 
@@ -14,6 +16,8 @@ pub struct Statement {
     id: u64,
     name: Box<[u8]>,
     definition: Box<[u8]>,
+    /// What executing it may leave behind.
+    traces: Traces,
 }
 
 impl Statement {
@@ -25,6 +29,11 @@ impl Statement {
     /// Its name on servers; empty for one that only ever takes the place of the unnamed statement.
     pub fn name(&self) -> &[u8] {
         &self.name
+    }
+
+    /// What executing it may leave behind in a server, as far as its text hints at it.
+    pub(crate) fn traces(&self) -> Traces {
+        self.traces
     }
 
     /// Text, terminator, number of parameter types, the types: the body of a Parse after the name.
@@ -122,6 +131,7 @@ impl StatementTable {
         Arc::new(Statement {
             id: self.next_id.fetch_add(1, Ordering::Relaxed),
             name: Box::default(),
+            traces: Traces::hinted_by(definition),
             definition: definition.into(),
         })
     }
@@ -137,6 +147,7 @@ impl StatementTable {
         let made = Arc::new(Statement {
             id,
             name: [NAME_PREFIX, id.to_string().as_bytes()].concat().into(),
+            traces: Traces::hinted_by(definition),
             definition: definition.into(),
         });
         if shard.statements.len() >= self.capacity_per_shard {

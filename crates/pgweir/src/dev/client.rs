@@ -152,14 +152,20 @@ impl Client {
                     build::sasl_response(&mut out, &response);
                     scram = Scram::Proved(awaiting);
                 }
-                (Authentication::SaslFinal(data), Scram::Proved(awaiting)) => awaiting.finish(data)?,
+                (Authentication::SaslFinal(data), Scram::Proved(awaiting)) => {
+                    awaiting.finish(data)?
+                }
                 (Authentication::CleartextPassword, Scram::None) => {
-                    if let Proof::Password(password) = answer(Asked::Cleartext, login.user, held, None)? {
+                    if let Proof::Password(password) =
+                        answer(Asked::Cleartext, login.user, held, None)?
+                    {
                         build::password(&mut out, password.as_bytes());
                     }
                 }
                 (Authentication::Md5Password { salt }, Scram::None) => {
-                    if let Proof::Md5(response) = answer(Asked::Md5 { salt }, login.user, held, None)? {
+                    if let Proof::Md5(response) =
+                        answer(Asked::Md5 { salt }, login.user, held, None)?
+                    {
                         build::password(&mut out, &response);
                     }
                 }
@@ -176,7 +182,11 @@ impl Client {
     }
 
     /// Runs one statement with parameters by the extended protocol.
-    pub(crate) async fn execute(&mut self, sql: &str, parameters: &[&str]) -> Result<Answer, ClientError> {
+    pub(crate) async fn execute(
+        &mut self,
+        sql: &str,
+        parameters: &[&str],
+    ) -> Result<Answer, ClientError> {
         let out = &mut self.output;
         let definition = [sql.as_bytes(), &[0, 0, 0]].concat();
         build::parse(out, b"", &definition);
@@ -234,7 +244,10 @@ impl Client {
         };
         let start = self.read;
         self.read += total;
-        let (tag, body) = (self.input[start], &self.input[start + frame::HEADER_BYTES..self.read]);
+        let (tag, body) = (
+            self.input[start],
+            &self.input[start + frame::HEADER_BYTES..self.read],
+        );
         if tag == tag::ERROR_RESPONSE {
             let fields = ErrorFields::read(body);
             return Err(ClientError::Server {
@@ -254,13 +267,20 @@ enum Scram<'a> {
     Proved(AwaitingFinal),
 }
 
-fn derived(source: KeySource<'_>, salt: &[u8], iterations: NonZeroU32, cache: &KeyCache) -> ScramKeys {
+fn derived(
+    source: KeySource<'_>,
+    salt: &[u8],
+    iterations: NonZeroU32,
+    cache: &KeyCache,
+) -> ScramKeys {
     match source {
         KeySource::Keys(keys) => keys.clone(),
-        KeySource::Password(password) => match cache.lookup(password.as_bytes(), salt, iterations) {
-            Lookup::Ready(keys) => keys,
-            Lookup::Missing(derivation) => derivation.run(),
-        },
+        KeySource::Password(password) => {
+            match cache.lookup(password.as_bytes(), salt, iterations) {
+                Lookup::Ready(keys) => keys,
+                Lookup::Missing(derivation) => derivation.run(),
+            }
+        }
     }
 }
 

@@ -107,22 +107,25 @@ impl Show<'_> {
         while self.crowd.connected() < CLIENTS {
             self.verdict()?;
             tokio::time::sleep(Duration::from_millis(50)).await;
-            if self.terminal.is_terminal() {
-                let line = format!("Connecting {} clients …", thousands(self.crowd.connected() as u64));
-                self.terminal.show(&[line]);
-            }
+            let connected = thousands(self.crowd.connected() as u64);
+            self.terminal
+                .show(&[format!("{connected} clients are logged in.")]);
         }
-        let line = format!(
-            "{} clients are logged in, {:.1} s after the first one.\n",
+        self.terminal.show(&[]);
+        self.terminal.say(&format!(
+            "{} clients are logged in, after {:.1} s. What follows is from SHOW POOLS, pg_stat_activity\nand the clients themselves.\n",
             thousands(CLIENTS as u64),
             self.begun.elapsed().as_secs_f64()
-        );
-        self.terminal.show(&[]);
-        self.terminal.say(&line);
+        ));
         Ok(())
     }
 
-    async fn part(&mut self, name: &'static str, pace: Pace, length: Duration) -> Result<Part, DevError> {
+    async fn part(
+        &mut self,
+        name: &'static str,
+        pace: Pace,
+        length: Duration,
+    ) -> Result<Part, DevError> {
         self.crowd.take_latencies();
         self.crowd.set_pace(pace);
         let begun = Instant::now();
@@ -139,7 +142,15 @@ impl Show<'_> {
             let seconds = looked.elapsed().as_secs_f64();
             looked = Instant::now();
             latencies.add_all(&recent);
-            self.tell(name, &pool, &recent, (recent.count() as f64 / seconds) as u64);
+            self.tell(
+                name,
+                &pool,
+                &recent,
+                (recent.count() as f64 / seconds) as u64,
+            );
+        }
+        if self.terminal.is_terminal() {
+            self.terminal.say("");
         }
         Ok(Part {
             name,
@@ -154,18 +165,29 @@ impl Show<'_> {
         let (checked, wrong) = self.crowd.checked();
         let n = thousands;
         if self.terminal.is_terminal() {
-            let heading = self.terminal.bold(&format!("{:<12}", name));
+            let heading = self.terminal.bold(&format!("{name:<12}"));
             self.terminal.show(&[
-                format!("  {heading}{seconds:>49} s"),
-                format!("  clients {:>10} connected {:>9} waiting", n(pool.clients), n(pool.waiting)),
+                format!("  {heading}{seconds:>7} s"),
+                format!(
+                    "  clients {:>10} connected {:>9} waiting",
+                    n(pool.clients),
+                    n(pool.waiting)
+                ),
                 format!(
                     "  servers {:>10} connected {:>9} at work   (PostgreSQL counts {})",
                     n(pool.servers),
                     n(pool.at_work),
                     n(pool.backends)
                 ),
-                format!("  work    {:>10} transactions/s   p50 {p50}   p99 {p99}", n(rate)),
-                format!("  answers {:>10} checked   {:>9} wrong", n(checked), n(wrong)),
+                format!(
+                    "  work    {:>10} transactions/s   p50 {p50}   p99 {p99}",
+                    n(rate)
+                ),
+                format!(
+                    "  answers {:>10} checked   {:>9} wrong",
+                    n(checked),
+                    n(wrong)
+                ),
             ]);
         } else {
             self.terminal.say(&format!(
@@ -202,7 +224,11 @@ impl Show<'_> {
         for part in parts {
             let rate = part.latencies.count() as f64 / part.took.as_secs_f64();
             let [p50, p99] = [0.5, 0.99].map(|share| time(part.latencies.percentile(share)));
-            text.push_str(&format!("  {:<14}{:>14} {p50:>10} {p99:>10}\n", part.name, n(rate as u64)));
+            text.push_str(&format!(
+                "  {:<14}{:>14} {p50:>10} {p99:>10}\n",
+                part.name,
+                n(rate as u64)
+            ));
         }
         if let Some(direct) = direct {
             let each = direct.direct_kb / DIRECT as u64;

@@ -49,11 +49,20 @@ impl Home {
         if parent.as_os_str().len() > LONGEST {
             parent = PathBuf::from("/tmp");
         }
-        let name = format!("pgweir-dev-{}-{:06x}", std::process::id(), rand::random::<u32>() >> 8);
+        let name = format!(
+            "pgweir-dev-{}-{:06x}",
+            std::process::id(),
+            rand::random::<u32>() >> 8
+        );
         let path = parent.join(name);
         std::fs::DirBuilder::new().mode(0o700).create(&path)?;
         let janitor = Command::new("sh")
-            .args([OsStr::new("-c"), JANITOR.as_ref(), "janitor".as_ref(), path.as_ref()])
+            .args([
+                OsStr::new("-c"),
+                JANITOR.as_ref(),
+                "janitor".as_ref(),
+                path.as_ref(),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

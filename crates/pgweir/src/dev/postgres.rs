@@ -44,7 +44,11 @@ pub(crate) struct Postgres {
 
 impl Postgres {
     /// Makes a database cluster in `home`, which belongs to `owner`, and starts it.
-    pub(crate) async fn start(programs: &Programs, home: &Home, owner: Option<Account>) -> Result<Postgres, DevError> {
+    pub(crate) async fn start(
+        programs: &Programs,
+        home: &Home,
+        owner: Option<Account>,
+    ) -> Result<Postgres, DevError> {
         let setup = Setup {
             programs,
             home,
@@ -141,8 +145,22 @@ impl Setup<'_> {
     async fn initdb(&self, data: &Path, log: &Path) -> Result<(), DevError> {
         let status = self
             .command("initdb", log)?
-            .args(["--username", SUPERUSER, "--encoding", "UTF8", "--locale", "C", "--no-sync"])
-            .args(["--auth-local", "trust", "--auth-host", "scram-sha-256", "--pgdata"])
+            .args([
+                "--username",
+                SUPERUSER,
+                "--encoding",
+                "UTF8",
+                "--locale",
+                "C",
+                "--no-sync",
+            ])
+            .args([
+                "--auth-local",
+                "trust",
+                "--auth-host",
+                "scram-sha-256",
+                "--pgdata",
+            ])
             .arg(data)
             .status()
             .await

@@ -39,7 +39,9 @@ impl Programs {
 }
 
 fn is_there(directory: &Path) -> bool {
-    ["initdb", "postgres"].iter().all(|p| directory.join(p).is_file())
+    ["initdb", "postgres"]
+        .iter()
+        .all(|p| directory.join(p).is_file())
 }
 
 /// The `bin` directory of the highest version that is whole.
@@ -88,7 +90,11 @@ fn id(arguments: &[&str]) -> Option<u32> {
     if !output.status.success() {
         return None;
     }
-    std::str::from_utf8(&output.stdout).ok()?.trim().parse().ok()
+    std::str::from_utf8(&output.stdout)
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

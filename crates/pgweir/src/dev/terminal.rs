@@ -27,14 +27,18 @@ impl Terminal {
         self.is_terminal
     }
 
-    /// Writes lines that stay; the live part ends above them.
+    /// Writes lines that stay, below the live part, which stays as it was last.
     pub(crate) fn say(&mut self, text: &str) {
         self.live = 0;
         self.write(&format!("{text}\n"));
     }
 
     /// Replaces the live part by `lines`, none longer than the terminal is wide. In one write, so that nothing flickers.
+    /// Nothing where lines cannot be written over.
     pub(crate) fn show(&mut self, lines: &[String]) {
+        if !self.is_terminal {
+            return;
+        }
         let mut text = String::new();
         if self.live > 0 {
             text.push_str(&format!("\x1b[{}F", self.live));

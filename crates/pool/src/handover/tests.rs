@@ -153,6 +153,24 @@ fn newcomers_get_the_same_error_until_the_retry_interval_is_over() {
 }
 
 #[test]
+fn without_a_retry_interval_waiters_are_told_and_the_next_one_has_another_try() {
+    let mut w = World::new(PoolSettings {
+        server_login_retry: seconds(0),
+        ..size(2)
+    });
+    let ticket = w.wait(w.pool, 1);
+    w.fail_all("down");
+    assert_eq!(w.woken(), [1]);
+    let Collected::Failed(Failure::Connect(error)) = w.pools.collect(ticket) else {
+        panic!("not failed")
+    };
+    assert_eq!(*error, "down");
+    w.now += std::time::Duration::from_nanos(1);
+    w.wait(w.pool, 2);
+    assert_eq!(w.connects().len(), 1);
+}
+
+#[test]
 fn after_a_failure_one_connection_is_tried_alone_and_its_success_opens_the_way() {
     let mut w = World::new(size(8));
     w.wait(w.pool, 1);

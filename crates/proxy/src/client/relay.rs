@@ -293,9 +293,6 @@ impl Relay {
             let Server { outbox, stream, .. } = &mut **server;
             outbox.send(stream, cx, back).map_err(|e| server_lost(&e))?;
         }
-        if server.session.has_ended() {
-            return Err(End::ServerSaid);
-        }
         if let Some(why) = server.session.upkeep_error() {
             return Err(End::Told(
                 Refusal::new(
@@ -304,6 +301,9 @@ impl Relay {
                 )
                 .hint("They were accepted when the client logged in; has the user's or the database's configuration changed?"),
             ));
+        }
+        if server.session.has_ended() {
+            return Err(End::ServerSaid);
         }
         let counts = server.session.take_counts();
         let ended = counts.queries > 0;

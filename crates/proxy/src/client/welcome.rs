@@ -58,7 +58,7 @@ async fn try_settings(
             && let Err(why) = server.converse(worker, out).await
         {
             worker.discard(server, "it refused a client's settings");
-            return Err(Refusal::new(sqlstate::INVALID_PARAMETER, why));
+            return Err(why);
         }
         pool.accept(settings);
     }

@@ -22,7 +22,10 @@ pub(crate) enum Rights {
 pub(super) enum Command {
     Show(Show),
     Help,
-    Set { key: String, value: String },
+    Set {
+        key: String,
+        value: String,
+    },
     Reload,
     Pause(Option<String>),
     Resume(Option<String>),
@@ -147,11 +150,10 @@ pub(super) fn understand(statement: &Statement, rights: Rights) -> Result<Comman
     };
     match rights >= needed {
         true => Ok(command),
-        false => Err(Refusal::new(
-            sqlstate::INSUFFICIENT_PRIVILEGE,
-            "admin access needed",
-        )
-        .hint("The pooler's setting admin_users names who has it.")),
+        false => Err(
+            Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, "admin access needed")
+                .hint("The pooler's setting admin_users names who has it."),
+        ),
     }
 }
 

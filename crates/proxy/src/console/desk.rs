@@ -284,7 +284,9 @@ impl Desk {
                     .hint("What the command has begun stays in force; RESUME undoes PAUSE and SUSPEND."))
                 }
             },
-            () = left(&mut self.inbox, &mut self.stream) => return Err(Stop::Gone),
+            () = self.inbox.until_gone(&mut self.stream, MAX_MESSAGE_BYTES as usize) => {
+                return Err(Stop::Gone);
+            }
         };
         let answer = result?;
         for notice in &answer.notices {
@@ -317,11 +319,4 @@ fn summoned(card: &ClientCard) -> impl Future<Output = Summons> {
             None => std::task::Poll::Pending,
         }
     })
-}
-
-/// Ends when the client has left, as far as can be seen without taking what it has sent meanwhile.
-async fn left(inbox: &mut Inbox, stream: &mut Stream) {
-    if inbox.peek(stream).await.is_ok() {
-        std::future::pending().await
-    }
 }

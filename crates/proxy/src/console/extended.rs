@@ -87,13 +87,18 @@ impl Desk {
         if !parse.name.is_empty() && statements.contains_key(parse.name) {
             return Err(Refusal::new(
                 sqlstate::DUPLICATE_STATEMENT,
-                format!("prepared statement \"{}\" already exists", lossy(parse.name)),
+                format!(
+                    "prepared statement \"{}\" already exists",
+                    lossy(parse.name)
+                ),
             )
             .into());
         }
         room(statements.len())?;
         let prepared = self.understand_one(parse.text())?;
-        self.extended.statements.insert(parse.name.to_vec(), prepared);
+        self.extended
+            .statements
+            .insert(parse.name.to_vec(), prepared);
         self.out.extend_from_slice(&build::PARSE_COMPLETE);
         Ok(())
     }
@@ -236,7 +241,10 @@ impl Desk {
     fn portal(&mut self, name: &[u8]) -> Result<&mut Portal, Refusal> {
         self.extended.portals.get_mut(name).ok_or_else(|| {
             // PostgreSQL's undefined_cursor.
-            Refusal::new("34000", format!("portal \"{}\" does not exist", lossy(name)))
+            Refusal::new(
+                "34000",
+                format!("portal \"{}\" does not exist", lossy(name)),
+            )
         })
     }
 }

@@ -39,7 +39,14 @@ impl Statement {
         self.starts.get(n).map_or("", |&at| self.text[at..].trim())
     }
 
-    fn push(&mut self, token: Token, source: &str, start: usize, end: usize, text_start: &mut usize) {
+    fn push(
+        &mut self,
+        token: Token,
+        source: &str,
+        start: usize,
+        end: usize,
+        text_start: &mut usize,
+    ) {
         if self.tokens.is_empty() {
             *text_start = start;
         }

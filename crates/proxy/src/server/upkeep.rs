@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use pgweir_config::CheckQuery;
 use pgweir_session::{Out, PoolMode, SettingsTable, reply};
+use pgweir_wire::sqlstate;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use crate::pools::Live;
+use crate::report::Refusal;
 use crate::server::Server;
 use crate::worker::Worker;
 
 /// A server after upkeep, and whether it is fit for a client; if not, why.
-pub(crate) type Upkept = (Box<Server>, Result<(), String>);
+pub(crate) type Upkept = (Box<Server>, Result<(), Refusal>);
 
 /// How long a server may take to clean up after a client before it is closed instead.
 const UPKEEP_TIMEOUT: Duration = Duration::from_secs(30);
@@ -61,14 +63,19 @@ impl Server {
     }
 
     /// Sends `sql` and waits until it has been answered. Errors leave the server in an unknown state.
-    pub(crate) async fn upkeep(&mut self, worker: &Worker, sql: &[u8]) -> Result<(), String> {
+    pub(crate) async fn upkeep(&mut self, worker: &Worker, sql: &[u8]) -> Result<(), Refusal> {
         let mut out = Vec::new();
         self.session.upkeep(sql, &mut out);
         self.converse(worker, out).await
     }
 
     /// Sends `bytes` and reads until the server is free.
-    pub(crate) async fn converse(&mut self, worker: &Worker, bytes: Vec<u8>) -> Result<(), String> {
+    pub(crate) async fn converse(
+        &mut self,
+        worker: &Worker,
+        bytes: Vec<u8>,
+    ) -> Result<(), Refusal> {
+        let lost = |why: String| Refusal::new(sqlstate::CONNECTION_FAILURE, why);
         let talk = async {
             self.stream.write_all(&bytes).await?;
             self.stream.flush().await?;
@@ -81,23 +88,29 @@ impl Server {
                     .map_err(io::Error::other)?;
                 input.drain(..used);
                 if let Some(error) = self.session.upkeep_error() {
-                    return Err(io::Error::other(error.to_owned()));
+                    return Ok(Err(Refusal::new(&error.code, &*error.message)));
                 }
                 if self.session.has_ended() {
                     return Err(io::Error::other("the server ended the connection"));
                 }
                 if self.session.is_free() {
                     self.kept = input;
-                    return Ok(());
+                    return Ok(Ok(()));
                 }
                 if self.stream.read_buf(&mut input).await? == 0 {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
             }
         };
-        match tokio::time::timeout(UPKEEP_TIMEOUT, talk).await {
-            Ok(result) => result.map_err(|e: io::Error| e.to_string()),
-            Err(_) => Err(format!("no answer within {} s", UPKEEP_TIMEOUT.as_secs())),
+        let done: Result<io::Result<Result<(), Refusal>>, _> =
+            tokio::time::timeout(UPKEEP_TIMEOUT, talk).await;
+        match done {
+            Ok(Ok(result)) => result,
+            Ok(Err(e)) => Err(lost(e.to_string())),
+            Err(_) => Err(lost(format!(
+                "no answer within {} s",
+                UPKEEP_TIMEOUT.as_secs()
+            ))),
         }
     }
 }

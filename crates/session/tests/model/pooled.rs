@@ -386,7 +386,7 @@ impl House {
             }
             window += self.choices.bytes(server.from.len() - window, Side::Server);
         }
-        assert_eq!(server.session.upkeep_error(), None);
+        assert!(server.session.upkeep_error().is_none());
     }
 
     /// After anything happened: the server goes back as soon as it can, and a client that waited for a reply goes on.

@@ -8,8 +8,8 @@ use rand::Rng;
 use tokio::sync::{Semaphore, watch};
 
 use super::figures::Latencies;
-use crate::dev::{APP, Here};
 use crate::dev::client::{Answer, Client, ClientError};
+use crate::dev::{APP, Here};
 
 /// How many clients.
 pub(crate) const CLIENTS: usize = 1_000;
@@ -101,7 +101,12 @@ impl Crowd {
         self.failure.borrow().clone()
     }
 
-    async fn visit(&self, number: usize, here: &Here, logins: &Semaphore) -> Result<(), ClientError> {
+    async fn visit(
+        &self,
+        number: usize,
+        here: &Here,
+        logins: &Semaphore,
+    ) -> Result<(), ClientError> {
         let mut client = {
             // The semaphore is never closed.
             let _turn = logins.acquire().await;
@@ -126,9 +131,15 @@ impl Crowd {
 }
 
 /// One transaction, as an application would do it: three round trips.
-pub(crate) async fn transaction(client: &mut Client, number: usize, word: &str) -> Result<Answer, ClientError> {
+pub(crate) async fn transaction(
+    client: &mut Client,
+    number: usize,
+    word: &str,
+) -> Result<Answer, ClientError> {
     client.query("begin").await?;
-    let answer = client.execute(STATEMENT, &[&number.to_string(), word]).await?;
+    let answer = client
+        .execute(STATEMENT, &[&number.to_string(), word])
+        .await?;
     client.query("commit").await?;
     Ok(answer)
 }

@@ -1,8 +1,8 @@
 //! What the pooler's console and PostgreSQL itself say.
 
+use crate::dev::client::{Answer, Client, ClientError};
 use crate::dev::postgres::SUPERUSER;
 use crate::dev::{APP, Here};
-use crate::dev::client::{Answer, Client, ClientError};
 
 /// The pool as SHOW POOLS has it, and PostgreSQL's own count of the application's backends.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,7 +58,9 @@ impl Observer {
 
 fn pool(pools: &Answer) -> Pool {
     let ours = (0..pools.rows.len()).find(|&row| {
-        ["database", "user"].iter().all(|c| pools.get(row, c) == Some(APP))
+        ["database", "user"]
+            .iter()
+            .all(|c| pools.get(row, c) == Some(APP))
     });
     let Some(row) = ours else {
         return Pool::default();
@@ -100,7 +102,15 @@ mod tests {
 
     #[test]
     fn the_applications_pool_is_found_among_others() {
-        let columns = ["database", "user", "cl_active", "cl_waiting", "sv_active", "sv_idle", "sv_login"];
+        let columns = [
+            "database",
+            "user",
+            "cl_active",
+            "cl_waiting",
+            "sv_active",
+            "sv_idle",
+            "sv_login",
+        ];
         let row = |database: &str, figures: [u64; 5]| {
             [database, "app"]
                 .map(str::to_owned)
@@ -111,7 +121,10 @@ mod tests {
         };
         let pools = Answer {
             columns: columns.map(str::to_owned).into(),
-            rows: vec![row("pgweir", [1, 0, 0, 0, 0]), row("app", [40, 960, 15, 3, 2])],
+            rows: vec![
+                row("pgweir", [1, 0, 0, 0, 0]),
+                row("app", [40, 960, 15, 3, 2]),
+            ],
         };
         let expected = Pool {
             clients: 1000,

@@ -59,7 +59,7 @@ impl Relay {
                         (server, Ok(())) => {
                             upkeep::give_back(&worker, server, &live, Instant::now());
                         }
-                        (server, Err(why)) => worker.discard(server, &why),
+                        (server, Err(why)) => worker.discard(server, &why.message),
                     }
                 });
             }

@@ -55,7 +55,11 @@ fn the_value_of_set_needs_quotes_only_where_it_could_be_misread() {
         ("SET default_pool_size = 5", "default_pool_size", "5"),
         ("set query_timeout TO '30s'", "query_timeout", "30s"),
         ("SET admin_users=a, b", "admin_users", "a, b"),
-        ("SET server_check_query = select 1", "server_check_query", "select 1"),
+        (
+            "SET server_check_query = select 1",
+            "server_check_query",
+            "select 1",
+        ),
         ("SET server_reset_query = ''", "server_reset_query", ""),
     ];
     for (source, key, value) in cases {
@@ -150,7 +154,10 @@ fn what_drivers_send_unasked_is_answered_to_everyone() {
     ];
     for source in sources {
         let command = understood(source, Rights::Look);
-        assert!(matches!(command, Ok(Command::Courtesy(_))), "{source}: {command:?}");
+        assert!(
+            matches!(command, Ok(Command::Courtesy(_))),
+            "{source}: {command:?}"
+        );
     }
 }
 

@@ -44,8 +44,12 @@ const TABLE: &[Column<Row>] = &[
     text("load_balance_hosts", |_| Value::Null),
     int4("max_connections", |r| r.max_connections.into()),
     int4("current_connections", |r| r.current_connections.into()),
-    int4("max_client_connections", |r| r.max_client_connections.into()),
-    int4("current_client_connections", |r| r.current_client_connections.into()),
+    int4("max_client_connections", |r| {
+        r.max_client_connections.into()
+    }),
+    int4("current_client_connections", |r| {
+        r.current_client_connections.into()
+    }),
     int4("paused", |r| r.paused.into()),
     int4("disabled", |r| r.disabled.into()),
 ];

@@ -43,7 +43,10 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
         ("used_clients", connected),
         ("login_clients", connected.saturating_sub(seated + consoles)),
         ("free_servers", 0),
-        ("used_servers", shared.pools().servers(Instant::now()).count()),
+        (
+            "used_servers",
+            shared.pools().servers(Instant::now()).count(),
+        ),
         // Names are looked up by the system, which keeps no list for us.
         ("dns_names", 0),
         ("dns_zones", 0),

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::Ordering;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use pgweir_pool::ServerState;
@@ -60,7 +60,9 @@ const TABLE: &[Column<Row>] = &[
         let text = r.local.map(|a| a.ip().to_canonical().to_string());
         text.unwrap_or_else(|| "unix".to_owned()).into()
     }),
-    int4("local_port", |r| r.local.map_or(0, |a| u32::from(a.port())).into()),
+    int4("local_port", |r| {
+        r.local.map_or(0, |a| u32::from(a.port())).into()
+    }),
     text("connect_time", |r| moment::written(r.connected_at).into()),
     text("request_time", |r| moment::written(r.requested_at).into()),
     int4("wait", |r| r.wait.as_secs().into()),
@@ -182,10 +184,16 @@ fn client_row(client: &ClientRow, now: Instant) -> Row {
         },
         close_needed: false,
         ptr: client_ptr(client.id),
-        link: client.server.map_or_else(String::new, |s| server_ptr(s.as_u64())),
+        link: client
+            .server
+            .map_or_else(String::new, |s| server_ptr(s.as_u64())),
         remote_pid: 0,
         tls: client.tls.as_deref().unwrap_or_default().to_owned(),
-        application_name: client.application_name.as_deref().unwrap_or_default().to_owned(),
+        application_name: client
+            .application_name
+            .as_deref()
+            .unwrap_or_default()
+            .to_owned(),
         prepared_statements: client.prepared_statements,
         id: client.id,
         buffers: Some(client.buffers),

@@ -196,7 +196,10 @@ fn collect(shared: &Shared) -> Vec<Row> {
 
 /// What the last whole period brought to each database, and how long it was.
 fn changes(shared: &Shared) -> BTreeMap<Arc<str>, (Totals, Duration)> {
-    let history = shared.history.lock().unwrap_or_else(PoisonError::into_inner);
+    let history = shared
+        .history
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner);
     (history.latest.iter())
         .map(|(database, latest)| {
             let before = history.before.get(database).copied().unwrap_or_default();

@@ -60,8 +60,7 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
                 max_user_connections: limits.max_user_connections.unwrap_or_default(),
                 current_connections: known.map_or(0, |u| pools.user_connections(u.id)),
                 max_user_client_connections: limits.max_user_client_connections.unwrap_or_default(),
-                current_client_connections: known
-                    .map_or(0, |u| u.clients.load(Ordering::Acquire)),
+                current_client_connections: known.map_or(0, |u| u.clients.load(Ordering::Acquire)),
                 name,
             }
         }),
