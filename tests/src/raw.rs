@@ -245,13 +245,10 @@ impl Raw {
     async fn fill(&mut self) -> bool {
         self.buffer.drain(..self.taken);
         self.taken = 0;
-        let start = self.buffer.len();
-        self.buffer.resize(start + (64 << 10), 0);
-        let read = self.stream.read(&mut self.buffer[start..]);
+        self.buffer.reserve(64 << 10);
+        let read = self.stream.read_buf(&mut self.buffer);
         // A reset is an end too.
-        let n = within("reading a message", read).await.unwrap_or(0);
-        self.buffer.truncate(start + n);
-        n > 0
+        within("reading a message", read).await.unwrap_or(0) > 0
     }
 
     /// Messages up to and with the next of type `last`.

@@ -1,11 +1,13 @@
 //! Clients: their login, their life, what the console sees of them.
 
+pub(crate) mod admission;
 pub(crate) mod authenticate;
 pub(crate) mod cancel;
 pub(crate) mod card;
 pub(crate) mod login;
 pub(crate) mod relay;
 pub(crate) mod welcome;
+mod wishes;
 
 use std::time::Duration;
 

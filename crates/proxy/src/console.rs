@@ -24,8 +24,8 @@ use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::startup::VERSION_3_2;
 use pgweir_wire::{build, sqlstate};
 
+use crate::client::admission::Place;
 use crate::client::card::{ClientCard, ClientState};
-use crate::client::login::Place;
 use crate::client::{cancel, farewell};
 use crate::message::Inbox;
 use crate::register::Address;

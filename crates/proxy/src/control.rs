@@ -16,9 +16,10 @@ use pgweir_wire::sqlstate;
 use tokio::sync::oneshot;
 
 use crate::client::card::NEVER;
+use crate::gate::Shutdown;
 use crate::pools::Database;
 use crate::report::Refusal;
-use crate::shared::{Shared, Shutdown};
+use crate::shared::Shared;
 use crate::worker::Order;
 
 pub(crate) use ending::{see_gate, tick};

@@ -7,6 +7,7 @@
 mod client;
 mod console;
 mod control;
+mod gate;
 mod listener;
 mod message;
 mod placement;
@@ -14,6 +15,7 @@ mod pools;
 mod register;
 mod report;
 mod server;
+mod setup;
 mod shared;
 mod stats;
 mod stream;
@@ -30,8 +32,9 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc::unbounded_channel;
 
 pub use control::{Control, ControlError, Waiting};
+pub use gate::Shutdown;
 pub use report::Refusal;
-pub use shared::{SetupError, Shutdown};
+pub use setup::SetupError;
 
 use shared::{Shared, WorkerHandle};
 use worker::{Order, Worker};
@@ -41,7 +44,7 @@ use worker::{Order, Worker};
 /// Errors name the setting that cannot be carried out.
 pub fn check(config: Config) -> Result<(), SetupError> {
     // Which secret the process has matters only to clients.
-    shared::Setup::new(config, [0; 32]).map(drop)
+    setup::Setup::new(config, [0; 32]).map(drop)
 }
 
 /// A pooler that runs in threads of its own.

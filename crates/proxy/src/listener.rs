@@ -11,7 +11,8 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::TcpListener;
 
 use crate::placement;
-use crate::shared::{SetupError, Shared};
+use crate::setup::SetupError;
+use crate::shared::Shared;
 use crate::worker::Order;
 
 /// Opens every address of `listen_addr`.

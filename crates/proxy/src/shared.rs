@@ -1,213 +1,33 @@
 //! What all workers share, each thing behind its own short lock or none.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use pgweir_auth::{Account, AuthType, KeyCache, Mock, MockStyle, Secret, userlist};
+use pgweir_auth::{AuthType, KeyCache};
 use pgweir_config::Config;
 use pgweir_pool::{Effect, PoolId, Pools, ServerId};
 use pgweir_session::{Settings, SettingsTable, StatementTable};
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use tokio::sync::mpsc::UnboundedSender;
-use tokio::sync::watch;
 
 use crate::console::{self, Consoles};
 use crate::control::{OnChange, Watch};
+use crate::gate::Gate;
 use crate::pools::{Database, Directory, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::{Server, ServerCard};
+use crate::setup::{Setup, SetupError};
 use crate::stats::Totals;
-use crate::tls::{ClientTls, ServerTls};
+use crate::tls::ServerTls;
 use crate::worker::{Order, PoolEffect};
 
 /// The pool state machine with what the proxy puts into it.
 pub(crate) type ServerPools = Pools<Box<Server>, std::task::Waker, Refusal>;
-
-/// Why the pooler cannot start, or cannot take over a new configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum SetupError {
-    /// The list of users.
-    #[error("auth_file {path}: {reason}")]
-    AuthFile {
-        /// As configured.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// Certificates, keys, and what goes with them.
-    #[error(transparent)]
-    Tls(#[from] crate::tls::TlsError),
-    /// A port that cannot be listened on.
-    #[error("cannot listen on {address} (listen_addr, listen_port): {reason}")]
-    Listen {
-        /// Address and port.
-        address: String,
-        /// The system's reason.
-        reason: std::io::Error,
-    },
-    /// A worker's thread or reactor.
-    #[error("cannot start worker {worker}: {reason}")]
-    Worker {
-        /// Its number.
-        worker: usize,
-        /// The system's reason.
-        reason: std::io::Error,
-    },
-}
-
-/// Who may log in, and how that is judged. Replaced as a whole at a reload.
-pub(crate) struct Logins {
-    pub(crate) auth_type: AuthType,
-    secrets: BTreeMap<String, Option<Secret>>,
-    pub(crate) mock: Mock,
-}
-
-impl Logins {
-    pub(crate) fn account(&self, user: &str) -> Account<'_> {
-        match self.secrets.get(user) {
-            None => Account::Unknown,
-            Some(secret) => Account::Known(secret.as_ref()),
-        }
-    }
-
-    pub(crate) fn secret(&self, user: &str) -> Option<Secret> {
-        self.secrets.get(user).cloned().flatten()
-    }
-
-    /// Every user that is known, by name.
-    pub(crate) fn users(&self) -> impl Iterator<Item = &str> {
-        self.secrets.keys().map(|user| &**user)
-    }
-
-    /// Users whose password is stored as plain text.
-    fn plain(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.secrets.iter().filter_map(|(user, s)| match s {
-            Some(Secret::Plain(p)) => Some((&**user, &**p)),
-            _ => None,
-        })
-    }
-}
-
-/// One configuration with everything that was made from it.
-pub(crate) struct Setup {
-    pub(crate) config: Config,
-    pub(crate) logins: Logins,
-    pub(crate) client_tls: ClientTls,
-    pub(crate) server_tls: Arc<ServerTls>,
-}
-
-impl Setup {
-    /// Reads the files that `config` names. `process_secret` stays the same over reloads.
-    pub(crate) fn new(config: Config, process_secret: [u8; 32]) -> Result<Setup, SetupError> {
-        let mut secrets: BTreeMap<String, Option<Secret>> = BTreeMap::new();
-        if let Some(path) = &config.global.auth_file {
-            let failed = |reason: String| SetupError::AuthFile {
-                path: path.display().to_string(),
-                reason,
-            };
-            let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
-            let list = userlist::parse(&text).map_err(|e| failed(e.to_string()))?;
-            for r in &list.repeated {
-                tracing::warn!(
-                    "auth_file {}:{}: user \"{}\" is there more than once",
-                    path.display(),
-                    r.line,
-                    r.user
-                );
-            }
-            secrets.extend(list.users.into_iter().map(|(u, s)| (u, Some(s))));
-        }
-        for (name, user) in &config.users {
-            let secret = user.password.as_ref().map(|t| Secret::parse(t.expose()));
-            match (secret, secrets.get_mut(name)) {
-                (Some(s), _) => {
-                    secrets.insert(name.clone(), Some(s));
-                }
-                // A section without a password leaves what the auth_file says.
-                (None, Some(_)) => {}
-                (None, None) => {
-                    secrets.insert(name.clone(), None);
-                }
-            }
-        }
-        for (user, secret) in &secrets {
-            if let Some(why) = secret.as_ref().and_then(Secret::suspicion) {
-                tracing::warn!("password of user \"{user}\": {why}");
-            }
-        }
-        let g = &config.global;
-        let auth_type = match g.auth_type {
-            pgweir_config::AuthType::Trust => AuthType::Trust,
-            pgweir_config::AuthType::Plain => AuthType::Plain,
-            pgweir_config::AuthType::Md5 => AuthType::Md5,
-            pgweir_config::AuthType::ScramSha256 => AuthType::ScramSha256,
-        };
-        let style = MockStyle::imitating(secrets.values().flatten());
-        Ok(Setup {
-            logins: Logins {
-                auth_type,
-                secrets,
-                mock: Mock::new(process_secret, style),
-            },
-            client_tls: ClientTls::new(g)?,
-            server_tls: Arc::new(ServerTls::new(g)?),
-            config,
-        })
-    }
-}
-
-/// What a shutdown waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shutdown {
-    /// Nothing.
-    Now,
-    /// Servers given back: new clients are refused, and each client ends with its transaction.
-    WaitForServers,
-    /// Clients gone by themselves: only new ones are refused.
-    WaitForClients,
-}
-
-/// Whether clients get in and get on.
-#[derive(Debug, Default)]
-pub(crate) struct Gate {
-    pub(crate) suspended: AtomicBool,
-    /// Milliseconds of the process's clock at which clients that do not come to rest are closed.
-    pub(crate) suspend_until: AtomicU64,
-    pub(crate) paused: AtomicBool,
-    /// 0: no; 1: waiting for clients; 2: waiting for servers; 3: now.
-    shutdown: AtomicU32,
-    /// Milliseconds of the process's clock at which an immediate shutdown was first seen; 0 before.
-    pub(crate) ending_since: AtomicU64,
-    /// True once no new connection is accepted.
-    pub(crate) closed: watch::Sender<bool>,
-}
-
-impl Gate {
-    pub(crate) fn shutdown(&self) -> Option<Shutdown> {
-        match self.shutdown.load(Ordering::Acquire) {
-            0 => None,
-            1 => Some(Shutdown::WaitForClients),
-            2 => Some(Shutdown::WaitForServers),
-            _ => Some(Shutdown::Now),
-        }
-    }
-
-    /// Begins a shutdown; a second one, or one that waits for less, goes further.
-    pub(crate) fn begin_shutdown(&self, kind: Shutdown) {
-        let level = match kind {
-            Shutdown::WaitForClients => 1,
-            Shutdown::WaitForServers => 2,
-            Shutdown::Now => 3,
-        };
-        self.shutdown.fetch_max(level, Ordering::AcqRel);
-        self.closed.send_replace(true);
-    }
-}
 
 /// The process's state.
 pub(crate) struct Shared {
@@ -555,6 +375,7 @@ impl Shared {
             return;
         }
         history.began = Some(now);
+        self.forget_unused_pools();
         history.length = length;
         history.before = std::mem::take(&mut history.latest);
         history.latest = self.totals();
@@ -577,6 +398,24 @@ impl Shared {
                 mean(sum.wait_us, sum.server_assignments)
             );
         }
+    }
+
+    /// Drops the pools of databases that only `*` stands for, once nobody has anything of them: else a client could make
+    /// one for every name it thinks of, and they would stay for ever.
+    fn forget_unused_pools(&self) {
+        let config = self.config();
+        let mut directory = self.directory();
+        let Directory { pools, by_id, .. } = &mut *directory;
+        pools.retain(|_, pool| {
+            let named = config.databases.contains_key(&*pool.database.name);
+            // The two maps here hold it, and nobody who is about to log in.
+            let held = Arc::strong_count(pool) > 2;
+            let keep = named || held || !self.pools().remove_pool_if_unused(pool.id);
+            if !keep {
+                by_id.remove(&pool.id);
+            }
+            keep
+        });
     }
 
     /// The counters of every database, all its pools together.

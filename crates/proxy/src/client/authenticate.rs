@@ -12,7 +12,7 @@ use tokio::io::AsyncWriteExt;
 use crate::client::login::Stop;
 use crate::message::{Inbox, ReadError};
 use crate::report::Refusal;
-use crate::shared::Setup;
+use crate::setup::Setup;
 use crate::stream::Stream;
 use crate::worker::Worker;
 

@@ -8,25 +8,28 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use pgweir_config::Config;
-use pgweir_session::{ClientSession, Settings, parse_options};
+use pgweir_session::ClientSession;
 use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::startup::{Opening, VERSION_3_0, VERSION_3_2};
 use pgweir_wire::{build, sqlstate};
 use tokio::io::AsyncWriteExt;
 
+use crate::client::admission::{Place, Registered, Seat, admit_client, too_many};
 use crate::client::authenticate::{self, Proof};
 use crate::client::card::ClientCard;
 use crate::client::relay::{Relay, shutting_down};
+use crate::client::wishes::Wishes;
 use crate::client::{cancel, farewell};
 use crate::console;
 use crate::message::{Inbox, ReadError};
-use crate::pools::{Live, Pool, User, admit};
+use crate::pools::{Live, Pool, User};
 use crate::register::Address;
 use crate::report::Refusal;
-use crate::shared::{Setup, Shared};
+use crate::setup::Setup;
+use crate::shared::Shared;
 use crate::stats::count;
 use crate::stream::{Outbox, Stream};
-use crate::worker::{Order, Worker};
+use crate::worker::Worker;
 
 /// Why a login ended without a session.
 pub(crate) enum Stop {
@@ -57,15 +60,6 @@ impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Self {
         Stop::Told(refusal)
     }
-}
-
-/// What the start-up packet says, in a form that outlives it.
-pub(crate) struct Wishes {
-    pub(crate) user: String,
-    pub(crate) database: String,
-    settings: Vec<(String, String)>,
-    version: u32,
-    unknown_options: Vec<Vec<u8>>,
 }
 
 /// Begins the login of a connection in a task of its own; a task for the session follows it.
@@ -393,97 +387,7 @@ async fn start_tls(
     Ok(())
 }
 
-impl Wishes {
-    fn read(startup: &pgweir_wire::startup::Startup<'_>) -> Result<Wishes, Refusal> {
-        let text = |what: &str, bytes: &[u8]| {
-            String::from_utf8(bytes.to_vec())
-                .map_err(|_| violation(&format!("{what} in the start-up packet is not UTF-8")))
-        };
-        let mut wishes = Wishes {
-            user: String::new(),
-            database: String::new(),
-            settings: Vec::new(),
-            version: startup.version,
-            unknown_options: Vec::new(),
-        };
-        for &(name, value) in &startup.parameters {
-            match name {
-                b"user" => wishes.user = text("user", value)?,
-                b"database" => wishes.database = text("database", value)?,
-                b"options" => {
-                    let options = text("options", value)?;
-                    let parsed = parse_options(&options)
-                        .map_err(|e| Refusal::new(sqlstate::INVALID_PARAMETER, e.to_string()))?;
-                    wishes.settings.extend(parsed);
-                }
-                b"replication" => {
-                    let value = text("replication", value)?;
-                    if !matches!(&*value, "false" | "off" | "no" | "0") {
-                        return Err(Refusal::new(
-                            sqlstate::FEATURE_NOT_SUPPORTED,
-                            "replication connections are not pooled",
-                        )
-                        .hint("Connect to the server directly."));
-                    }
-                }
-                n if n.starts_with(b"_pq_.") => wishes.unknown_options.push(n.to_vec()),
-                n => {
-                    let name = text("a parameter's name", n)?;
-                    wishes.settings.push((name, text("a parameter", value)?));
-                }
-            }
-        }
-        if wishes.user.is_empty() {
-            return Err(Refusal::new(
-                sqlstate::INVALID_AUTHORIZATION,
-                "no PostgreSQL user name specified in startup packet",
-            ));
-        }
-        if wishes.database.is_empty() {
-            wishes.database.clone_from(&wishes.user);
-        }
-        Ok(wishes)
-    }
-
-    /// The last value for the setting `name`, which is in lower case.
-    fn setting(&self, name: &str) -> Option<&str> {
-        let mut named = self.settings.iter().rev();
-        let found = named.find(|(n, _)| n.eq_ignore_ascii_case(name));
-        found.map(|(_, value)| value.as_str())
-    }
-
-    /// The settings that the client starts with.
-    fn settings(&self, shared: &Shared, peer: SocketAddr) -> Result<Arc<Settings>, Refusal> {
-        let setup = shared.setup();
-        let global = &setup.config.global;
-        let ignored = |name: &str| {
-            global
-                .ignore_startup_parameters
-                .iter()
-                .any(|i| i.eq_ignore_ascii_case(name))
-        };
-        let host = peer.to_string();
-        let named: Vec<(&str, String)> = self
-            .settings
-            .iter()
-            .filter(|(name, _)| !ignored(name))
-            .map(|(name, value)| {
-                let with_host = global.application_name_add_host
-                    && name.eq_ignore_ascii_case("application_name");
-                let value = match with_host {
-                    true => format!("{value} - {host}"),
-                    false => value.clone(),
-                };
-                (&**name, value)
-            })
-            .collect();
-        Ok(shared
-            .settings
-            .intern(named.iter().map(|(n, v)| (*n, &**v))))
-    }
-}
-
-fn violation(what: &str) -> Refusal {
+pub(super) fn violation(what: &str) -> Refusal {
     Refusal::new(sqlstate::PROTOCOL_VIOLATION, what)
 }
 
@@ -493,131 +397,4 @@ fn no_such_database(name: &str) -> Refusal {
         format!("no such database: {name}"),
     )
     .hint("The pooler's configuration names the databases it serves, or \"*\" for all.")
-}
-
-fn too_many(what: String, hint: &str) -> Refusal {
-    Refusal::new(
-        sqlstate::TOO_MANY_CONNECTIONS,
-        format!("no more client connections allowed: {what}"),
-    )
-    .hint(hint)
-}
-
-/// Counts a client against max_client_conn. Administrators at the console are always let in: they may have to see why
-/// it is full.
-fn admit_client(shared: &Shared, console: bool, user: &str) -> bool {
-    let setup = shared.setup();
-    let global = &setup.config.global;
-    let limit = match console && global.admin_users.iter().any(|a| a == user) {
-        true => None,
-        false => Some(global.max_client_conn),
-    };
-    admit(&shared.clients, limit)
-}
-
-/// A place under max_client_conn, given back when it is dropped unless it is kept.
-pub(crate) struct Place {
-    shared: Arc<Shared>,
-    kept: Cell<bool>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if !self.kept.get() {
-            self.shared.clients.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
-}
-
-/// A place in a pool and under the limits of its database and user, given back unless it is kept.
-struct Seat<'w> {
-    worker: &'w Rc<Worker>,
-    pool: Arc<Pool>,
-    user: Arc<User>,
-    kept: Cell<bool>,
-}
-
-impl<'w> Seat<'w> {
-    fn take(
-        worker: &'w Rc<Worker>,
-        pool: &Arc<Pool>,
-        live: &Live,
-        user: &Arc<User>,
-        max_user_clients: Option<u32>,
-    ) -> Result<Self, Refusal> {
-        if !admit(&pool.database.clients, live.max_db_clients) {
-            return Err(too_many(
-                format!(
-                    "max_db_client_connections ({}) of database \"{}\" is reached",
-                    live.max_db_clients.unwrap_or_default(),
-                    pool.database.name
-                ),
-                "Raise max_db_client_connections.",
-            ));
-        }
-        if !admit(&user.clients, max_user_clients) {
-            pool.database.clients.fetch_sub(1, Ordering::AcqRel);
-            return Err(too_many(
-                format!(
-                    "max_user_client_connections ({}) of user \"{}\" is reached",
-                    max_user_clients.unwrap_or_default(),
-                    user.name
-                ),
-                "Raise max_user_client_connections.",
-            ));
-        }
-        pool.clients.fetch_add(1, Ordering::AcqRel);
-        worker.shared.pools().client_joined(pool.id);
-        Ok(Seat {
-            worker,
-            pool: pool.clone(),
-            user: user.clone(),
-            kept: Cell::new(false),
-        })
-    }
-}
-
-impl Drop for Seat<'_> {
-    fn drop(&mut self) {
-        if !self.kept.get() {
-            leave_pool(self.worker, &self.pool, &self.user);
-        }
-    }
-}
-
-/// An entry in the worker's list of clients, taken out again when the login fails after all.
-struct Registered<'w> {
-    worker: &'w Worker,
-    slot: usize,
-    kept: Cell<bool>,
-}
-
-impl Drop for Registered<'_> {
-    fn drop(&mut self) {
-        if !self.kept.get() {
-            self.worker.clients.borrow_mut().strike(self.slot);
-        }
-    }
-}
-
-fn leave_pool(worker: &Worker, pool: &Pool, user: &User) {
-    pool.database.clients.fetch_sub(1, Ordering::AcqRel);
-    user.clients.fetch_sub(1, Ordering::AcqRel);
-    pool.clients.fetch_sub(1, Ordering::AcqRel);
-    worker.shared.pools().client_left(pool.id);
-}
-
-/// Gives back everything that a login kept for a client that has ended.
-pub(crate) fn forget(worker: &Worker, slot: usize, home: Address, pool: &Pool, user: &User) {
-    worker.clients.borrow_mut().strike(slot);
-    if home.worker != worker.id {
-        worker
-            .shared
-            .order(home.worker, Order::Strike { slot: home.slot });
-    } else if home.slot != slot {
-        worker.clients.borrow_mut().strike(home.slot);
-    }
-    leave_pool(worker, pool, user);
-    worker.shared.clients.fetch_sub(1, Ordering::AcqRel);
-    worker.handle().clients.fetch_sub(1, Ordering::Relaxed);
 }

@@ -513,7 +513,7 @@ impl Relay {
         self.live = self.pool.live();
         self.timeouts = timeouts(&self.worker, &self.user);
         match self.worker.shared.gate.shutdown() {
-            Some(crate::shared::Shutdown::WaitForServers | crate::shared::Shutdown::Now) => {
+            Some(crate::gate::Shutdown::WaitForServers | crate::gate::Shutdown::Now) => {
                 Err(End::Told(shutting_down()))
             }
             _ => Ok(()),
@@ -546,7 +546,7 @@ impl Future for Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         if !self.moved {
-            super::login::forget(
+            super::admission::forget(
                 &self.worker,
                 self.slot,
                 self.card.home.get(),

@@ -5,8 +5,8 @@ use pgweir_wire::sqlstate;
 use super::courtesy::{self, Courtesy};
 use super::lexer::{Statement, Token};
 use super::show::{NOT_SHOWN, SHOWS, Show};
+use crate::gate::Shutdown;
 use crate::report::Refusal;
-use crate::shared::Shutdown;
 
 /// What a user may do at the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,7 +8,8 @@ use std::time::Instant;
 use super::{Watch, terminated};
 use crate::client::card::ClientState;
 use crate::client::relay::shutting_down;
-use crate::shared::{Shared, Shutdown};
+use crate::gate::Shutdown;
+use crate::shared::Shared;
 use crate::worker::{Order, TICK, Worker};
 
 /// How long an immediate shutdown lets clients and servers hear of it, in milliseconds.

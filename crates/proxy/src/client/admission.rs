@@ -1,0 +1,141 @@
+//! The limits on clients: who is counted where, and is given back when a login fails or a client ends.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pgweir_wire::sqlstate;
+
+use crate::pools::{Live, Pool, User, admit};
+use crate::register::Address;
+use crate::report::Refusal;
+use crate::shared::Shared;
+use crate::worker::{Order, Worker};
+
+pub(super) fn too_many(what: String, hint: &str) -> Refusal {
+    Refusal::new(
+        sqlstate::TOO_MANY_CONNECTIONS,
+        format!("no more client connections allowed: {what}"),
+    )
+    .hint(hint)
+}
+
+/// Counts a client against max_client_conn. Administrators at the console are always let in: they may have to see why
+/// it is full.
+pub(super) fn admit_client(shared: &Shared, console: bool, user: &str) -> bool {
+    let setup = shared.setup();
+    let global = &setup.config.global;
+    let limit = match console && global.admin_users.iter().any(|a| a == user) {
+        true => None,
+        false => Some(global.max_client_conn),
+    };
+    admit(&shared.clients, limit)
+}
+
+/// A place under max_client_conn, given back when it is dropped unless it is kept.
+pub(crate) struct Place {
+    pub(super) shared: Arc<Shared>,
+    pub(super) kept: Cell<bool>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.kept.get() {
+            self.shared.clients.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// A place in a pool and under the limits of its database and user, given back unless it is kept.
+pub(super) struct Seat<'w> {
+    pub(super) worker: &'w Rc<Worker>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) user: Arc<User>,
+    pub(super) kept: Cell<bool>,
+}
+
+impl<'w> Seat<'w> {
+    pub(super) fn take(
+        worker: &'w Rc<Worker>,
+        pool: &Arc<Pool>,
+        live: &Live,
+        user: &Arc<User>,
+        max_user_clients: Option<u32>,
+    ) -> Result<Self, Refusal> {
+        if !admit(&pool.database.clients, live.max_db_clients) {
+            return Err(too_many(
+                format!(
+                    "max_db_client_connections ({}) of database \"{}\" is reached",
+                    live.max_db_clients.unwrap_or_default(),
+                    pool.database.name
+                ),
+                "Raise max_db_client_connections.",
+            ));
+        }
+        if !admit(&user.clients, max_user_clients) {
+            pool.database.clients.fetch_sub(1, Ordering::AcqRel);
+            return Err(too_many(
+                format!(
+                    "max_user_client_connections ({}) of user \"{}\" is reached",
+                    max_user_clients.unwrap_or_default(),
+                    user.name
+                ),
+                "Raise max_user_client_connections.",
+            ));
+        }
+        pool.clients.fetch_add(1, Ordering::AcqRel);
+        worker.shared.pools().client_joined(pool.id);
+        Ok(Seat {
+            worker,
+            pool: pool.clone(),
+            user: user.clone(),
+            kept: Cell::new(false),
+        })
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        if !self.kept.get() {
+            leave_pool(self.worker, &self.pool, &self.user);
+        }
+    }
+}
+
+/// An entry in the worker's list of clients, taken out again when the login fails after all.
+pub(super) struct Registered<'w> {
+    pub(super) worker: &'w Worker,
+    pub(super) slot: usize,
+    pub(super) kept: Cell<bool>,
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        if !self.kept.get() {
+            self.worker.clients.borrow_mut().strike(self.slot);
+        }
+    }
+}
+
+pub(super) fn leave_pool(worker: &Worker, pool: &Pool, user: &User) {
+    pool.database.clients.fetch_sub(1, Ordering::AcqRel);
+    user.clients.fetch_sub(1, Ordering::AcqRel);
+    pool.clients.fetch_sub(1, Ordering::AcqRel);
+    worker.shared.pools().client_left(pool.id);
+}
+
+/// Gives back everything that a login kept for a client that has ended.
+pub(crate) fn forget(worker: &Worker, slot: usize, home: Address, pool: &Pool, user: &User) {
+    worker.clients.borrow_mut().strike(slot);
+    if home.worker != worker.id {
+        worker
+            .shared
+            .order(home.worker, Order::Strike { slot: home.slot });
+    } else if home.slot != slot {
+        worker.clients.borrow_mut().strike(home.slot);
+    }
+    leave_pool(worker, pool, user);
+    worker.shared.clients.fetch_sub(1, Ordering::AcqRel);
+    worker.handle().clients.fetch_sub(1, Ordering::Relaxed);
+}

@@ -1,0 +1,53 @@
+//! Whether clients get in and get on.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use tokio::sync::watch;
+
+/// What a shutdown waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shutdown {
+    /// Nothing.
+    Now,
+    /// Servers given back: new clients are refused, and each client ends with its transaction.
+    WaitForServers,
+    /// Clients gone by themselves: only new ones are refused.
+    WaitForClients,
+}
+
+/// Whether clients get in and get on.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    pub(crate) suspended: AtomicBool,
+    /// Milliseconds of the process's clock at which clients that do not come to rest are closed.
+    pub(crate) suspend_until: AtomicU64,
+    pub(crate) paused: AtomicBool,
+    /// 0: no; 1: waiting for clients; 2: waiting for servers; 3: now.
+    shutdown: AtomicU32,
+    /// Milliseconds of the process's clock at which an immediate shutdown was first seen; 0 before.
+    pub(crate) ending_since: AtomicU64,
+    /// True once no new connection is accepted.
+    pub(crate) closed: watch::Sender<bool>,
+}
+
+impl Gate {
+    pub(crate) fn shutdown(&self) -> Option<Shutdown> {
+        match self.shutdown.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(Shutdown::WaitForClients),
+            2 => Some(Shutdown::WaitForServers),
+            _ => Some(Shutdown::Now),
+        }
+    }
+
+    /// Begins a shutdown; a second one, or one that waits for less, goes further.
+    pub(crate) fn begin_shutdown(&self, kind: Shutdown) {
+        let level = match kind {
+            Shutdown::WaitForClients => 1,
+            Shutdown::WaitForServers => 2,
+            Shutdown::Now => 3,
+        };
+        self.shutdown.fetch_max(level, Ordering::AcqRel);
+        self.closed.send_replace(true);
+    }
+}

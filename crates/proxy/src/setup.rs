@@ -1,0 +1,142 @@
+//! A configuration with everything that is made from it: who may log in, certificates and keys.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pgweir_auth::{Account, AuthType, Mock, MockStyle, Secret, userlist};
+use pgweir_config::Config;
+
+use crate::tls::{ClientTls, ServerTls};
+
+/// Why the pooler cannot start, or cannot take over a new configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The list of users.
+    #[error("auth_file {path}: {reason}")]
+    AuthFile {
+        /// As configured.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Certificates, keys, and what goes with them.
+    #[error(transparent)]
+    Tls(#[from] crate::tls::TlsError),
+    /// A port that cannot be listened on.
+    #[error("cannot listen on {address} (listen_addr, listen_port): {reason}")]
+    Listen {
+        /// Address and port.
+        address: String,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
+    /// A worker's thread or reactor.
+    #[error("cannot start worker {worker}: {reason}")]
+    Worker {
+        /// Its number.
+        worker: usize,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
+}
+
+/// Who may log in, and how that is judged. Replaced as a whole at a reload.
+pub(crate) struct Logins {
+    pub(crate) auth_type: AuthType,
+    secrets: BTreeMap<String, Option<Secret>>,
+    pub(crate) mock: Mock,
+}
+
+impl Logins {
+    pub(crate) fn account(&self, user: &str) -> Account<'_> {
+        match self.secrets.get(user) {
+            None => Account::Unknown,
+            Some(secret) => Account::Known(secret.as_ref()),
+        }
+    }
+
+    pub(crate) fn secret(&self, user: &str) -> Option<Secret> {
+        self.secrets.get(user).cloned().flatten()
+    }
+
+    /// Every user that is known, by name.
+    pub(crate) fn users(&self) -> impl Iterator<Item = &str> {
+        self.secrets.keys().map(|user| &**user)
+    }
+
+    /// Users whose password is stored as plain text.
+    pub(crate) fn plain(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.secrets.iter().filter_map(|(user, s)| match s {
+            Some(Secret::Plain(p)) => Some((&**user, &**p)),
+            _ => None,
+        })
+    }
+}
+
+/// One configuration with everything that was made from it.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) logins: Logins,
+    pub(crate) client_tls: ClientTls,
+    pub(crate) server_tls: Arc<ServerTls>,
+}
+
+impl Setup {
+    /// Reads the files that `config` names. `process_secret` stays the same over reloads.
+    pub(crate) fn new(config: Config, process_secret: [u8; 32]) -> Result<Setup, SetupError> {
+        let mut secrets: BTreeMap<String, Option<Secret>> = BTreeMap::new();
+        if let Some(path) = &config.global.auth_file {
+            let failed = |reason: String| SetupError::AuthFile {
+                path: path.display().to_string(),
+                reason,
+            };
+            let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+            let list = userlist::parse(&text).map_err(|e| failed(e.to_string()))?;
+            for r in &list.repeated {
+                tracing::warn!(
+                    "auth_file {}:{}: user \"{}\" is there more than once",
+                    path.display(),
+                    r.line,
+                    r.user
+                );
+            }
+            secrets.extend(list.users.into_iter().map(|(u, s)| (u, Some(s))));
+        }
+        for (name, user) in &config.users {
+            let secret = user.password.as_ref().map(|t| Secret::parse(t.expose()));
+            match (secret, secrets.get_mut(name)) {
+                (Some(s), _) => {
+                    secrets.insert(name.clone(), Some(s));
+                }
+                // A section without a password leaves what the auth_file says.
+                (None, Some(_)) => {}
+                (None, None) => {
+                    secrets.insert(name.clone(), None);
+                }
+            }
+        }
+        for (user, secret) in &secrets {
+            if let Some(why) = secret.as_ref().and_then(Secret::suspicion) {
+                tracing::warn!("password of user \"{user}\": {why}");
+            }
+        }
+        let g = &config.global;
+        let auth_type = match g.auth_type {
+            pgweir_config::AuthType::Trust => AuthType::Trust,
+            pgweir_config::AuthType::Plain => AuthType::Plain,
+            pgweir_config::AuthType::Md5 => AuthType::Md5,
+            pgweir_config::AuthType::ScramSha256 => AuthType::ScramSha256,
+        };
+        let style = MockStyle::imitating(secrets.values().flatten());
+        Ok(Setup {
+            logins: Logins {
+                auth_type,
+                secrets,
+                mock: Mock::new(process_secret, style),
+            },
+            client_tls: ClientTls::new(g)?,
+            server_tls: Arc::new(ServerTls::new(g)?),
+            config,
+        })
+    }
+}
