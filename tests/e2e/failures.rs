@@ -260,9 +260,15 @@ async fn a_server_that_admits_no_more_connections_serves_with_those_it_has() {
     held[0].query("commit").await;
     assert_eq!(values(&waiter.until_ready().await), ["served"]);
     // A pool that can have none at all passes the server's error on.
-    let error = Raw::login_with(pooler.address(), "bob", "postgres", &[]).await.err().unwrap();
+    let error = Raw::login_with(pooler.address(), "bob", "postgres", &[])
+        .await
+        .err()
+        .unwrap();
     assert_eq!(error.code, "53300", "{error:?}");
-    assert!(error.message.contains("slots") || error.message.contains("too many"), "{error:?}");
+    assert!(
+        error.message.contains("slots") || error.message.contains("too many"),
+        "{error:?}"
+    );
 }
 
 #[tokio::test]

@@ -12,16 +12,25 @@ use tokio::net::TcpStream;
 #[test]
 fn it_says_in_one_line_why_it_cannot_start() {
     let home = Directory::new("cli");
-    let misspelt = home.write("misspelt.toml", "[pgweir]\nlisten_port = 0\ndefault_pool_siz = 3\n");
+    let misspelt = home.write(
+        "misspelt.toml",
+        "[pgweir]\nlisten_port = 0\ndefault_pool_siz = 3\n",
+    );
     let (code, _, error) = run(&[misspelt.to_str().unwrap()]);
     assert_ne!(code, Some(0));
-    assert!(error.contains("misspelt.toml:3") && error.contains("default_pool_size"), "{error}");
+    assert!(
+        error.contains("misspelt.toml:3") && error.contains("default_pool_size"),
+        "{error}"
+    );
     let (code, _, error) = run(&["/no/such/file.toml"]);
     assert_ne!(code, Some(0));
     assert!(error.contains("/no/such/file.toml"), "{error}");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port();
-    let busy = home.write("busy.toml", &format!("[pgweir]\nlisten_addr = \"127.0.0.1\"\nlisten_port = {port}\n"));
+    let busy = home.write(
+        "busy.toml",
+        &format!("[pgweir]\nlisten_addr = \"127.0.0.1\"\nlisten_port = {port}\n"),
+    );
     let (code, _, error) = run(&[busy.to_str().unwrap()]);
     assert_ne!(code, Some(0));
     assert!(error.contains(&port.to_string()), "{error}");
@@ -30,13 +39,19 @@ fn it_says_in_one_line_why_it_cannot_start() {
 #[test]
 fn check_judges_a_file_without_starting() {
     let home = Directory::new("cli");
-    let good = home.write("good.toml", "[pgweir]\nlisten_port = 6432\n[databases.a]\nhost = \"h\"\n");
+    let good = home.write(
+        "good.toml",
+        "[pgweir]\nlisten_port = 6432\n[databases.a]\nhost = \"h\"\n",
+    );
     assert_eq!(run(&["check", good.to_str().unwrap()]).0, Some(0));
     let bad = home.write("bad.toml", "[pgweir]\npool_mode = \"transactional\"\n");
     let (code, out, error) = run(&["check", bad.to_str().unwrap()]);
     assert_ne!(code, Some(0));
     let told = out + &error;
-    assert!(told.contains("bad.toml:2") && told.contains("transaction"), "{told}");
+    assert!(
+        told.contains("bad.toml:2") && told.contains("transaction"),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -47,12 +62,8 @@ async fn term_waits_for_clients_and_a_second_one_does_not() {
     pooler.signal("TERM");
     // New ones are not admitted from some moment on; those inside are served.
     pgweir_tests::within("refusing new clients", async {
-        while let Ok(socket) = TcpStream::connect(pooler.address()).await {
-            drop(socket);
-            match refused(&pooler).await {
-                true => break,
-                false => tokio::task::yield_now().await,
-            }
+        while !refused(&pooler).await {
+            tokio::task::yield_now().await;
         }
     })
     .await;
@@ -69,11 +80,18 @@ async fn term_waits_for_clients_and_a_second_one_does_not() {
     assert_eq!(pooler.wait(), Some(0));
 }
 
-/// Whether a login is turned away, by an error or by the end of the connection.
+/// Whether a login is turned away: no connection, its end, or an error.
 async fn refused(pooler: &Process) -> bool {
-    let mut raw = Raw::open(pooler.address()).await;
+    let Ok(socket) = TcpStream::connect(pooler.address()).await else {
+        return true;
+    };
+    let mut raw = Raw::over(socket, pooler.address());
     let mut packet = Vec::new();
-    startup::startup_message(&mut packet, startup::VERSION_3_0, [(&b"user"[..], &b"alice"[..]), (b"database", b"postgres")]);
+    startup::startup_message(
+        &mut packet,
+        startup::VERSION_3_0,
+        [(&b"user"[..], &b"alice"[..]), (b"database", b"postgres")],
+    );
     raw.send(&packet).await;
     match raw.next().await {
         None => true,
@@ -90,7 +108,10 @@ async fn int_waits_for_transactions_only_and_quit_for_nothing() {
     raw.query("begin").await;
     pooler.signal("INT");
     assert_eq!(idle.last_words().await.code, "57P01");
-    assert_eq!(raw.value("select 'in a transaction'").await, "in a transaction");
+    assert_eq!(
+        raw.value("select 'in a transaction'").await,
+        "in a transaction"
+    );
     raw.say(&Script::new().query("commit")).await;
     raw.until_end().await;
     assert_eq!(pooler.wait(), Some(0));
@@ -110,10 +131,7 @@ async fn usr1_pauses_and_usr2_resumes() {
     raw.value("select 1").await;
     let mut admin = Raw::login(pooler.address(), "alice", "pgbouncer").await;
     pooler.signal("USR1");
-    pgweir_tests::within("pausing", async {
-        while !paused(&mut admin).await {}
-    })
-    .await;
+    pgweir_tests::within("pausing", async { while !paused(&mut admin).await {} }).await;
     raw.say(&Script::new().query("select 'resumed'")).await;
     pooler.signal("USR2");
     assert_eq!(values(&raw.until_ready().await), ["resumed"]);
@@ -122,13 +140,14 @@ async fn usr1_pauses_and_usr2_resumes() {
 async fn paused(admin: &mut Raw) -> bool {
     let answer = admin.query("show state").await;
     let rows = answer.iter().filter(|m| m.tag == b'D').map(|m| m.columns());
-    rows.into_iter().any(|r| r[0].as_deref() == Some("paused") && r[1].as_deref() == Some("yes"))
+    rows.into_iter()
+        .any(|r| r[0].as_deref() == Some("paused") && r[1].as_deref() == Some("yes"))
 }
 
 #[tokio::test]
 async fn hup_reads_certificates_and_secrets_again() {
     let home = Directory::new("reload");
-    let mut write = |name: &str| {
+    let write = |name: &str| {
         let own = authority().issue(name, &["localhost"]);
         home.write("pooler.key", &own.key);
         home.write("pooler.crt", &own.certificate);
@@ -144,7 +163,11 @@ async fn hup_reads_certificates_and_secrets_again() {
         "",
     );
     let before = certificate(&pooler).await;
-    assert!(Raw::login_with(pooler.address(), "newcomer", "postgres", &[]).await.is_err());
+    assert!(
+        Raw::login_with(pooler.address(), "newcomer", "postgres", &[])
+            .await
+            .is_err()
+    );
     write("second");
     std::fs::write(&userlist, "\"alice\" \"x\"\n\"newcomer\" \"x\"\n").unwrap();
     pooler.signal("HUP");
@@ -153,8 +176,14 @@ async fn hup_reads_certificates_and_secrets_again() {
     })
     .await;
     // PostgreSQL does not know it: that is an error of PostgreSQL's own.
-    let error = Raw::login_with(pooler.address(), "newcomer", "postgres", &[]).await.err().unwrap();
-    assert!(error.message.contains("role \"newcomer\" does not exist"), "{error:?}");
+    let error = Raw::login_with(pooler.address(), "newcomer", "postgres", &[])
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        error.message.contains("role \"newcomer\" does not exist"),
+        "{error:?}"
+    );
 }
 
 async fn certificate(pooler: &Process) -> Vec<u8> {

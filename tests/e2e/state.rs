@@ -177,7 +177,7 @@ async fn settings_from_the_start_of_a_session_hold_on_every_server() {
         .await
         .unwrap();
     let mut plain = Raw::login(pooler.address(), "alice", "postgres").await;
-    let mut holders = vec![
+    let mut holders = [
         Raw::login(pooler.address(), "alice", "postgres").await,
         Raw::login(pooler.address(), "alice", "postgres").await,
     ];

@@ -40,12 +40,10 @@ fn must(command: &mut Command, remedy: &str) {
 }
 
 fn text(output: &Output) -> String {
-    let out = String::from_utf8_lossy(&output.stdout);
-    let err = String::from_utf8_lossy(&output.stderr);
-    let all = format!("{out}{err}");
+    let all = [&*output.stdout, &*output.stderr].concat();
     // The end says what was wrong; a hundred tasks of a driver say it a hundred times.
-    let start = all.floor_char_boundary(all.len().saturating_sub(3000));
-    all[start..].to_owned()
+    let start = all.len().saturating_sub(3000);
+    String::from_utf8_lossy(&all[start..]).into_owned()
 }
 
 /// Runs `drivers/SCRIPT` with Python; panics with its output unless it exits with 0.

@@ -53,8 +53,25 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
     ),
     (
         &["autodb_idle_timeout"],
-        "databases that \"*\" stands for cost nothing to keep; pools are forgotten after \
-         pool_idle_timeout",
+        "pools of databases that \"*\" stands for are forgotten when they have neither clients nor \
+         servers",
+    ),
+    (
+        &["pool_idle_timeout"],
+        "a pool without clients costs nothing but its idle servers; see server_idle_timeout",
+    ),
+    (
+        &["server_fast_close"],
+        "servers that are to be closed are closed when their client gives them back",
+    ),
+    (
+        &["track_extra_parameters"],
+        "every parameter that the server reports is tracked",
+    ),
+    (
+        &["scram_iterations"],
+        "keys of plain passwords are derived with 4,096 rounds; store a SCRAM secret to have \
+         another number",
     ),
     (
         &["conffile"],

@@ -1,5 +1,7 @@
 //! The SQLSTATEs that the pooler itself reports. Source: PostgreSQL documentation, appendix A.
 
+/// successful_completion: what notices carry.
+pub const SUCCESS: &str = "00000";
 /// connection_exception's member for a connection that was lost.
 pub const CONNECTION_FAILURE: &str = "08006";
 /// The server could not be reached.

@@ -50,9 +50,6 @@ section! {
         /// one. Spreads the work evenly, but keeps more connections than the load needs from
         /// ever being idle long enough to be closed.
         server_round_robin: bool = Bool, "0", Reload, Same;
-        /// Forget a pool that has had neither clients nor server connections for this long. 0
-        /// keeps it.
-        pool_idle_timeout: Option<Duration> = Timeout::SECONDS, "0", Reload, Same;
     }
 
     "Limits" {
@@ -95,9 +92,6 @@ section! {
         /// round trip each, and is a work-around for applications that are not fit for
         /// transaction mode.
         server_reset_query_always: bool = Bool, "0", Reload, Same;
-        /// In session mode, close a server connection that is to be closed (by RECONNECT, RELOAD
-        /// or a changed setting) at the end of its transaction instead of its session.
-        server_fast_close: bool = Bool, "0", Reload, Same;
     }
 
     "Timeouts" {
@@ -150,10 +144,6 @@ section! {
         /// Start-up parameters that a client may send although pgweir does not keep track of them;
         /// they have no effect. Others are refused.
         ignore_startup_parameters: Vec<String> = List, "", Reload, Same;
-        /// Parameters to keep track of for each client, besides `client_encoding`, `datestyle`,
-        /// `timezone`, `standard_conforming_strings` and `application_name`. Only those that the
-        /// server reports to its clients can be.
-        track_extra_parameters: Vec<String> = List, "IntervalStyle", Restart, Same;
         /// Add the client's address and port to the `application_name` that the server sees.
         application_name_add_host: bool = Bool, "0", Reload, Same;
     }
@@ -168,8 +158,6 @@ section! {
         admin_users: Vec<String> = List, "", Reload, Same;
         /// Users who may look at the console (SHOW), but change nothing.
         stats_users: Vec<String> = List, "", Reload, Same;
-        /// How many hash rounds a SCRAM login costs when the stored secret is plain text.
-        scram_iterations: u32 = Count::from(1), "4096", Reload, Same;
     }
 
     "TLS to clients" {

@@ -310,6 +310,14 @@ impl Relay {
         let status = server.session.status();
         if ended {
             self.query_ended(counts, status)?;
+        } else if self.timeouts.is_some()
+            && let Link::Linked(server) = &self.link
+            && server.session.is_waiting_for_client()
+        {
+            // All that was asked is answered, but no Sync came: it could hold the server for ever.
+            let now = Instant::now();
+            self.turned = now;
+            self.arm(now);
         }
         Ok(true)
     }

@@ -49,7 +49,11 @@ impl Relay {
             Checkout::Waiting(ticket) => {
                 self.link = Link::Waiting { ticket, since };
                 self.card.state.set(ClientState::Waiting);
-                self.card.set_deadline(NEVER);
+                let notify = self.worker.shared.config().global.query_wait_notify;
+                self.card.set_deadline(match notify {
+                    Some(after) => self.worker.shared.clock_ms(since + after),
+                    None => NEVER,
+                });
                 Ok(())
             }
             Checkout::Refused(refusal) => Err(End::Told(self.refused(refusal))),

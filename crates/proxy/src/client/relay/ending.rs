@@ -19,6 +19,8 @@ pub(super) enum End {
     Gone,
     /// It is told this.
     Told(Refusal),
+    /// Its server broke the connection or the protocol; it is told this.
+    ServerFailed(Refusal),
     /// Its server's last word was passed on to it.
     ServerSaid,
     /// It goes on living on another worker.
@@ -33,7 +35,7 @@ impl From<Fault> for End {
 
 impl From<ServerFault> for End {
     fn from(fault: ServerFault) -> Self {
-        End::Told(Refusal::new(
+        End::ServerFailed(Refusal::new(
             sqlstate::PROTOCOL_VIOLATION,
             fault.to_string(),
         ))
@@ -64,13 +66,14 @@ impl Relay {
                 });
             }
             Link::Linked(server) => {
-                let whole = self.session.at_boundary() && !matches!(end, End::ServerSaid);
+                let whole = self.session.at_boundary()
+                    && !matches!(end, End::ServerSaid | End::ServerFailed(_));
                 upkeep::leave(&self.worker, server, &self.live, whole);
             }
         }
         let reason = match &end {
             End::Gone => "client close request",
-            End::Told(error) => &error.message,
+            End::Told(error) | End::ServerFailed(error) => &error.message,
             End::ServerSaid => "server ended the connection",
             End::Moves(_) => "moved",
         };
@@ -89,7 +92,7 @@ impl Relay {
         let outbox = std::mem::take(&mut self.outbox);
         match end {
             End::Gone | End::Moves(_) => {}
-            End::Told(error) => farewell(stream, outbox, error.fatal()),
+            End::Told(error) | End::ServerFailed(error) => farewell(stream, outbox, error.fatal()),
             End::ServerSaid => farewell(stream, outbox, Vec::new()),
         }
     }
@@ -100,7 +103,7 @@ pub(super) fn server_lost(e: &io::Error) -> End {
         io::ErrorKind::UnexpectedEof => "server closed the connection unexpectedly".to_owned(),
         _ => format!("connection to the server was lost: {e}"),
     };
-    End::Told(
+    End::ServerFailed(
         Refusal::new(sqlstate::CONNECTION_FAILURE, reason).hint(
             "Whether the last statement took effect is not known: check before repeating it.",
         ),

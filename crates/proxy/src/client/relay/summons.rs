@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use pgweir_config::ClientSettings;
 use pgweir_session::decline;
+use pgweir_wire::build::Severity;
 use pgweir_wire::sqlstate;
 
 use super::{End, Link, Relay};
@@ -71,7 +72,10 @@ impl Relay {
     /// Sees what the client is told from outside.
     pub(super) fn heed(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let summons = self.card.take_summons();
-        if self.card.has_expired() {
+        if self.card.has_expired() && matches!(self.link, Link::Waiting { .. }) {
+            self.card.set_deadline(NEVER);
+            self.notify_of_wait(cx)?;
+        } else if self.card.has_expired() {
             let now = Instant::now();
             match self.next_timeout() {
                 Some((left, error)) if now >= self.turned + left => {
@@ -108,6 +112,27 @@ impl Relay {
         }
     }
 
+    /// Tells a client that has waited for `query_wait_notify` why nothing happens.
+    fn notify_of_wait(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        let mut notice = Vec::new();
+        let settings = &self.live.settings;
+        Refusal::new(
+            sqlstate::SUCCESS,
+            "no server connection available, client is queued",
+        )
+        .detail(format!(
+            "All servers of the pool of database \"{}\" and user \"{}\" are in use (pool_size {}, reserve_pool_size {}).",
+            self.pool.database.name,
+            self.pool.user.name,
+            settings.pool_size,
+            settings.reserve_pool_size
+        ))
+        .write(Severity::Notice, &mut notice);
+        self.outbox
+            .send(&mut self.stream, cx, &notice)
+            .map_err(|_| End::Gone)
+    }
+
     /// Answers what the client waited for as a cancelled query.
     pub(super) fn decline(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let mut error = Vec::new();
@@ -115,7 +140,7 @@ impl Relay {
             sqlstate::QUERY_CANCELED,
             "canceling statement due to user request",
         )
-        .write(pgweir_wire::build::Severity::Error, &mut error);
+        .write(Severity::Error, &mut error);
         let mut answer = Vec::new();
         decline(
             &mut self.session,
