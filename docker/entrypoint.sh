@@ -52,16 +52,16 @@ configuration() {
     printf '%s\n\n[pgweir]\n' "$mark"
     first LISTEN_ADDR PGBOUNCER_LISTEN_ADDR >/dev/null || printf 'listen_addr = "*"\n'
     global listen_addr listen_port listen_backlog workers max_client_conn pool_mode default_pool_size \
-        min_pool_size reserve_pool_size reserve_pool_timeout server_round_robin pool_idle_timeout \
+        min_pool_size reserve_pool_size reserve_pool_timeout server_round_robin \
         max_db_connections max_user_connections max_db_client_connections max_user_client_connections \
         max_packet_size client_buffer_size server_lifetime server_idle_timeout server_connect_timeout \
         server_login_retry server_check_query server_check_delay server_reset_query \
-        server_reset_query_always server_fast_close query_timeout query_wait_timeout query_wait_notify \
+        server_reset_query_always query_timeout query_wait_timeout query_wait_notify \
         client_idle_timeout client_login_timeout idle_transaction_timeout transaction_timeout \
         cancel_wait_timeout suspend_timeout max_prepared_statements prepare_unnamed \
         prepared_statement_cache_size max_prepared_statement_bytes ignore_startup_parameters \
-        track_extra_parameters application_name_add_host auth_type auth_file admin_users stats_users \
-        scram_iterations client_tls_sslmode client_tls_key_file client_tls_cert_file client_tls_ca_file \
+        application_name_add_host auth_type auth_file admin_users stats_users \
+        client_tls_sslmode client_tls_key_file client_tls_cert_file client_tls_ca_file \
         client_tls_protocols server_tls_sslmode server_tls_key_file server_tls_cert_file server_tls_ca_file \
         server_tls_protocols tcp_keepalive tcp_keepidle tcp_keepintvl tcp_keepcnt tcp_user_timeout \
         stats_period log_connections log_disconnections log_pooler_errors log_stats log_format log_level
