@@ -58,6 +58,21 @@ async fn what_a_client_leaves_behind_is_gone_when_the_next_one_comes() {
             "0",
         ),
         ("load 'auto_explain'", "select 1", "1"),
+        (
+            "create temp table left_behind()",
+            "select count(*) from pg_class where relname = 'left_behind'",
+            "0",
+        ),
+        (
+            "select 1 as x into temporary left_behind",
+            "select count(*) from pg_class where relname = 'left_behind'",
+            "0",
+        ),
+        (
+            "select pg_advisory_lock(4711)",
+            "select count(*) from pg_locks where locktype = 'advisory'",
+            "0",
+        ),
     ];
     let mut seen = Vec::new();
     for leaves in [true, false] {

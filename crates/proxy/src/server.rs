@@ -6,7 +6,7 @@ pub(crate) mod upkeep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pgweir_session::ServerSession;
 use pgweir_wire::backend::BackendKey;
@@ -46,9 +46,15 @@ pub(crate) struct ServerCard {
     pub(crate) prepared_statements: AtomicU32,
     /// Cancel requests on their way to it: it must not change hands before they have ended.
     pub(crate) cancels: AtomicU32,
+    /// A cancel request was sent of which it is not known that it has arrived: it may still come, at any time.
+    pub(crate) stray_cancel: AtomicBool,
 }
 
 impl ServerCard {
+    pub(crate) fn may_be_cancelled_late(&self) -> bool {
+        self.stray_cancel.load(Ordering::Acquire)
+    }
+
     pub(crate) fn cancels_in_flight(&self) -> bool {
         self.cancels.load(Ordering::Acquire) > 0
     }

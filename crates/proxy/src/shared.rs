@@ -251,11 +251,12 @@ impl Shared {
 
     /// The pool for `database` and `user`, made if it is not there; `None` if the configuration has no such database.
     pub(crate) fn pool(&self, database: &str, user: &str) -> Option<Arc<Pool>> {
+        // First the directory: a reload publishes its configuration while it holds it.
+        let mut directory = self.directory();
         let setup = self.setup();
         // A database with a user of its own has one pool, whoever logs in.
         let entry = setup.config.resolve(database)?;
         let user = entry.database.user.as_deref().unwrap_or(user);
-        let mut directory = self.directory();
         let key = (Arc::from(database), Arc::from(user));
         if let Some(found) = directory.pools.get(&key) {
             return Some(found.clone());
@@ -357,8 +358,8 @@ impl Shared {
             true
         });
         drop(pools);
-        drop(directory);
         *self.setup.write().unwrap_or_else(PoisonError::into_inner) = setup;
+        drop(directory);
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.warm_keys();
         self.open_warm_pools();
@@ -405,7 +406,12 @@ impl Shared {
     fn forget_unused_pools(&self) {
         let config = self.config();
         let mut directory = self.directory();
-        let Directory { pools, by_id, .. } = &mut *directory;
+        let Directory {
+            pools,
+            by_id,
+            databases,
+            ..
+        } = &mut *directory;
         pools.retain(|_, pool| {
             let named = config.databases.contains_key(&*pool.database.name);
             // The two maps here hold it, and nobody who is about to log in.
@@ -415,6 +421,11 @@ impl Shared {
                 by_id.remove(&pool.id);
             }
             keep
+        });
+        databases.retain(|name, database| {
+            config.databases.contains_key(&**name)
+                || Arc::strong_count(database) > 1
+                || !self.pools().remove_database_if_unused(database.id)
         });
     }
 

@@ -15,6 +15,9 @@ use crate::statements::Statement;
 /// A message is looked at when it is there as a whole or, if it is longer, this many bytes of it.
 pub(crate) const WHOLE_BYTES: usize = 4 << 10;
 
+/// The longest name of a prepared statement; PostgreSQL itself tells names apart by their first 63 bytes.
+pub(crate) const MAX_NAME_BYTES: usize = 1024;
+
 /// Bounds and choices that come from the configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -45,6 +48,12 @@ pub enum Fault {
     /// Bytes that are no message.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// A statement's name too long to be kept.
+    #[error("prepared statement name of {bytes} bytes is longer than {MAX_NAME_BYTES} bytes")]
+    NameTooLong {
+        /// Its length.
+        bytes: usize,
+    },
     /// A statement too long to be kept.
     #[error(
         "prepared statement of {bytes} bytes is longer than max_prepared_statement_bytes ({limit})"
@@ -62,7 +71,9 @@ impl Fault {
     pub fn sqlstate(&self) -> &'static str {
         match self {
             Fault::Wire(_) => sqlstate::PROTOCOL_VIOLATION,
-            Fault::StatementTooLong { .. } => sqlstate::PROGRAM_LIMIT_EXCEEDED,
+            Fault::StatementTooLong { .. } | Fault::NameTooLong { .. } => {
+                sqlstate::PROGRAM_LIMIT_EXCEEDED
+            }
         }
     }
 }
@@ -124,6 +135,8 @@ pub struct ClientSession {
     pub(crate) initial: Arc<Settings>,
     pub(crate) passage: Passage,
     pub(crate) rewrites: bool,
+    /// Its transactions may run on different servers.
+    pub(crate) shared: bool,
     /// The pooler refused a message of the extended protocol: everything up to the next Sync is skipped.
     pub(crate) declined: bool,
 }
@@ -140,8 +153,25 @@ impl ClientSession {
             settings,
             passage: Passage::Boundary,
             rewrites,
+            shared: rewrites,
             declined: false,
         }
+    }
+
+    /// Says whether its transactions may run on different servers, where its statements are its own business.
+    pub fn set_shared(&mut self, shared: bool) {
+        self.shared = shared;
+    }
+
+    /// From now on its prepared statements are the pooler's to place. It must have none.
+    pub fn begin_rewriting(&mut self) {
+        self.rewrites = true;
+        self.shared = true;
+    }
+
+    /// True if its prepared statements are the pooler's to place.
+    pub fn rewrites(&self) -> bool {
+        self.rewrites
     }
 
     /// The settings that follow it.

@@ -7,7 +7,9 @@ use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::frontend::{BindNames, Named, Parse, Target, tag};
 use pgweir_wire::{Header, MAX_MESSAGE_BYTES, WireError, build};
 
-use crate::client::{ClientSession, Fault, Limits, Need, Passage, Step, WHOLE_BYTES, header};
+use crate::client::{
+    ClientSession, Fault, Limits, MAX_NAME_BYTES, Need, Passage, Step, WHOLE_BYTES, header,
+};
 use crate::out::Out;
 use crate::owed::{Closing, Duplicate, Local, Owed, Parsing, Undo, Used};
 use crate::prepared::{Entry, Presence};
@@ -24,7 +26,7 @@ const MAX_INSERTED_BYTES: usize = 1 << 20;
 ///
 /// `out` is an output over `input`; it may hold what is to be sent ahead ([`ServerSession::align`]). Answers that no
 /// server message will bring out are appended to `answer`. Errors end the client; what `out` holds then is not to be
-/// sent, and the server is to be closed unless it was free before.
+/// sent: the server is to be closed unless it is free and the client [at a boundary](ClientSession::at_boundary).
 pub fn forward(
     client: &mut ClientSession,
     server: &mut ServerSession,
@@ -54,8 +56,18 @@ pub fn forward(
         uses_prepared: false,
         flush: false,
     };
-    let need = f.run(input)?;
+    let run = f.run(input);
     let (consumed, uses_prepared, flush) = (f.pos, f.uses_prepared, f.flush);
+    let need = match run {
+        Ok(need) => need,
+        Err(fault) => {
+            if !out.is_empty() {
+                // It is not sent, so the server may stand within a message for ever.
+                client.passage = Passage::Drop(1);
+            }
+            return Err(fault);
+        }
+    };
 
     let segment = &out.bytes()[start..];
     let sent = !segment.is_empty();
@@ -130,14 +142,17 @@ impl Forward<'_, '_> {
                 tag::QUERY => {
                     let undo = Undo::Unnamed(self.client.unnamed.take());
                     self.server.unnamed = None;
-                    if rewrites {
-                        let text = &rest[HEADER_BYTES..h.total().min(rest.len())];
-                        self.server.traces.add(Traces::hinted_by(text));
-                    }
+                    let hints = match rest.get(HEADER_BYTES..h.total()) {
+                        Some(text) => Traces::hinted_by(text),
+                        None => Traces::unseen(),
+                    };
+                    self.server.traces.add(hints);
                     self.server.owe(Owed::Query(undo));
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::FUNCTION_CALL => {
+                    // A function named by its number only, and no command tag will come.
+                    self.server.traces.add(Traces::anything());
                     self.server.owe(Owed::Query(Undo::Nothing));
                     self.client.passage = Passage::Forward(h.total());
                 }
@@ -191,6 +206,11 @@ impl Forward<'_, '_> {
                     }
                     if held {
                         let parse = Parse::read(&rest[HEADER_BYTES..h.total()])?;
+                        if parse.name.len() > MAX_NAME_BYTES {
+                            return Err(Fault::NameTooLong {
+                                bytes: parse.name.len(),
+                            });
+                        }
                         if !parse.name.is_empty() && self.server.is_provisional(parse.name) {
                             return Ok(Need::Replies);
                         }
@@ -208,6 +228,8 @@ impl Forward<'_, '_> {
                     }
                 }
                 tag::PARSE => {
+                    self.server.traces.add(Traces::unseen());
+                    self.server.traces.prepared = true;
                     self.begin_parse();
                     self.server.counts.server_parses += 1;
                     self.server.unnamed = None;
@@ -369,6 +391,7 @@ impl Forward<'_, '_> {
 
     /// An unnamed statement too long to be kept: it lives on this server until its segment or transaction ends.
     fn long_unnamed_parse(&mut self) {
+        self.server.traces.add(Traces::unseen());
         let undo = Undo::Unnamed(self.client.unnamed.take());
         let here = self.table.unnamed(b"");
         self.client.unnamed = Some(here.clone());

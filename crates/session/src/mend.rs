@@ -109,7 +109,7 @@ impl ServerSession {
                     let at = value.len() - after_quote(value).map_or(0, <[u8]>::len);
                     out.extend_from_slice(&value[..at]);
                     out.extend_from_slice(theirs);
-                    out.extend_from_slice(&value[at + quoted.len()..]);
+                    out.extend_from_slice(value.get(at + quoted.len()..).unwrap_or_default());
                 }
                 out.push(0);
             }

@@ -118,6 +118,15 @@ impl Prepared {
         self.entries.pop_lru().map(|(_, e)| e)
     }
 
+    /// Notes that any statement may have been deallocated by its name.
+    pub(crate) fn doubt(&mut self) {
+        for (_, entry) in &mut self.entries {
+            if entry.presence == Presence::Confirmed {
+                entry.presence = Presence::Uncertain;
+            }
+        }
+    }
+
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
     }

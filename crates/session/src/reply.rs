@@ -355,6 +355,8 @@ impl ServerSession {
             b"PREPARE\0" => self.traces.prepared = true,
             b"DECLARE CURSOR\0" => self.traces.cursors = true,
             b"LOAD\0" => self.traces.loaded = true,
+            b"DO\0" | b"CALL\0" => self.traces.add(crate::Traces::anything()),
+            b"DEALLOCATE\0" => self.prepared.doubt(),
             b"DISCARD ALL\0" | b"DEALLOCATE ALL\0" => {
                 self.prepared.deallocated();
                 if let Some(client) = client {
@@ -371,10 +373,8 @@ impl ServerSession {
                 if body.starts_with(b"DISCARD") {
                     self.resetting = true;
                     self.settings_in_doubt = true;
-                    self.traces = crate::Traces {
-                        settings: true,
-                        ..Default::default()
-                    };
+                    // What was sent behind it has left its own traces already: they stay.
+                    self.traces.settings = true;
                 }
             }
             _ => {}
@@ -399,7 +399,7 @@ impl ServerSession {
         self.set_parameter(name, value);
         if let Some(client) = client
             && !hidden
-            && client.rewrites
+            && client.shared
             && !NOT_SETTABLE.contains(&name)
         {
             self.settings = settings.with(&self.settings, name, value);

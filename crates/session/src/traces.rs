@@ -39,6 +39,29 @@ impl Traces {
         self.loaded |= other.loaded;
     }
 
+    /// What a procedure may do whose body nobody reads.
+    pub(crate) fn anything() -> Traces {
+        Traces {
+            settings: true,
+            listens: true,
+            prepared: true,
+            cursors: true,
+            temporary: true,
+            locks: true,
+            loaded: false,
+        }
+    }
+
+    /// What a text may do that is too long to be looked at.
+    pub(crate) fn unseen() -> Traces {
+        Traces {
+            settings: true,
+            temporary: true,
+            locks: true,
+            ..Default::default()
+        }
+    }
+
     /// What the words of `sql` hint at that its command tag will not tell.
     pub(crate) fn hinted_by(sql: &[u8]) -> Traces {
         let mut traces = Traces::default();
@@ -131,7 +154,17 @@ impl ServerSession {
         self.settings_in_doubt = false;
         self.prepared.clear();
         self.unnamed = None;
-        self.traces = Traces::default();
+        self.traces = Traces {
+            loaded: self.traces.loaded,
+            ..Default::default()
+        };
+    }
+
+    /// Notes that statements are about to be sent of which nobody knows what they do to the server's settings and
+    /// prepared statements.
+    pub fn doubted(&mut self) {
+        self.settings_in_doubt = true;
+        self.prepared.doubt();
     }
 }
 

@@ -68,7 +68,11 @@ pub(crate) fn send(
             .global
             .cancel_wait_timeout
             .unwrap_or(std::time::Duration::from_secs(60));
-        match tokio::time::timeout(limit, deliver(&worker, &card)).await {
+        let outcome = tokio::time::timeout(limit, deliver(&worker, &card)).await;
+        if !matches!(outcome, Ok(Ok(()))) {
+            card.stray_cancel.store(true, Ordering::Release);
+        }
+        match outcome {
             Ok(Ok(())) => {}
             Ok(Err(why)) => tracing::warn!("S-{:?}: cancel request failed: {why}", card.id),
             Err(_) => tracing::warn!("S-{:?}: cancel request: cancel_wait_timeout", card.id),

@@ -251,7 +251,9 @@ async fn log_in(
         .into());
     }
     let live = pool.live();
-    if let Proof::Keys(keys) = proof {
+    if let Proof::Keys(keys) = proof
+        && *pool.user.name == *wishes.user
+    {
         pool.set_keys(Some(keys));
     }
     let user = shared.user(&wishes.user);
@@ -305,11 +307,13 @@ async fn log_in(
     stream.flush().await?;
 
     count(&pool.stats.block(worker.id).logins, 1);
+    let mut session = ClientSession::new(settings, live.rewrites());
+    session.set_shared(live.mode != pgweir_session::PoolMode::Session);
     registered.kept.set(true);
     seat.kept.set(true);
     place.kept.set(true);
     Ok(Entry::Pooled(Box::new(Ready {
-        session: ClientSession::new(settings, live.rewrites()),
+        session,
         card,
         slot,
         pool,

@@ -241,6 +241,7 @@ impl Relay {
         server.session.is_free()
             && self.session.at_boundary()
             && server.outbox.is_empty()
+            && server.kept.is_empty()
             && !self.fresh
             && !server.card.cancels_in_flight()
     }
@@ -306,6 +307,7 @@ impl Relay {
             return Err(End::ServerSaid);
         }
         let counts = server.session.take_counts();
+        self.worker.count(&self.pool, counts);
         let ended = counts.queries > 0;
         let status = server.session.status();
         if ended {
@@ -329,7 +331,6 @@ impl Relay {
         status: TransactionStatus,
     ) -> Result<(), End> {
         let now = Instant::now();
-        self.worker.count(&self.pool, counts);
         let block = self.pool.stats.block(self.worker.id);
         count(&block.query_us, micros(now - self.turned));
         if counts.transactions > 0 {
@@ -520,6 +521,10 @@ impl Relay {
         self.generation = self.worker.generation.get();
         self.live = self.pool.live();
         self.timeouts = timeouts(&self.worker, &self.user);
+        if self.live.rewrites() && !self.session.rewrites() {
+            // It was a session client until now, and has asked for nothing yet.
+            self.session.begin_rewriting();
+        }
         match self.worker.shared.gate.shutdown() {
             Some(crate::gate::Shutdown::WaitForServers | crate::gate::Shutdown::Now) => {
                 Err(End::Told(shutting_down()))
@@ -553,6 +558,14 @@ impl Future for Relay {
 
 impl Drop for Relay {
     fn drop(&mut self) {
+        // Only a task that panicked still has something of a server.
+        match std::mem::replace(&mut self.link, Link::Alone) {
+            Link::Alone | Link::Checking { .. } => {}
+            Link::Linked(server) => self.worker.discard(server, "its client's task failed"),
+            Link::Waiting { ticket, .. } => self.worker.with_pools(|pools, effects| {
+                pools.abandon(ticket, Instant::now(), effects);
+            }),
+        }
         if !self.moved {
             super::admission::forget(
                 &self.worker,

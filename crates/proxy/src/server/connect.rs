@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::SystemTime;
 
 use pgweir_config::{Host, SslMode};
@@ -67,6 +67,7 @@ pub(crate) async fn connect(
             client: AtomicU64::new(0),
             prepared_statements: AtomicU32::new(0),
             cancels: AtomicU32::new(0),
+            stray_cancel: AtomicBool::new(false),
         });
         let mut server = Box::new(Server {
             id,

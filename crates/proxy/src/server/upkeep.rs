@@ -123,21 +123,42 @@ pub(crate) fn give_back(worker: &Rc<Worker>, server: Box<Server>, live: &Live, n
         server.session.prepared_statements() as u32,
         Ordering::Relaxed,
     );
+    if server.card.may_be_cancelled_late() {
+        return worker.discard(server, LATE_CANCEL);
+    }
     if live.reset_always && live.mode != PoolMode::Session {
-        reset(worker, server, live, Vec::new());
-        return;
+        let mut server = server;
+        let mut out = Vec::new();
+        return match clean(worker, &mut server, &mut out) {
+            true => reset(worker, server, live, out),
+            false => worker.discard(server, LOADED),
+        };
     }
     match server.session.cleaning() {
         Some(sql) if sql.is_empty() => release(worker, server, now),
-        Some(sql) => {
+        Some(_) => {
             let mut server = server;
             let mut out = Vec::new();
-            server.session.upkeep(sql.as_bytes(), &mut out);
-            server.session.cleaned(&worker.shared.nothing_set);
+            clean(worker, &mut server, &mut out);
             finish(worker, server, out);
         }
-        None => worker.discard(server, "a library was loaded into it"),
+        None => worker.discard(server, LOADED),
     }
+}
+
+const LOADED: &str = "a library was loaded into it";
+const LATE_CANCEL: &str = "a cancel request may still reach it";
+
+/// Appends what removes a client's traces. False if nothing does.
+fn clean(worker: &Worker, server: &mut Server, out: &mut Vec<u8>) -> bool {
+    let Some(sql) = server.session.cleaning() else {
+        return false;
+    };
+    if !sql.is_empty() {
+        server.session.upkeep(sql.as_bytes(), out);
+        server.session.cleaned(&worker.shared.nothing_set);
+    }
+    true
 }
 
 /// Takes back the server of a client that leaves, in whatever state it is. `whole`: the client's last message was sent
@@ -161,22 +182,16 @@ pub(crate) fn leave(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, w
         session.end_segment(&mut out);
         session.roll_back(&mut out);
     }
-    if live.mode == PoolMode::Session || live.reset_always {
+    if live.mode == PoolMode::Session {
         reset(worker, server, live, out);
     } else if out.is_empty() {
         give_back(worker, server, live, Instant::now());
+    } else if !clean(worker, &mut server, &mut out) {
+        worker.discard(server, LOADED);
+    } else if live.reset_always {
+        reset(worker, server, live, out);
     } else {
-        let sql = session.cleaning();
-        match sql {
-            None => worker.discard(server, "a library was loaded into it"),
-            Some(sql) => {
-                if !sql.is_empty() {
-                    session.upkeep(sql.as_bytes(), &mut out);
-                    session.cleaned(&worker.shared.nothing_set);
-                }
-                finish(worker, server, out);
-            }
-        }
+        finish(worker, server, out);
     }
 }
 
@@ -185,11 +200,12 @@ fn reset(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, mut out: Vec
     match &live.reset_query {
         Some(sql) => {
             server.session.upkeep(sql.as_bytes(), &mut out);
-            if sql
-                .trim_end_matches(';')
-                .eq_ignore_ascii_case("discard all")
-            {
+            let words = sql.trim_end_matches(|c: char| c == ';' || c.is_whitespace());
+            let words: Vec<&str> = words.split_whitespace().collect();
+            if words.join(" ").eq_ignore_ascii_case("discard all") {
                 server.session.discarded(&worker.shared.nothing_set);
+            } else {
+                server.session.doubted();
             }
             finish(worker, server, out);
         }
@@ -210,6 +226,9 @@ fn finish(worker: &Rc<Worker>, mut server: Box<Server>, bytes: Vec<u8>) {
 }
 
 fn release(worker: &Rc<Worker>, mut server: Box<Server>, now: Instant) {
+    if server.card.may_be_cancelled_late() {
+        return worker.discard(server, LATE_CANCEL);
+    }
     server.card.client.store(0, Ordering::Relaxed);
     let counts = server.session.take_counts();
     let pool = server.pool.clone();

@@ -28,7 +28,7 @@ pub enum Statement {
     Reset(String),
     /// `reset all`
     ResetAll,
-    /// `reset session authorization`: nothing that the model keeps.
+    /// `reset session authorization`, and what the pooler sends to remove traces of what the model does not keep.
     ResetSessionAuthorization,
     /// `deallocate all`
     DeallocateAll,
@@ -54,6 +54,9 @@ impl Statement {
     }
 
     fn read(text: &str) -> Option<Statement> {
+        if text == "SELECT pg_catalog.pg_advisory_unlock_all()" {
+            return Some(Statement::ResetSessionAuthorization);
+        }
         if let Some(calls) = text.strip_prefix("SELECT pg_catalog.") {
             let pairs = calls.split(",pg_catalog.").map(|call| {
                 let mut parts = call.split('\'');
@@ -86,6 +89,9 @@ impl Statement {
             ["show", name] => Statement::Show((*name).into()),
             ["reset", "all"] => Statement::ResetAll,
             ["reset", "session", "authorization"] => Statement::ResetSessionAuthorization,
+            ["discard", "temp"] | ["unlisten", "*"] | ["close", "all"] => {
+                Statement::ResetSessionAuthorization
+            }
             ["reset", name] => Statement::Reset(name.trim_matches('"').into()),
             ["deallocate", "all"] => Statement::DeallocateAll,
             ["discard", "all"] => Statement::DiscardAll,

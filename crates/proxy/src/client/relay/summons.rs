@@ -86,7 +86,7 @@ impl Relay {
                     }
                     return Err(End::Told(error));
                 }
-                _ => self.arm(now),
+                _ => self.arm(self.turned),
             }
         }
         match summons {
