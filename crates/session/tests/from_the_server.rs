@@ -604,3 +604,32 @@ fn what_was_left_behind_is_cleaned_by_its_kind() {
         assert_eq!(t.server.traces(), Traces::default());
     }
 }
+
+#[test]
+fn discard_all_keeps_the_traces_of_what_was_sent_behind_it() {
+    let mut t = Talk::new();
+    let both = [query("discard all"), query("create temp table t()")].concat();
+    t.try_send(&both).unwrap();
+    let answers = [
+        complete("DISCARD ALL"),
+        idle(),
+        complete("CREATE TABLE"),
+        idle(),
+    ];
+    t.try_hear(&answers.concat()).unwrap();
+    let cleaning = t.server.cleaning().unwrap();
+    assert!(cleaning.contains("DISCARD TEMP"), "{cleaning}");
+}
+
+#[test]
+fn after_a_do_block_or_a_call_everything_is_cleaned() {
+    for (sql, tag) in [("do 'x'", "DO"), ("call p()", "CALL")] {
+        let mut t = Talk::new();
+        t.try_send(&query(sql)).unwrap();
+        t.try_hear(&[complete(tag), idle()].concat()).unwrap();
+        let cleaning = t.server.cleaning().unwrap();
+        for part in ["RESET ALL", "UNLISTEN *", "DEALLOCATE ALL", "DISCARD TEMP"] {
+            assert!(cleaning.contains(part), "{sql}: {cleaning}");
+        }
+    }
+}

@@ -171,3 +171,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_client_that_breaks_off_within_a_message_is_not_at_a_boundary() {
+    let mut t = Talk::new();
+    let data = copy_data("left behind");
+    let mut first = query("select 1");
+    first.extend_from_slice(&data[..8]);
+    t.try_send(&first).unwrap();
+    t.try_hear(&[complete("SELECT 1"), idle()].concat())
+        .unwrap();
+    assert!(t.server.is_free() && !t.client.at_boundary());
+    // The rest of the message, and one that is none, come together: neither is sent.
+    let rest = [&data[8..], b"z"].concat();
+    assert_eq!(t.try_send(&rest).unwrap_err().sqlstate(), "08P01");
+    assert!(!t.client.at_boundary(), "the server still waits for bytes");
+}
