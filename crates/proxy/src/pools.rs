@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use pgweir_auth::{ScramKeys, Secret};
 use pgweir_config::{CheckQuery, Config, PoolSettings};
@@ -59,6 +60,7 @@ pub(crate) struct Live {
     pub(crate) secret: Option<Secret>,
     pub(crate) reset_query: Option<Box<str>>,
     pub(crate) reset_always: bool,
+    pub(crate) query_wait_notify: Option<Duration>,
     pub(crate) check_query: CheckQuery,
     /// Bytes that a peer that does not read may have kept for it.
     pub(crate) buffer_bytes: usize,
@@ -109,6 +111,7 @@ impl Live {
             secret,
             reset_query: g.server_reset_query.as_deref().map(Into::into),
             reset_always: g.server_reset_query_always,
+            query_wait_notify: g.query_wait_notify,
             check_query: settings.server_check_query.clone(),
             buffer_bytes: g.client_buffer_size as usize,
             max_db_clients: config

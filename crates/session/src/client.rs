@@ -124,6 +124,17 @@ pub(crate) struct NamedStatement {
     pub(crate) number: u32,
 }
 
+/// What a client has of its server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tenure {
+    /// The same one until it leaves.
+    Exclusive,
+    /// Another one in each transaction; its prepared statements are its own business.
+    Shared,
+    /// Another one in each transaction, and the pooler places its prepared statements.
+    Placed,
+}
+
 /// One client's session, apart from any server.
 #[derive(Debug)]
 pub struct ClientSession {
@@ -134,9 +145,7 @@ pub struct ClientSession {
     /// What it started with, which is what RESET returns to.
     pub(crate) initial: Arc<Settings>,
     pub(crate) passage: Passage,
-    pub(crate) rewrites: bool,
-    /// Its transactions may run on different servers.
-    pub(crate) shared: bool,
+    tenure: Tenure,
     /// The pooler refused a message of the extended protocol: everything up to the next Sync is skipped.
     pub(crate) declined: bool,
 }
@@ -152,26 +161,36 @@ impl ClientSession {
             initial: settings.clone(),
             settings,
             passage: Passage::Boundary,
-            rewrites,
-            shared: rewrites,
+            tenure: match rewrites {
+                true => Tenure::Placed,
+                false => Tenure::Exclusive,
+            },
             declined: false,
         }
     }
 
     /// Says whether its transactions may run on different servers, where its statements are its own business.
     pub fn set_shared(&mut self, shared: bool) {
-        self.shared = shared;
+        self.tenure = match shared {
+            _ if self.rewrites() => return,
+            true => Tenure::Shared,
+            false => Tenure::Exclusive,
+        };
     }
 
     /// From now on its prepared statements are the pooler's to place. It must have none.
     pub fn begin_rewriting(&mut self) {
-        self.rewrites = true;
-        self.shared = true;
+        self.tenure = Tenure::Placed;
     }
 
     /// True if its prepared statements are the pooler's to place.
     pub fn rewrites(&self) -> bool {
-        self.rewrites
+        self.tenure == Tenure::Placed
+    }
+
+    /// True if its transactions may run on different servers.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.tenure != Tenure::Exclusive
     }
 
     /// The settings that follow it.
@@ -307,7 +326,7 @@ pub fn alone(
             }
             tag::TERMINATE => return step(pos, Need::Close),
             tag::SYNC | tag::FLUSH => {}
-            tag::CLOSE if client.rewrites => {}
+            tag::CLOSE if client.rewrites() => {}
             // A server is not tied up while a client makes up its mind about a short message.
             _ if rest.len() >= h.total().min(WHOLE_BYTES) => return step(pos, Need::Server),
             _ => return step(pos, Need::Bytes(h.total().min(WHOLE_BYTES))),

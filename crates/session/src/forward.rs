@@ -137,7 +137,7 @@ impl Forward<'_, '_> {
             if self.has_to_wait(h, input.len()) {
                 return Ok(Need::Replies);
             }
-            let rewrites = self.client.rewrites;
+            let rewrites = self.client.rewrites();
             match h.tag {
                 tag::QUERY => {
                     let undo = Undo::Unnamed(self.client.unnamed.take());

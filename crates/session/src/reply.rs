@@ -399,7 +399,7 @@ impl ServerSession {
         self.set_parameter(name, value);
         if let Some(client) = client
             && !hidden
-            && client.shared
+            && client.is_shared()
             && !NOT_SETTABLE.contains(&name)
         {
             self.settings = settings.with(&self.settings, name, value);

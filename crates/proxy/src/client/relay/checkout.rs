@@ -49,8 +49,7 @@ impl Relay {
             Checkout::Waiting(ticket) => {
                 self.link = Link::Waiting { ticket, since };
                 self.card.state.set(ClientState::Waiting);
-                let notify = self.worker.shared.config().global.query_wait_notify;
-                self.card.set_deadline(match notify {
+                self.card.set_deadline(match self.live.query_wait_notify {
                     Some(after) => self.worker.shared.clock_ms(since + after),
                     None => NEVER,
                 });
