@@ -140,3 +140,22 @@ async fn who_waits_for_long_is_told_so_by_a_notice() {
         ["served"]
     );
 }
+
+#[tokio::test]
+async fn time_between_two_transactions_is_not_of_the_second_one() {
+    for mode in ["session", "transaction"] {
+        let settings = format!("transaction_timeout = 1\npool_mode = \"{mode}\"");
+        let pooler = Pooler::new(&settings);
+        let mut client = Raw::login(pooler.address(), "alice", "postgres").await;
+        let mut other = Raw::login(pooler.address(), "alice", "postgres").await;
+        client.query("select 1").await;
+        // Both are shorter than the timeout, and together with the other's longer.
+        other.query("select pg_sleep(0.8)").await;
+        other.query("select pg_sleep(0.4)").await;
+        let done = client.query("select pg_sleep(0.4), 'done'").await;
+        assert!(
+            pgweir_tests::raw::errors(&done).is_empty(),
+            "{mode}: {done:?}"
+        );
+    }
+}

@@ -456,6 +456,8 @@ impl Relay {
         let mut out = Out::new(rest, spill);
         back.clear();
         let idle = !server.session.is_busy();
+        let free = server.session.is_free();
+        let just_linked = self.fresh;
         if self.fresh {
             if !server.session.is_aligned(&self.session) {
                 server.session.align(&self.session, out.insert());
@@ -489,10 +491,14 @@ impl Relay {
             Need::Bytes(n) => self.keep(rest, n),
             Need::Server | Need::Replies => self.keep(rest, 0),
         }
-        if idle && self.timeouts.is_some() {
-            let now = Instant::now();
-            self.turned = now;
-            self.arm(now);
+        if idle {
+            if !just_linked {
+                self.turned = Instant::now();
+            }
+            if free {
+                self.transaction_began = self.turned;
+            }
+            self.arm(self.turned);
         }
         Ok(())
     }
