@@ -1,7 +1,7 @@
 //! The configuration as a whole, and which of its values holds where.
 
 use crate::settings::{Database, Global, User};
-use crate::values::{CheckQuery, PoolMode};
+use crate::values::{CheckQuery, PoolMode, SessionState};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -60,6 +60,12 @@ pub struct PoolSettings {
     pub server_login_retry: Duration,
     /// Whether the server that was used longest ago comes first, instead of last.
     pub server_round_robin: bool,
+    /// What is done with what clients leave in their sessions.
+    pub session_state: SessionState,
+    /// How many clients may keep a server; `None`: any number.
+    pub max_pinned: Option<u32>,
+    /// Functions for which a client keeps its server.
+    pub pin_functions: Vec<String>,
 }
 
 /// What holds for the clients of one user.
@@ -150,6 +156,13 @@ impl Config {
             server_check_query: global.server_check_query.clone(),
             server_login_retry: global.server_login_retry,
             server_round_robin: global.server_round_robin,
+            session_state: database.session_state.unwrap_or(global.session_state),
+            max_pinned: database.max_pinned.unwrap_or(global.max_pinned),
+            pin_functions: database
+                .pin_functions
+                .as_ref()
+                .unwrap_or(&global.pin_functions)
+                .clone(),
         }
     }
 

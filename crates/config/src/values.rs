@@ -50,6 +50,20 @@ words! {
 }
 
 words! {
+    /// What is done with what clients leave in their sessions, in transaction and statement mode.
+    SessionState {
+        /// Everything works as on a direct connection; a client keeps its server if it must.
+        Full = "full",
+        /// Settings follow the client; all else is removed after each transaction.
+        Settings = "settings",
+        /// Only settings that the server reports follow the client.
+        Off = "off",
+        /// As `full`, but what would keep the client at one server is refused.
+        Error = "error",
+    }
+}
+
+words! {
     /// How clients prove who they are.
     AuthType {
         /// No proof: any user that is known gets in.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use pgweir_auth::{ScramKeys, Secret};
 use pgweir_config::{CheckQuery, Config, PoolSettings};
 use pgweir_pool::{DatabaseId, PoolId, UserId};
-use pgweir_session::{Limits, PoolMode, Settings};
+use pgweir_session::{Limits, PoolMode, SessionState, Settings};
+use pgweir_sql::Functions;
 
 use crate::server::connect::Target;
 use crate::stats::Stats;
@@ -47,6 +48,8 @@ pub(crate) struct Pool {
     keys: Mutex<Option<ScramKeys>>,
     /// Clients that are logged in.
     pub(crate) clients: AtomicU32,
+    /// Clients that keep their server between transactions.
+    pub(crate) pinned: AtomicU32,
     pub(crate) cancels: AtomicU64,
 }
 
@@ -100,6 +103,14 @@ impl Live {
                 statement_bytes: cap(g.max_prepared_statement_bytes),
                 prepared: g.max_prepared_statements as usize,
                 prepare_unnamed: g.prepare_unnamed,
+                state: match settings.session_state {
+                    pgweir_config::SessionState::Full => SessionState::Full,
+                    pgweir_config::SessionState::Settings => SessionState::Settings,
+                    pgweir_config::SessionState::Off => SessionState::Off,
+                    pgweir_config::SessionState::Error => SessionState::Error,
+                },
+                functions: Arc::new(Functions::new()),
+                functions_version: 1,
             },
             target: Arc::new(Target {
                 host: entry.database.host.clone(),
@@ -146,6 +157,7 @@ impl Pool {
             accepted: Mutex::default(),
             keys: Mutex::default(),
             clients: AtomicU32::new(0),
+            pinned: AtomicU32::new(0),
             cancels: AtomicU64::new(0),
         }
     }

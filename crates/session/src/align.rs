@@ -1,7 +1,5 @@
 //! Queries of the pooler's own: to bring a client's settings to a server, and to bring a server into a known state.
 
-use std::sync::Arc;
-
 use pgweir_wire::build;
 
 use crate::client::ClientSession;
@@ -15,12 +13,18 @@ impl ServerSession {
     #[inline]
     pub fn align(&mut self, client: &ClientSession, to_server: &mut Vec<u8>) {
         if !self.is_aligned(client) {
-            self.align_to(&client.settings, to_server);
+            self.align_to(client, to_server);
         }
     }
 
-    fn align_to(&mut self, wanted: &Arc<Settings>, to_server: &mut Vec<u8>) {
+    #[cold]
+    fn align_to(&mut self, client: &ClientSession, to_server: &mut Vec<u8>) {
+        let wanted = &client.settings;
         let mut sql = Vec::with_capacity(128);
+        if client.reads_sequences && !self.sequences_are_its {
+            sql.extend_from_slice(b"DISCARD SEQUENCES;");
+            self.sequences_are_its = true;
+        }
         match self.settings_in_doubt {
             false => self.settings.transition(wanted, &mut sql),
             true => self.settings.restate(wanted, &mut sql),
@@ -38,7 +42,9 @@ impl ServerSession {
     /// True if the server has the client's settings, so that [`ServerSession::align`] would send nothing.
     #[inline]
     pub fn is_aligned(&self, client: &ClientSession) -> bool {
-        !self.settings_in_doubt && Settings::same(&self.settings, &client.settings)
+        !self.settings_in_doubt
+            && Settings::same(&self.settings, &client.settings)
+            && (self.sequences_are_its || !client.reads_sequences)
     }
 
     /// Appends a query whose answer no client sees. The server is free again, or [`ServerSession::upkeep_error`] tells

@@ -8,6 +8,9 @@ use pgweir_wire::frame::{HEADER_BYTES, MAX_SMALL_MESSAGE_BYTES};
 use pgweir_wire::frontend::{Named, Target, tag};
 use pgweir_wire::{Header, MAX_MESSAGE_BYTES, WireError, build, sqlstate};
 
+use pgweir_sql::Functions;
+
+use crate::names::{SqlNames, SqlStatement};
 use crate::owed::Undo;
 use crate::settings::Settings;
 use crate::statements::Statement;
@@ -18,8 +21,23 @@ pub(crate) const WHOLE_BYTES: usize = 4 << 10;
 /// The longest name of a prepared statement; PostgreSQL itself tells names apart by their first 63 bytes.
 pub(crate) const MAX_NAME_BYTES: usize = 1024;
 
+/// What is done with what clients leave in their sessions (`session_state`), where their transactions may run on
+/// different servers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum SessionState {
+    /// Settings and statements follow the client; what lives in one server's process keeps the client there.
+    #[default]
+    Full,
+    /// As `Full`, but a statement that would keep the client at one server is refused.
+    Error,
+    /// Settings follow the client; all else is removed before the next client comes.
+    Settings,
+    /// Only settings that the server reports follow the client; all else is removed before the next client comes.
+    Off,
+}
+
 /// Bounds and choices that come from the configuration.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// The longest message in bytes (`max_packet_size`).
     pub packet_bytes: u32,
@@ -29,6 +47,12 @@ pub struct Limits {
     pub prepared: usize,
     /// Whether unnamed statements that come again are prepared under a name (`prepare_unnamed`).
     pub prepare_unnamed: bool,
+    /// `session_state`.
+    pub state: SessionState,
+    /// Which functions leave nothing behind.
+    pub functions: Arc<Functions>,
+    /// Tells `functions` from any other in the process; not 0.
+    pub functions_version: u32,
 }
 
 impl Default for Limits {
@@ -38,6 +62,9 @@ impl Default for Limits {
             statement_bytes: 16 << 20,
             prepared: 200,
             prepare_unnamed: true,
+            state: SessionState::Full,
+            functions: Arc::new(Functions::new()),
+            functions_version: 1,
         }
     }
 }
@@ -148,6 +175,10 @@ pub struct ClientSession {
     tenure: Tenure,
     /// The pooler refused a message of the extended protocol: everything up to the next Sync is skipped.
     pub(crate) declined: bool,
+    state: SessionState,
+    sql_named: Option<Box<SqlNames>>,
+    /// It has asked for `currval` or `lastval`: other clients' values are kept from it.
+    pub(crate) reads_sequences: bool,
 }
 
 impl ClientSession {
@@ -166,7 +197,19 @@ impl ClientSession {
                 false => Tenure::Exclusive,
             },
             declined: false,
+            state: SessionState::default(),
+            sql_named: None,
+            reads_sequences: false,
         }
+    }
+
+    /// Says what is done with what it leaves in its sessions.
+    pub fn set_state(&mut self, state: SessionState) {
+        self.state = state;
+    }
+
+    pub(crate) fn state(&self) -> SessionState {
+        self.state
     }
 
     /// Says whether its transactions may run on different servers, where its statements are its own business.
@@ -230,6 +273,36 @@ impl ClientSession {
         }
     }
 
+    /// What SQL prepared under `name`.
+    pub(crate) fn sql_named(&self, name: &[u8]) -> Option<&SqlStatement> {
+        self.sql_named.as_ref()?.get(name)
+    }
+
+    pub(crate) fn has_sql_names(&self) -> bool {
+        self.sql_named.is_some()
+    }
+
+    /// Every name that it has given to a statement.
+    pub(crate) fn all_names(&self) -> impl Iterator<Item = &Box<[u8]>> {
+        let protocol = self.named.iter().flat_map(|n| n.keys());
+        protocol.chain(self.sql_named.iter().flat_map(|n| n.keys()))
+    }
+
+    pub(crate) fn remember_sql(&mut self, name: Box<[u8]>, statement: SqlStatement) {
+        self.sql_named
+            .get_or_insert_default()
+            .insert(name, statement);
+    }
+
+    pub(crate) fn forget_sql(&mut self, name: &[u8]) {
+        if let Some(names) = self.sql_named.as_mut() {
+            names.remove(name);
+            if names.is_empty() {
+                self.sql_named = None;
+            }
+        }
+    }
+
     pub(crate) fn remember(&mut self, name: &[u8], statement: Arc<Statement>) {
         self.last_number = self.last_number.wrapping_add(1);
         let number = self.last_number;
@@ -254,6 +327,7 @@ impl ClientSession {
     /// Forgets every named statement, as DISCARD ALL and DEALLOCATE ALL do, except those that `is_newer` says were made
     /// after it.
     pub(crate) fn forget_all(&mut self, is_newer: impl Fn(&[u8]) -> bool) {
+        self.sql_named = None;
         if let Some(names) = self.named.as_mut() {
             names.retain(|name, _| is_newer(name));
             if names.is_empty() {

@@ -2,20 +2,24 @@
 
 use std::sync::Arc;
 
+use pgweir_sql::Effects;
 use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::frontend::{BindNames, Named, Parse, Target, tag};
 use pgweir_wire::{Header, MAX_MESSAGE_BYTES, WireError, build};
 
 use crate::client::{
-    ClientSession, Fault, Limits, MAX_NAME_BYTES, Need, Passage, Step, WHOLE_BYTES, header,
+    ClientSession, Fault, Limits, MAX_NAME_BYTES, Need, Passage, SessionState, Step, WHOLE_BYTES,
+    header,
 };
+use crate::holds::Holds;
+use crate::names::effects_of_executed;
 use crate::out::Out;
 use crate::owed::{Closing, Duplicate, Local, Owed, Parsing, Undo, Used};
 use crate::prepared::{Entry, Presence};
 use crate::server::{RETAIN_BYTES, Retained, ServerSession};
 use crate::statements::{NAME_PREFIX, Statement, StatementTable};
-use crate::traces::Traces;
+use crate::told::{Change, Told};
 
 /// Answers that may be due at once; a client that pipelines more waits for the first of them.
 const MAX_OWED: usize = 16 << 10;
@@ -142,18 +146,29 @@ impl Forward<'_, '_> {
                 tag::QUERY => {
                     let undo = Undo::Unnamed(self.client.unnamed.take());
                     self.server.unnamed = None;
-                    let hints = match rest.get(HEADER_BYTES..h.total()) {
-                        Some(text) => Traces::hinted_by(text),
-                        None => Traces::unseen(),
+                    let text = rest.get(HEADER_BYTES..h.total() - 1);
+                    let told = match text {
+                        Some(text) => Told::read(text, &self.limits.functions),
+                        None => Told::unseen(),
                     };
-                    self.server.traces.add(hints);
-                    self.server.owe(Owed::Query(undo));
+                    let mut changes = None;
+                    if !told.is_nothing() {
+                        if let Some(error) = self.server.refusal(self.client, told.effects) {
+                            self.refuse(error, undo, h.total());
+                            continue;
+                        }
+                        changes = self.will_do(told, text.unwrap_or_default(), true);
+                    }
+                    self.server.owe(Owed::Query { undo, changes });
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::FUNCTION_CALL => {
                     // A function named by its number only, and no command tag will come.
-                    self.server.traces.add(Traces::anything());
-                    self.server.owe(Owed::Query(Undo::Nothing));
+                    self.server.transaction.may(Effects::PROCEDURE);
+                    self.server.owe(Owed::Query {
+                        undo: Undo::Nothing,
+                        changes: None,
+                    });
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL => {
@@ -192,7 +207,11 @@ impl Forward<'_, '_> {
                 tag::TERMINATE => return Ok(Need::Close),
                 tag::EXECUTE => {
                     self.server.in_segment();
-                    self.server.owe(Owed::Execute);
+                    let changes = match rest.get(HEADER_BYTES) {
+                        Some(0) => self.server.bound.clone(),
+                        _ => None,
+                    };
+                    self.server.owe(Owed::Execute(changes));
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::PARSE if rewrites => {
@@ -228,8 +247,16 @@ impl Forward<'_, '_> {
                     }
                 }
                 tag::PARSE => {
-                    self.server.traces.add(Traces::unseen());
-                    self.server.traces.prepared = true;
+                    // Nobody follows which text is executed.
+                    let text = Parse::read(rest.get(HEADER_BYTES..h.total()).unwrap_or_default());
+                    self.server.transaction.may(match text {
+                        Ok(parse) => {
+                            let text = parse.definition.split(|&b| b == 0).next();
+                            pgweir_sql::classify(text.unwrap_or_default(), &self.limits.functions)
+                        }
+                        Err(_) => Effects::UNSEEN,
+                    });
+                    self.server.transaction.may(Effects::PREPARES);
                     self.begin_parse();
                     self.server.counts.server_parses += 1;
                     self.server.unnamed = None;
@@ -254,6 +281,11 @@ impl Forward<'_, '_> {
                     let names = BindNames::read(&rest[HEADER_BYTES..h.total().min(rest.len())])?;
                     if self.server.is_provisional(names.statement) {
                         return Ok(Need::Replies);
+                    }
+                    if let Some(error) = self.begin_execution(names) {
+                        self.begin_bind();
+                        self.refuse_bind(error, names, h.total());
+                        continue;
                     }
                     self.begin_bind();
                     self.bind(names, h.total(), rest)?;
@@ -305,6 +337,9 @@ impl Forward<'_, '_> {
             // The segment is sent again first.
             return true;
         }
+        if self.server.reset_under_way && !self.server.open_segment && self.server.is_busy() {
+            return true;
+        }
         if self.server.owed.len() < MAX_OWED && self.out.len() <= input_bytes + MAX_INSERTED_BYTES
             || h.tag == tag::SYNC
         {
@@ -331,12 +366,74 @@ impl Forward<'_, '_> {
         self.server.counts.binds += 1;
     }
 
-    /// True if `name` may be a statement that SQL prepared on this server.
+    /// True if `name` may be a statement that SQL prepared.
     fn is_sqls(&self, name: &[u8]) -> bool {
-        self.server.traces.prepared
+        let prepares = Effects::PREPARES | Effects::PROCEDURE | Effects::UNSEEN;
+        (self.server.transaction.effects.intersects(prepares)
+            || self.client.sql_named(name).is_some())
             && !name.is_empty()
             && !name.starts_with(NAME_PREFIX)
             && self.client.named(name).is_none()
+    }
+
+    /// Notes what a text that is sent next tells of itself, and returns the changes of settings that come of it when it
+    /// is carried out. What it needs of the client's session is sent ahead, where `is_between` two segments.
+    #[cold]
+    fn will_do(&mut self, told: Told, text: &[u8], is_between: bool) -> Option<Arc<[Change]>> {
+        let resets = told.resets();
+        let Told {
+            mut effects,
+            changes,
+        } = told;
+        if effects.contains(Effects::READS_SEQUENCE) {
+            self.reads_sequence();
+        }
+        let names = Effects::EXECUTES | Effects::PREPARES | Effects::DEALLOCATES;
+        if effects.intersects(names) {
+            if is_between
+                && self.client.is_shared()
+                && self.server.status != TransactionStatus::Failed
+                && self.server.may_lack_names(self.client)
+            {
+                self.server
+                    .bring_names(self.client, text, self.out.insert());
+            }
+            effects = effects_of_executed(self.client, text, effects, self.limits);
+        }
+        if resets && !self.client.initial.is_empty() {
+            self.server.reset_under_way = true;
+        }
+        self.server.transaction.may(effects);
+        changes
+    }
+
+    /// `currval` or `lastval` is asked for.
+    fn reads_sequence(&mut self) {
+        if !self.client.is_shared() || self.client.state() == SessionState::Off {
+            return;
+        }
+        let server = &mut *self.server;
+        if server.status == TransactionStatus::Idle && server.is_free() && !server.sequences_are_its
+        {
+            server.upkeep(b"DISCARD SEQUENCES", self.out.insert());
+            server.sequences_are_its = true;
+        }
+        self.client.reads_sequences = true;
+        let here = server.status != TransactionStatus::Idle && server.transaction.may_have_advanced();
+        if !here && self.client.state() == SessionState::Full {
+            server.holds |= Holds::SEQUENCES;
+        }
+    }
+
+    /// Sends what fails in the place of a Query, whose answer the client gets from the pooler.
+    fn refuse(&mut self, error: Box<[u8]>, undo: Undo, total: usize) {
+        build::query(self.out.insert(), REFUSED);
+        self.server.owe(Owed::Refused {
+            error,
+            undo,
+            is_query: true,
+        });
+        self.client.passage = Passage::Drop(total);
     }
 
     /// Passes the next `n` bytes of the input.
@@ -391,7 +488,7 @@ impl Forward<'_, '_> {
 
     /// An unnamed statement too long to be kept: it lives on this server until its segment or transaction ends.
     fn long_unnamed_parse(&mut self) {
-        self.server.traces.add(Traces::unseen());
+        self.server.transaction.may(Effects::UNSEEN);
         let undo = Undo::Unnamed(self.client.unnamed.take());
         let here = self.table.unnamed(b"");
         self.client.unnamed = Some(here.clone());
@@ -498,7 +595,6 @@ impl Forward<'_, '_> {
         };
         match statement {
             Some(s) if s.name().is_empty() => {
-                self.server.traces.add(s.traces());
                 let there = self.server.unnamed.as_ref().is_some_and(|u| {
                     Arc::ptr_eq(&u.statement, &s) && u.is_there_in(self.server.segment)
                 });
@@ -511,7 +607,6 @@ impl Forward<'_, '_> {
                 Resolved::Same
             }
             Some(s) => {
-                self.server.traces.add(s.traces());
                 self.ensure(&s);
                 Resolved::Ours(Used {
                     statement: s,
@@ -533,6 +628,58 @@ impl Forward<'_, '_> {
         self.server.unnamed = None;
         build::close(self.out.insert(), Target::Statement, b"");
         self.server.owe(Owed::Close(Closing::Unnamed));
+    }
+
+    /// Notes what executing the statement that is bound will do, or says why it is refused.
+    #[inline]
+    fn begin_execution(&mut self, names: BindNames<'_>) -> Option<Box<[u8]>> {
+        self.server.bound = None;
+        let statement = match names.statement {
+            b"" => self.client.unnamed.as_ref(),
+            name => self.client.named(name).map(|n| &n.statement),
+        };
+        let Some(statement) = statement else {
+            // Of those that SQL prepared nobody keeps what they do.
+            if !names.statement.is_empty() {
+                self.server.transaction.may(Effects::PROCEDURE);
+            }
+            return None;
+        };
+        let told = statement.told(self.limits);
+        if told.is_nothing() {
+            return None;
+        }
+        let statement = statement.clone();
+        if let Some(error) = self.server.refusal(self.client, told.effects) {
+            return Some(error);
+        }
+        let between = !self.server.open_segment;
+        let changes = self.will_do(told, statement.text(), between);
+        match names.portal {
+            b"" => self.server.bound = changes,
+            _ if changes.is_some() => {
+                let settings = Effects::SETTINGS | Effects::RESETS;
+                self.server.transaction.may(settings);
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// Sends a Bind that fails in the place of one that is refused.
+    fn refuse_bind(&mut self, error: Box<[u8]>, names: BindNames<'_>, total: usize) {
+        build::message(self.out.insert(), tag::BIND, |out| {
+            out.extend_from_slice(names.portal);
+            out.push(0);
+            out.extend_from_slice(UNKNOWN);
+            out.extend_from_slice(&[0; 7]);
+        });
+        self.server.owe(Owed::Refused {
+            error,
+            undo: Undo::Nothing,
+            is_query: false,
+        });
+        self.client.passage = Passage::Drop(total);
     }
 
     fn bind(&mut self, names: BindNames<'_>, total: usize, rest: &[u8]) -> Result<(), Fault> {
@@ -588,6 +735,9 @@ impl Forward<'_, '_> {
         self.server.owe(Owed::Describe(resolved.used()));
     }
 }
+
+/// What is sent in the place of a query that is refused: no SQL, so that it fails whatever the state.
+const REFUSED: &[u8] = b"refused by pgweir";
 
 /// A name that no statement has: the pooler's own all continue with a number.
 const UNKNOWN: &[u8] = b"PGWEIR_";

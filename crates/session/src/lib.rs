@@ -13,9 +13,13 @@
 //! an error.
 
 mod align;
+mod cleaning;
 mod client;
 mod forward;
+mod holds;
+mod inventory;
 mod mend;
+mod names;
 mod out;
 mod owed;
 mod prepared;
@@ -23,16 +27,17 @@ mod reply;
 mod server;
 mod settings;
 mod statements;
-mod traces;
+mod told;
+mod transaction;
 
-pub use client::{ClientSession, Fault, Limits, Need, Step, alone, decline};
+pub use client::{ClientSession, Fault, Limits, Need, SessionState, Step, alone, decline};
 pub use forward::forward;
+pub use holds::Holds;
 pub use out::Out;
 pub use reply::{ServerFault, reply};
 pub use server::{Counts, ServerSession, UpkeepError};
 pub use settings::{OptionsError, Settings, SettingsTable, parse_options};
 pub use statements::{Statement, StatementTable};
-pub use traces::Traces;
 
 /// What a transaction leaves a server for: when it goes back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,7 +29,7 @@ impl ServerSession {
         let sync = self
             .owed
             .iter()
-            .position(|o| matches!(o, Owed::Sync { .. } | Owed::Query(_)));
+            .position(|o| matches!(o, Owed::Sync { .. } | Owed::Query { .. }));
         let single = matches!(self.owed.back(), Some(Owed::Sync { .. }))
             && sync == Some(self.owed.len() - 1);
         if !(stale || lost)

@@ -3,15 +3,28 @@
 use std::sync::Arc;
 
 use crate::client::NamedStatement;
+use crate::inventory::Inventory;
 use crate::prepared::Entry;
 use crate::settings::Settings;
 use crate::statements::Statement;
+use crate::told::Change;
 
 /// An answer that is due.
 #[derive(Debug)]
 pub(crate) enum Owed {
     /// To a Query or a FunctionCall: whatever comes, up to ReadyForQuery.
-    Query(Undo),
+    Query {
+        undo: Undo,
+        /// What it changes of the settings, if it is carried out.
+        changes: Option<Arc<[Change]>>,
+    },
+    /// An error to what was sent in the place of a message that the pooler refuses; the client gets this one instead.
+    Refused {
+        error: Box<[u8]>,
+        undo: Undo,
+        /// In the place of a Query: ReadyForQuery follows.
+        is_query: bool,
+    },
     /// To a query of the pooler's own, up to ReadyForQuery; the client sees nothing of it.
     Hidden(Hidden),
     /// ReadyForQuery for a Sync.
@@ -32,8 +45,9 @@ pub(crate) enum Owed {
     Bind(Option<Used>),
     /// RowDescription or NoData (for a statement, after ParameterDescription).
     Describe(Option<Used>),
-    /// CommandComplete, EmptyQueryResponse or PortalSuspended, after rows or a COPY.
-    Execute,
+    /// CommandComplete, EmptyQueryResponse or PortalSuspended, after rows or a COPY; what it changes of the settings
+    /// then.
+    Execute(Option<Arc<[Change]>>),
     /// CloseComplete.
     Close(Closing),
     /// Nothing from the server: the pooler answers when everything before is answered.
@@ -44,7 +58,8 @@ impl Owed {
     /// What to take back in the client's session if the server skips the message.
     pub(crate) fn undo(&self) -> Option<&Undo> {
         match self {
-            Owed::Query(undo)
+            Owed::Query { undo, .. }
+            | Owed::Refused { undo, .. }
             | Owed::Parse { undo, .. }
             | Owed::Local(Local::Parse(undo) | Local::Close(undo)) => Some(undo),
             _ => None,
@@ -53,7 +68,8 @@ impl Owed {
 
     pub(crate) fn undo_mut(&mut self) -> Option<&mut Undo> {
         match self {
-            Owed::Query(undo)
+            Owed::Query { undo, .. }
+            | Owed::Refused { undo, .. }
             | Owed::Parse { undo, .. }
             | Owed::Local(Local::Parse(undo) | Local::Close(undo)) => Some(undo),
             _ => None,
@@ -119,6 +135,12 @@ pub(crate) enum Hidden {
     Settings(Arc<Settings>),
     /// To bring the server into a known state, or to see that it is alive.
     Upkeep,
+    /// What RESET returned to the server's own values has the client's start values again.
+    Start,
+    /// The clients' own name is on the server or is not; if it fails, it is not.
+    Name(Box<[u8]>),
+    /// What the client has left in the server.
+    Inventory(Box<Inventory>),
 }
 
 /// How to take back what a message changed in the client's session if the server skips it after an error.

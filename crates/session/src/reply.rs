@@ -7,6 +7,8 @@ use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::{Header, WireError, build};
 
 use crate::client::ClientSession;
+use crate::holds::Holds;
+use crate::names::OwnNames;
 use crate::out::Out;
 use crate::owed::{Closing, Hidden, Local, Owed, Parsing, Undo};
 use crate::prepared::Presence;
@@ -23,6 +25,9 @@ const MAX_MESSAGE_BYTES: u32 = i32::MAX as u32;
 /// The longest message, in bytes, of a kind that carries no data of the user's; libpq's own bound
 /// (`VALID_LONG_MESSAGE_TYPE` in `fe-protocol3.c`).
 const MAX_SHORT_BYTES: u32 = 30_000;
+
+/// The longest row of an inventory, in bytes.
+const MAX_ROW_BYTES: u32 = 60_000;
 
 /// A ParameterDescription of a statement that may have to be prepared anew is held back until what follows is there,
 /// if it is not longer than this in bytes.
@@ -96,9 +101,18 @@ pub fn reply(
         if matches!(h.tag, tag::DATA_ROW | tag::COPY_DATA | tag::COPY_DONE) {
             if !matches!(
                 front,
-                Some(Owed::Execute | Owed::Query(_) | Owed::Hidden(_) | Owed::Mend(_))
+                Some(Owed::Execute(_) | Owed::Query { .. } | Owed::Hidden(_) | Owed::Mend(_))
             ) {
                 return Err(ServerFault::Unexpected(h.tag));
+            }
+            if h.tag == tag::DATA_ROW
+                && let Some(Owed::Hidden(Hidden::Inventory(inventory))) = server.owed.front_mut()
+            {
+                let Some(body) = rest.get(HEADER_BYTES..total) else {
+                    h.check(MAX_ROW_BYTES)?;
+                    break;
+                };
+                inventory.row(body)?;
             }
             server.passage = Passage {
                 left: total,
@@ -131,18 +145,20 @@ pub fn reply(
                     server.retained = Retained::No;
                     true
                 }
-                Some(Owed::Query(_) | Owed::Hidden(_)) if h.tag == tag::ROW_DESCRIPTION => !hidden,
+                Some(Owed::Query { .. } | Owed::Hidden(_)) if h.tag == tag::ROW_DESCRIPTION => !hidden,
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
             tag::COMMAND_COMPLETE => match front {
-                Some(Owed::Execute) => {
-                    server.owed.pop_front();
+                Some(Owed::Execute(_)) => {
+                    if let Some(Owed::Execute(Some(changes))) = server.owed.pop_front() {
+                        server.transaction.changed(&changes);
+                    }
                     server.retained = Retained::No;
-                    server.completed(client.as_deref_mut(), body);
+                    server.completed(client.as_deref_mut(), body, settings);
                     true
                 }
-                Some(Owed::Query(_)) => {
-                    server.completed(client.as_deref_mut(), body);
+                Some(Owed::Query { .. }) => {
+                    server.completed(client.as_deref_mut(), body, settings);
                     true
                 }
                 Some(Owed::Hidden(_)) => false,
@@ -150,7 +166,12 @@ pub fn reply(
             },
             tag::READY_FOR_QUERY => {
                 let status = TransactionStatus::read(body)?;
-                server.ready(status, again)?
+                server.ready(client.as_deref_mut(), status, settings, again)?
+            }
+            tag::PARSE_COMPLETE | tag::CLOSE_COMPLETE
+                if matches!(front, Some(Owed::Hidden(Hidden::Name(_)))) =>
+            {
+                false
             }
             tag::PARSE_COMPLETE => match server.owed.pop_front() {
                 Some(Owed::Parse { of, shown, .. }) => {
@@ -175,12 +196,12 @@ pub fn reply(
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
             tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => match front {
-                Some(Owed::Execute) => {
+                Some(Owed::Execute(_)) => {
                     server.owed.pop_front();
                     server.retained = Retained::No;
                     true
                 }
-                Some(Owed::Query(_)) => true,
+                Some(Owed::Query { .. }) => true,
                 Some(Owed::Hidden(_)) => false,
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
@@ -225,7 +246,7 @@ pub fn reply(
             }
             tag::COPY_IN_RESPONSE | tag::COPY_OUT_RESPONSE | tag::COPY_BOTH_RESPONSE => {
                 match front {
-                    Some(Owed::Execute | Owed::Query(_)) => {
+                    Some(Owed::Execute(_) | Owed::Query { .. }) => {
                         if h.tag == tag::COPY_IN_RESPONSE {
                             server.copy_in_begins();
                         }
@@ -236,7 +257,7 @@ pub fn reply(
                 !hidden
             }
             tag::FUNCTION_CALL_RESPONSE => match front {
-                Some(Owed::Query(_)) => true,
+                Some(Owed::Query { .. }) => true,
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
             tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => !hidden,
@@ -312,72 +333,99 @@ impl ServerSession {
     /// ReadyForQuery. Returns whether the client sees it.
     fn ready(
         &mut self,
+        client: Option<&mut ClientSession>,
         status: TransactionStatus,
+        settings: &SettingsTable,
         again: &mut Vec<u8>,
     ) -> Result<bool, ServerFault> {
         self.status = status;
         self.copy_in = false;
         self.resetting = false;
-        let shown = match self.owed.pop_front() {
-            Some(Owed::Query(_) | Owed::Sync { .. }) => true,
-            Some(Owed::Hidden(Hidden::Settings(settings))) => {
-                if self.upkeep_error.is_none() {
-                    self.settings = settings;
-                    self.settings_in_doubt = false;
+        match self.owed.pop_front() {
+            Some(Owed::Query { changes, .. }) => {
+                if let Some(changes) = changes {
+                    self.transaction.changed(&changes);
                 }
+            }
+            Some(Owed::Sync { .. } | Owed::Refused { is_query: true, .. }) => {}
+            Some(Owed::Hidden(hidden)) => {
+                self.hidden_done(hidden, client, settings);
                 return Ok(false);
             }
-            Some(Owed::Hidden(Hidden::Upkeep)) => return Ok(false),
             Some(Owed::Mend(mend)) => {
                 self.mend(*mend, again);
                 return Ok(false);
             }
             _ => return Err(ServerFault::Unexpected(tag::READY_FOR_QUERY)),
-        };
+        }
         self.counts.queries += 1;
         if status == TransactionStatus::Idle {
             self.counts.transactions += 1;
         }
-        Ok(shown)
+        self.settle(client, settings, again);
+        self.reset_under_way = false;
+        Ok(true)
+    }
+
+    /// A query of the pooler's own is answered.
+    fn hidden_done(
+        &mut self,
+        hidden: Hidden,
+        client: Option<&mut ClientSession>,
+        table: &SettingsTable,
+    ) {
+        match hidden {
+            Hidden::Settings(settings) => {
+                if self.upkeep_error.is_none() {
+                    self.settings = settings;
+                    self.settings_in_doubt = false;
+                }
+            }
+            Hidden::Inventory(inventory) => self.inventory_taken(*inventory, client, table),
+            Hidden::Upkeep | Hidden::Start | Hidden::Name(_) => {}
+        }
     }
 
     /// CommandComplete of a client's statement: some tags tell of something that outlives the transaction.
     #[inline]
-    fn completed(&mut self, client: Option<&mut ClientSession>, body: &[u8]) {
+    fn completed(
+        &mut self,
+        mut client: Option<&mut ClientSession>,
+        body: &[u8],
+        settings: &SettingsTable,
+    ) {
         match body {
-            b"SET\0" => self.traces.settings = true,
-            b"RESET\0" => {
-                self.resetting = true;
-                self.traces.settings = true;
-                self.settings_in_doubt = true;
-            }
-            b"LISTEN\0" => self.traces.listens = true,
-            b"PREPARE\0" => self.traces.prepared = true,
-            b"DECLARE CURSOR\0" => self.traces.cursors = true,
-            b"LOAD\0" => self.traces.loaded = true,
-            b"DO\0" | b"CALL\0" => self.traces.add(crate::Traces::anything()),
+            b"RESET\0" => self.resetting = true,
             b"DEALLOCATE\0" => self.prepared.doubt(),
-            b"DISCARD ALL\0" | b"DEALLOCATE ALL\0" => {
-                self.prepared.deallocated();
-                if let Some(client) = client {
-                    let pending: Vec<&[u8]> = self
-                        .owed
-                        .iter()
-                        .filter_map(|o| match o.undo() {
-                            Some(Undo::Forget(name)) => Some(&**name),
-                            _ => None,
-                        })
-                        .collect();
-                    client.forget_all(|name| pending.contains(&name));
-                }
-                if body.starts_with(b"DISCARD") {
-                    self.resetting = true;
-                    self.settings_in_doubt = true;
-                    // What was sent behind it has left its own traces already: they stay.
-                    self.traces.settings = true;
-                }
-            }
+            b"DISCARD ALL\0" | b"DEALLOCATE ALL\0" => self.deallocated_all(
+                client.as_deref_mut(),
+                body.starts_with(b"DISCARD"),
+            ),
             _ => {}
+        }
+        self.went_on(client, body, settings);
+    }
+
+    #[cold]
+    fn deallocated_all(&mut self, client: Option<&mut ClientSession>, discarded: bool) {
+        self.prepared.deallocated();
+        self.own = OwnNames::default();
+        if let Some(client) = client {
+            let pending: Vec<&[u8]> = self
+                .owed
+                .iter()
+                .filter_map(|o| match o.undo() {
+                    Some(Undo::Forget(name)) => Some(&**name),
+                    _ => None,
+                })
+                .collect();
+            client.forget_all(|name| pending.contains(&name));
+        }
+        if discarded {
+            self.resetting = true;
+            for kind in Holds::REMOVED_BY_DISCARD_ALL {
+                self.holds.set(kind, false);
+            }
         }
     }
 
@@ -435,7 +483,16 @@ impl ServerSession {
             self.ended = true;
         }
         self.copy_in = false;
-        match self.owed.front() {
+        match self.owed.front_mut() {
+            Some(Owed::Hidden(Hidden::Inventory(inventory))) => {
+                inventory.failed = true;
+                return false;
+            }
+            Some(Owed::Hidden(Hidden::Name(name))) => {
+                let name = std::mem::take(name);
+                self.own.remove(&name);
+                return false;
+            }
             Some(Owed::Hidden(_) | Owed::Mend(_)) => {
                 self.upkeep_error = Some(UpkeepError {
                     code: String::from_utf8_lossy(fields.code).into(),
@@ -444,8 +501,22 @@ impl ServerSession {
                 return false;
             }
             _ if self.ended => return true,
-            None | Some(Owed::Query(_) | Owed::Sync { .. }) => return true,
-            _ => {}
+            _ => self.transaction.failed(),
+        }
+        let refused = match self.owed.front_mut() {
+            None | Some(Owed::Query { .. } | Owed::Sync { .. }) => return true,
+            Some(Owed::Refused {
+                error, is_query, ..
+            }) if fields.code != IN_FAILED_TRANSACTION => Some((std::mem::take(error), *is_query)),
+            Some(Owed::Refused { is_query: true, .. }) => return true,
+            _ => None,
+        };
+        if let Some((error, is_query)) = refused {
+            out.insert().extend_from_slice(&error);
+            if !is_query {
+                self.skip_to_sync(client);
+            }
+            return false;
         }
         if self.try_to_mend(client.as_deref(), fields) {
             return false;
@@ -498,7 +569,7 @@ impl ServerSession {
                     self.prepared.restore(entry);
                     continue;
                 }
-                Owed::Query(undo) | Owed::Local(Local::Parse(undo) | Local::Close(undo)) => undo,
+                Owed::Query { undo, .. } | Owed::Refused { undo, .. } | Owed::Local(Local::Parse(undo) | Local::Close(undo)) => undo,
                 _ => continue,
             };
             let Some(client) = client.as_deref_mut() else {

@@ -3,13 +3,19 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use pgweir_sql::Effects;
 use pgweir_wire::backend::TransactionStatus;
+use pgweir_wire::{build, sqlstate};
 
+use crate::client::{ClientSession, SessionState};
+use crate::holds::Holds;
+use crate::names::OwnNames;
 use crate::owed::{Closing, Owed, Undo};
 use crate::prepared::{Entry, Prepared};
 use crate::settings::Settings;
 use crate::statements::Statement;
-use crate::traces::Traces;
+use crate::told::Change;
+use crate::transaction::Transaction;
 
 /// Longest segment that is kept to be sent again, in bytes.
 pub(crate) const RETAIN_BYTES: usize = 8 << 10;
@@ -88,12 +94,26 @@ pub struct ServerSession {
     /// CopyDone or CopyFail was sent since the last message that is owed an answer.
     pub(crate) copy_end: bool,
     pub(crate) settings: Arc<Settings>,
-    /// RESET ran: what the pooler brought to the server may be gone.
+    /// Something ran of which nobody knows what it did to the settings.
     pub(crate) settings_in_doubt: bool,
     pub(crate) parameters: Vec<(Box<str>, Box<str>)>,
     pub(crate) retained: Retained,
     pub(crate) retained_bytes: Vec<u8>,
-    pub(crate) traces: Traces,
+    pub(crate) transaction: Transaction,
+    pub(crate) holds: Holds,
+    /// How many clients may keep a server in this pool, if no other one may now.
+    pub(crate) pin_limit: Option<u32>,
+    /// Names that are clients' own.
+    pub(crate) own: OwnNames,
+    /// The client that has or had it last, as a number that no other has; 0: none.
+    last_client: u64,
+    /// The client that has it now had it last as well, or its sequences' values were discarded since.
+    pub(crate) sequences_are_its: bool,
+    /// A RESET was sent while the client has start values of its own: what it does must be known before the next
+    /// message is sent.
+    pub(crate) reset_under_way: bool,
+    /// What executing the unnamed portal changes of the settings.
+    pub(crate) bound: Option<Arc<[Change]>>,
     pub(crate) upkeep_error: Option<UpkeepError>,
     /// A RESET or DISCARD ALL was answered, whose ReadyForQuery is still to come.
     pub(crate) resetting: bool,
@@ -129,7 +149,14 @@ impl ServerSession {
             parameters,
             retained: Retained::No,
             retained_bytes: Vec::new(),
-            traces: Traces::default(),
+            transaction: Transaction::default(),
+            holds: Holds::NONE,
+            pin_limit: None,
+            own: OwnNames::default(),
+            last_client: 0,
+            sequences_are_its: false,
+            reset_under_way: false,
+            bound: None,
             upkeep_error: None,
             resetting: false,
             reset_values,
@@ -148,6 +175,81 @@ impl ServerSession {
             && self.passage.left == 0
             && !self.ended
             && self.upkeep_error.is_none()
+    }
+
+    /// What it holds for its client, which keeps it for as long as that is something.
+    #[inline]
+    pub fn holds(&self) -> Holds {
+        self.holds
+    }
+
+    /// True if `client` must keep it for what it holds.
+    #[inline]
+    pub fn keeps(&self, client: &ClientSession) -> bool {
+        !self.holds.is_empty()
+            && client.is_shared()
+            && (client.state() == SessionState::Full || self.holds.contains(Holds::UNKNOWN))
+    }
+
+    /// True if the server is between two transactions, and owes answers to queries of the pooler's own at most.
+    pub fn is_in_upkeep(&self) -> bool {
+        self.status == TransactionStatus::Idle
+            && !self.open_segment
+            && !self.skipping
+            && self.owed.iter().all(|o| matches!(o, Owed::Hidden(_)))
+    }
+
+    /// Notes which client has it from now on; `client` is a number that no other has.
+    #[inline]
+    pub fn taken_by(&mut self, client: u64) {
+        self.sequences_are_its = self.last_client == client;
+        self.last_client = client;
+    }
+
+    /// Says whether the client may come to keep the server: `Some(limit)` if as many as may do so already.
+    #[inline]
+    pub fn set_pin_limit(&mut self, reached: Option<u32>) {
+        self.pin_limit = reached;
+    }
+
+    /// The error (an ErrorResponse) that the client gets for a statement of these effects, if it is not to be sent:
+    /// it would keep the client at this server where that is not allowed.
+    pub(crate) fn refusal(&self, client: &ClientSession, effects: Effects) -> Option<Box<[u8]>> {
+        let holds = Holds::announced_by(effects);
+        if holds.is_empty() || self.holds.contains(holds) || !client.is_shared() {
+            return None;
+        }
+        let mut error = Vec::new();
+        match (client.state(), self.pin_limit) {
+            (SessionState::Error, _) => build::report(
+                &mut error,
+                build::Report {
+                    message: &format!("this statement would keep its client at one server: {holds}"),
+                    hint: Some(
+                        "session_state = error refuses it; session_state = full allows it.",
+                    ),
+                    ..build::Report::error(sqlstate::FEATURE_NOT_SUPPORTED)
+                },
+            ),
+            (SessionState::Full, Some(limit)) if self.holds.is_empty() => build::report(
+                &mut error,
+                build::Report {
+                    message: &format!(
+                        "no more than max_pinned ({limit}) clients of this pool may keep a server: {holds}"
+                    ),
+                    hint: Some("Close what other clients hold (SHOW CLIENTS tells who), or raise max_pinned."),
+                    ..build::Report::error(sqlstate::TOO_MANY_CONNECTIONS)
+                },
+            ),
+            _ => return None,
+        }
+        Some(error.into())
+    }
+
+    /// True if it reports changes of the parameter `name`.
+    pub(crate) fn reports(&self, name: &str) -> bool {
+        let mut parameters = self.parameters.iter();
+        parameters.any(|(n, _)| n.eq_ignore_ascii_case(name))
     }
 
     /// True if the server owes an answer.
@@ -288,7 +390,7 @@ impl ServerSession {
         }
         self.copy_in = self.owed.len() == 1 && !self.copy_end;
         if swallowed
-            && matches!(self.owed.front(), Some(Owed::Execute))
+            && matches!(self.owed.front(), Some(Owed::Execute(_)))
             && !self.owed.iter().any(|o| matches!(o, Owed::Sync { .. }))
         {
             self.open_segment = true;

@@ -59,28 +59,49 @@ impl Settings {
         is_due: impl Fn(&str, &str) -> bool,
         sql: &mut Vec<u8>,
     ) {
-        for (name, _) in self.iter() {
-            if wanted.get(name).is_none() {
-                sql.extend_from_slice(b"RESET ");
-                quote_identifier(sql, name);
-                sql.push(b';');
-            }
+        let is_gone = |name: &&str| wanted.get(name).is_none();
+        let mut gone = self.iter().map(|(n, _)| n).filter(is_gone).peekable();
+        let mut due = wanted.iter().filter(|(n, v)| is_due(n, v)).peekable();
+        if gone.peek().is_none() && due.peek().is_none() {
+            return;
         }
+        // Another role may lack the right to set what is to be set, so that comes first, and the role last.
+        let acted = IDENTITIES.iter().any(|name| self.get(name).is_some());
+        if acted {
+            sql.extend_from_slice(b"RESET SESSION AUTHORIZATION;RESET ROLE;");
+        }
+        for name in gone.filter(|name| !IDENTITIES.contains(name)) {
+            sql.extend_from_slice(b"RESET ");
+            quote_identifier(sql, name);
+            sql.push(b';');
+        }
+        let identities = IDENTITIES
+            .iter()
+            .filter_map(|name| Some((*name, wanted.get(name)?)))
+            .filter(|(name, value)| acted || is_due(name, value));
         let mut first = true;
-        for (name, value) in wanted.iter() {
-            if !is_due(name, value) {
-                continue;
-            }
+        for (name, value) in due
+            .filter(|(name, _)| !IDENTITIES.contains(name))
+            .chain(identities)
+        {
             sql.extend_from_slice(if first { b"SELECT " } else { b"," });
             first = false;
-            sql.extend_from_slice(b"pg_catalog.set_config(");
-            quote_literal(sql, name);
-            sql.push(b',');
-            quote_literal(sql, value);
-            sql.extend_from_slice(b",false)");
+            write_set_config(sql, name, value);
         }
     }
 }
+
+/// Appends the call that sets `name` to `value` for the session.
+pub(crate) fn write_set_config(sql: &mut Vec<u8>, name: &str, value: &str) {
+    sql.extend_from_slice(b"pg_catalog.set_config(");
+    quote_literal(sql, name);
+    sql.push(b',');
+    quote_literal(sql, value);
+    sql.extend_from_slice(b",false)");
+}
+
+/// As whom statements run: set in this order, as the first takes the second back.
+pub(crate) const IDENTITIES: [&str; 2] = ["session_authorization", "role"];
 
 /// Writes `text` as a literal, in ASCII only: the server reads it in whatever `client_encoding` the client before has
 /// left, and in some of those the last byte of a UTF-8 character would take the quotation mark after it for its own.
@@ -169,6 +190,18 @@ impl SettingsTable {
         }
         self.intern(settings.iter().chain([(&*name, value)]))
     }
+
+    /// `settings` but for those that `is_gone`.
+    pub(crate) fn without(
+        &self,
+        settings: &Arc<Settings>,
+        is_gone: impl Fn(&str) -> bool,
+    ) -> Arc<Settings> {
+        match settings.iter().any(|(name, _)| is_gone(name)) {
+            true => self.intern(settings.iter().filter(|(name, _)| !is_gone(name))),
+            false => settings.clone(),
+        }
+    }
 }
 
 /// What is wrong with the start-up parameter `options`.
@@ -246,6 +279,37 @@ mod tests {
             sql(&t, &[], &[("a", "x\\'y")]),
             "SELECT pg_catalog.set_config('a',E'x\\\\''y',false)"
         );
+    }
+
+    #[test]
+    fn a_role_is_laid_down_before_other_settings_change_and_taken_up_after() {
+        let t = SettingsTable::default();
+        let set = |name: &str, value: &str| format!("pg_catalog.set_config('{name}','{value}',false)");
+        let down = "RESET SESSION AUTHORIZATION;RESET ROLE;";
+        let joe = ("role", "joe");
+        let cases: [(&[(&str, &str)], &[(&str, &str)], String); 5] = [
+            (&[joe], &[], down.into()),
+            (&[], &[joe], format!("SELECT {}", set("role", "joe"))),
+            (&[joe, ("a", "1")], &[joe, ("a", "1")], String::new()),
+            (
+                &[joe, ("b", "1")],
+                &[joe, ("a", "1")],
+                format!("{down}RESET \"b\";SELECT {},{}", set("a", "1"), set("role", "joe")),
+            ),
+            (
+                &[],
+                &[joe, ("session_authorization", "sam"), ("tz", "x")],
+                format!(
+                    "SELECT {},{},{}",
+                    set("tz", "x"),
+                    set("session_authorization", "sam"),
+                    set("role", "joe")
+                ),
+            ),
+        ];
+        for (from, to, expected) in cases {
+            assert_eq!(sql(&t, from, to), expected, "{from:?} {to:?}");
+        }
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::traces::Traces;
+use pgweir_sql::Effects;
+
+use crate::client::Limits;
+use crate::told::{Change, Told};
 
 /// What the names of statements that the pooler prepares begin with.
 pub(crate) const NAME_PREFIX: &[u8] = b"PGWEIR_";
@@ -16,8 +19,10 @@ pub struct Statement {
     id: u64,
     name: Box<[u8]>,
     definition: Box<[u8]>,
-    /// What executing it may leave behind.
-    traces: Traces,
+    /// What executing it may do, in the lower half, by the functions of the version in the upper half; 0: not judged.
+    judged: AtomicU64,
+    /// The settings that it changes, where its text tells exactly; no function has a say in that.
+    changes: OnceLock<Option<Arc<[Change]>>>,
 }
 
 impl Statement {
@@ -31,9 +36,43 @@ impl Statement {
         &self.name
     }
 
-    /// What executing it may leave behind in a server, as far as its text hints at it.
-    pub(crate) fn traces(&self) -> Traces {
-        self.traces
+    /// What executing it may leave behind in a server, as far as its text tells.
+    #[inline]
+    pub(crate) fn told(&self, limits: &Limits) -> Told {
+        let judged = self.judged.load(Ordering::Relaxed);
+        if judged >> 32 == u64::from(limits.functions_version) {
+            return Told {
+                effects: Effects::from_bits(judged as u32),
+                changes: self.changes.get().cloned().flatten(),
+            };
+        }
+        self.judge(limits)
+    }
+
+    #[cold]
+    fn judge(&self, limits: &Limits) -> Told {
+        let told = Told::read(self.text(), &limits.functions);
+        self.changes.get_or_init(|| told.changes.clone());
+        let version = u64::from(limits.functions_version);
+        let judged = version << 32 | u64::from(told.effects.bits());
+        self.judged.store(judged, Ordering::Release);
+        told
+    }
+
+    /// Its text.
+    pub(crate) fn text(&self) -> &[u8] {
+        let end = self.definition.iter().position(|&b| b == 0);
+        &self.definition[..end.unwrap_or(self.definition.len())]
+    }
+
+    fn new(id: u64, name: Box<[u8]>, definition: &[u8]) -> Arc<Statement> {
+        Arc::new(Statement {
+            id,
+            name,
+            definition: definition.into(),
+            judged: AtomicU64::new(0),
+            changes: OnceLock::new(),
+        })
     }
 
     /// Text, terminator, number of parameter types, the types: the body of a Parse after the name.
@@ -128,12 +167,8 @@ impl StatementTable {
 
     /// A statement of one client's own, for the servers' unnamed slot.
     pub(crate) fn unnamed(&self, definition: &[u8]) -> Arc<Statement> {
-        Arc::new(Statement {
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            name: Box::default(),
-            traces: Traces::hinted_by(definition),
-            definition: definition.into(),
-        })
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        Statement::new(id, Box::default(), definition)
     }
 
     fn shard(&self, hash: u64) -> std::sync::MutexGuard<'_, Shard> {
@@ -144,12 +179,8 @@ impl StatementTable {
 
     fn enter(&self, shard: &mut Shard, hash: u64, definition: &[u8]) -> Arc<Statement> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let made = Arc::new(Statement {
-            id,
-            name: [NAME_PREFIX, id.to_string().as_bytes()].concat().into(),
-            traces: Traces::hinted_by(definition),
-            definition: definition.into(),
-        });
+        let name = [NAME_PREFIX, id.to_string().as_bytes()].concat();
+        let made = Statement::new(id, name.into(), definition);
         if shard.statements.len() >= self.capacity_per_shard {
             // Half of the unused ones at once, so that a full table is not scanned for every new text.
             let mut keep = false;

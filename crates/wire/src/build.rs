@@ -80,6 +80,19 @@ pub struct Report<'a> {
     pub hint: Option<&'a str>,
 }
 
+impl Report<'_> {
+    /// An error of this SQLSTATE that leaves the connection as it is, without a message yet.
+    pub fn error(code: &str) -> Report<'_> {
+        Report {
+            severity: Severity::Error,
+            code,
+            message: "",
+            detail: None,
+            hint: None,
+        }
+    }
+}
+
 /// ErrorResponse or NoticeResponse, by the report's severity.
 pub fn report(out: &mut Vec<u8>, report: Report<'_>) {
     let tag = match report.severity {

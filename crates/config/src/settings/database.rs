@@ -1,9 +1,10 @@
 //! `[databases.NAME]`: where a database is, and what differs for it.
 
 use super::section;
-use crate::kinds::{Choice, Count, Delay, HostName, Limit, Or, Password, Port, Text, Timeout};
+use crate::kinds::{Choice, Count, Delay, HostName, Limit, List, Or, Password, Port, Text};
+use crate::kinds::Timeout;
 use crate::secret::SecretText;
-use crate::values::{Host, PoolMode};
+use crate::values::{Host, PoolMode, SessionState};
 use std::time::Duration;
 
 section! {
@@ -48,6 +49,12 @@ section! {
         reserve_pool_size: Option<u32> = Or(Count::ANY), "", Reload, Same;
         /// `server_lifetime` for this database.
         server_lifetime: Option<Duration> = Or(Delay::ANY), "", Reload, Same;
+        /// `session_state` for this database.
+        session_state: Option<SessionState> = Or(Choice::<SessionState>::NEW), "", Reload, Absent;
+        /// `max_pinned` for each pool of this database.
+        max_pinned: Option<Option<u32>> = Or(Limit), "", Reload, Absent;
+        /// `pin_functions` for this database.
+        pin_functions: Option<Vec<String>> = Or(List), "", Reload, Absent;
         /// `query_wait_timeout` for this database.
         query_wait_timeout: Option<Option<Duration>> = Or(Timeout::SECONDS), "", Reload, Same;
     }

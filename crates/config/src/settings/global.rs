@@ -3,7 +3,8 @@
 use super::section;
 use crate::kinds::{Bool, Check, Choice, Count, Delay, Limit, List, Or, Path};
 use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
-use crate::values::{AuthType, CheckQuery, LogFormat, LogLevel, PoolMode, SslMode, TlsProtocols};
+use crate::values::{AuthType, CheckQuery, LogFormat, LogLevel, PoolMode, SessionState};
+use crate::values::{SslMode, TlsProtocols};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,6 +51,22 @@ section! {
         /// one. Spreads the work evenly, but keeps more connections than the load needs from
         /// ever being idle long enough to be closed.
         server_round_robin: bool = Bool, "0", Reload, Same;
+    }
+
+    "Session state in transaction mode" {
+        /// What is done with what a client leaves in its session when its transaction ends, in transaction and
+        /// statement mode. `full`: all of it works as on a direct connection: settings, LISTEN and SQL's PREPARE follow
+        /// the client from server to server, and for what lives in one server's process (temporary tables, cursors WITH
+        /// HOLD, session advisory locks) the client keeps its server until that is gone. `error`: as `full`, but a
+        /// statement for which the client would keep its server is refused. `settings`: settings follow the client, all
+        /// else is removed before the next client comes. `off`: as `settings`, for those settings only that the server
+        /// reports.
+        session_state: SessionState = Choice::<SessionState>::NEW, "full", Reload, Absent;
+        /// How many clients of one pool may keep a server for what lives in its process. 0 is no limit.
+        max_pinned: Option<u32> = Limit, "0", Reload, Absent;
+        /// Functions that keep something in the server's process, for which a client keeps its server until it
+        /// disconnects: names as `nextval` or `schema.name`, with `*` at the end for all that begin so.
+        pin_functions: Vec<String> = List, "", Reload, Absent;
     }
 
     "Limits" {

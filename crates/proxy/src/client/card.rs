@@ -7,6 +7,7 @@ use std::task::Waker;
 use std::time::{Instant, SystemTime};
 
 use pgweir_pool::ServerId;
+use pgweir_session::Holds;
 use tokio::sync::oneshot;
 
 use crate::pools::Pool;
@@ -78,6 +79,8 @@ pub(crate) struct ClientCard {
     /// When it last asked for something.
     pub(crate) requested_at: Cell<Instant>,
     pub(crate) prepared_statements: Cell<u32>,
+    /// What its server holds for it, for which it keeps it.
+    pub(crate) pinned: Cell<Holds>,
     pub(crate) tls: RefCell<Option<Box<str>>>,
     pub(crate) application_name: RefCell<Option<Arc<str>>>,
     /// For cancel requests; protocol 3.0 uses the first four bytes.
@@ -133,6 +136,7 @@ impl ClientCard {
             server: Cell::default(),
             requested_at: Cell::new(now),
             prepared_statements: Cell::default(),
+            pinned: Cell::default(),
             tls: RefCell::default(),
             application_name: RefCell::default(),
             secret,
@@ -161,6 +165,7 @@ impl ClientCard {
             server: Cell::default(),
             requested_at: self.requested_at.clone(),
             prepared_statements: self.prepared_statements.clone(),
+            pinned: Cell::default(),
             tls: self.tls.clone(),
             application_name: self.application_name.clone(),
             secret: self.secret,

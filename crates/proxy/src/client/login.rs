@@ -309,6 +309,7 @@ async fn log_in(
     count(&pool.stats.block(worker.id).logins, 1);
     let mut session = ClientSession::new(settings, live.rewrites());
     session.set_shared(live.mode != pgweir_session::PoolMode::Session);
+    session.set_state(live.limits.state);
     registered.kept.set(true);
     seat.kept.set(true);
     place.kept.set(true);

@@ -8,6 +8,7 @@
 mod checkout;
 mod ending;
 mod moving;
+mod pinning;
 mod summons;
 
 use std::future::Future;
@@ -83,6 +84,8 @@ pub(crate) struct Relay {
     turned: Instant,
     /// It lives on another worker now; only this shell is left.
     moved: bool,
+    /// The log has a line that it keeps a server.
+    told_of_pin: bool,
 }
 
 impl Relay {
@@ -123,6 +126,7 @@ impl Relay {
             transaction_began: now,
             turned: now,
             moved: false,
+            told_of_pin: false,
         };
         relay.arm(now);
         relay
@@ -239,6 +243,7 @@ impl Relay {
     #[inline]
     fn is_done_with(&self, server: &Server) -> bool {
         server.session.is_free()
+            && !server.session.keeps(&self.session)
             && self.session.at_boundary()
             && server.outbox.is_empty()
             && server.kept.is_empty()
@@ -310,6 +315,7 @@ impl Relay {
         self.worker.count(&self.pool, counts);
         let ended = counts.queries > 0;
         let status = server.session.status();
+        self.note_holds()?;
         if ended {
             self.query_ended(counts, status)?;
         } else if self.timeouts.is_some()
@@ -458,7 +464,7 @@ impl Relay {
         let idle = !server.session.is_busy();
         let free = server.session.is_free();
         let just_linked = self.fresh;
-        if self.fresh {
+        if self.fresh || server.session.is_in_upkeep() {
             if !server.session.is_aligned(&self.session) {
                 server.session.align(&self.session, out.insert());
             }
@@ -526,6 +532,7 @@ impl Relay {
     fn refresh(&mut self) -> Result<(), End> {
         self.generation = self.worker.generation.get();
         self.live = self.pool.live();
+        self.session.set_state(self.live.limits.state);
         self.timeouts = timeouts(&self.worker, &self.user);
         if self.live.rewrites() && !self.session.rewrites() {
             // It was a session client until now, and has asked for nothing yet.
@@ -565,7 +572,9 @@ impl Future for Relay {
 impl Drop for Relay {
     fn drop(&mut self) {
         // Only a task that panicked still has something of a server.
-        match std::mem::replace(&mut self.link, Link::Alone) {
+        let link = std::mem::replace(&mut self.link, Link::Alone);
+        let _ = self.note_holds();
+        match link {
             Link::Alone | Link::Checking { .. } => {}
             Link::Linked(server) => self.worker.discard(server, "its client's task failed"),
             Link::Waiting { ticket, .. } => self.worker.with_pools(|pools, effects| {

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -163,16 +164,26 @@ fn clean(worker: &Worker, server: &mut Server, out: &mut Vec<u8>) -> bool {
 
 /// Takes back the server of a client that leaves, in whatever state it is. `whole`: the client's last message was sent
 /// to its end, and the server has not said that it ends.
-pub(crate) fn leave(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, whole: bool) {
+pub(crate) fn leave(worker: &Rc<Worker>, mut server: Box<Server>, live: &Arc<Live>, whole: bool) {
     let session = &mut server.session;
-    let known = whole
-        && !session.is_busy()
+    let sound = whole
         && !session.has_ended()
         && session.upkeep_error().is_none()
         && server.outbox.is_empty()
-        && server.kept.is_empty()
         && !server.card.cancels_in_flight();
-    if !known {
+    if sound && session.is_busy() && session.is_in_upkeep() {
+        // The server is just being asked what the client left.
+        let worker = worker.clone();
+        let live = live.clone();
+        tokio::task::spawn_local(async move {
+            match server.converse(&worker, Vec::new()).await {
+                Ok(()) => leave(&worker, server, &live, true),
+                Err(why) => worker.discard(server, &format!("cleaning up failed: {why}")),
+            }
+        });
+        return;
+    }
+    if !sound || session.is_busy() || !server.kept.is_empty() {
         worker.discard(server, "client left while the server was not idle");
         return;
     }

@@ -98,7 +98,9 @@ impl Relay {
     }
 
     #[inline]
-    pub(super) fn linked_to(&mut self, server: Box<Server>) {
+    pub(super) fn linked_to(&mut self, mut server: Box<Server>) {
+        server.session.taken_by(self.card.id);
+        server.session.set_pin_limit(self.pin_limit_reached());
         let block = self.pool.stats.block(self.worker.id);
         count(&block.server_assignments, 1);
         server.card.client.store(self.card.id, Ordering::Relaxed);

@@ -48,7 +48,10 @@ impl Relay {
         if let End::Moves(worker) = end {
             return self.move_to(worker);
         }
-        match std::mem::replace(&mut self.link, Link::Alone) {
+        let link = std::mem::replace(&mut self.link, Link::Alone);
+        // Without a server it keeps none.
+        let _ = self.note_holds();
+        match link {
             Link::Alone => {}
             Link::Waiting { ticket, .. } => self.worker.with_pools(|pools, effects| {
                 pools.abandon(ticket, Instant::now(), effects);

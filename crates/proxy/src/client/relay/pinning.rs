@@ -1,0 +1,68 @@
+//! A client that keeps its server between transactions, for what lives in that server's process.
+
+use std::sync::atomic::Ordering;
+
+use pgweir_session::Holds;
+use pgweir_wire::sqlstate;
+
+use super::{End, Link, Relay};
+use crate::report::Refusal;
+
+impl Relay {
+    /// Takes note of what the server now holds for the client.
+    #[inline]
+    pub(super) fn note_holds(&mut self) -> Result<(), End> {
+        let holds = match &self.link {
+            Link::Linked(server) if server.session.keeps(&self.session) => server.session.holds(),
+            _ => Holds::NONE,
+        };
+        if holds == self.card.pinned.get() {
+            return Ok(());
+        }
+        self.pin(holds)
+    }
+
+    #[cold]
+    fn pin(&mut self, holds: Holds) -> Result<(), End> {
+        let before = self.card.pinned.replace(holds);
+        let pinned = &self.pool.pinned;
+        if holds.is_empty() {
+            pinned.fetch_sub(1, Ordering::Relaxed);
+            return Ok(());
+        }
+        if !before.is_empty() {
+            return Ok(());
+        }
+        let others = pinned.fetch_add(1, Ordering::Relaxed);
+        if !self.told_of_pin {
+            self.told_of_pin = true;
+            tracing::info!(
+                "C-{}: {}/{}@{} keeps its server: {holds}",
+                self.card.id,
+                self.pool.database.name,
+                self.pool.user.name,
+                self.card.peer,
+            );
+        }
+        match self.live.settings.max_pinned {
+            // What a function did, that no text told of.
+            Some(limit) if others >= limit => Err(End::Told(
+                Refusal::new(
+                    sqlstate::TOO_MANY_CONNECTIONS,
+                    format!(
+                        "no more than max_pinned ({limit}) clients of this pool may keep a server: {holds}"
+                    ),
+                )
+                .hint("Close what other clients hold (SHOW CLIENTS tells who), or raise max_pinned."),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The limit on clients that keep a server, if it is reached without this one.
+    #[inline]
+    pub(super) fn pin_limit_reached(&self) -> Option<u32> {
+        let limit = self.live.settings.max_pinned?;
+        (self.pool.pinned.load(Ordering::Relaxed) >= limit).then_some(limit)
+    }
+}

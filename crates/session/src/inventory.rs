@@ -1,0 +1,274 @@
+//! After a transaction that may have left something behind, the server is asked what there is.
+//!
+//! Texts tell that something may have happened; what has is the server's to say, after all rollbacks, and whatever
+//! function did it. The question follows the client's own answer, so the client does not wait for it.
+
+use pgweir_sql::Effects;
+use pgweir_wire::{Reader, WireError, build};
+
+use crate::client::{ClientSession, SessionState};
+use crate::holds::Holds;
+use crate::owed::{Hidden, Owed};
+use crate::server::ServerSession;
+use crate::settings::{IDENTITIES, SettingsTable};
+
+/// Anything may have happened.
+const ANYTHING: Effects = Effects::PROCEDURE
+    .union(Effects::FUNCTION)
+    .union(Effects::UNSEEN);
+
+/// Longest value that is asked for, in characters; a longer one makes the state an unknown one.
+const VALUE_CHARS: u32 = 8000;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Questions {
+    settings: bool,
+    temporary: bool,
+    cursors: bool,
+    locks: bool,
+    names: bool,
+    channels: bool,
+}
+
+impl Questions {
+    /// What must be asked after `effects` about a server that held `holds`.
+    fn after(effects: Effects, holds: Holds) -> Questions {
+        let anything = effects.intersects(ANYTHING) || holds.contains(Holds::UNKNOWN);
+        let released = effects.contains(Effects::RELEASES);
+        let asks = |effect, hold| {
+            anything || effects.intersects(effect) || (released && holds.contains(hold))
+        };
+        Questions {
+            settings: anything || effects.contains(Effects::SETTINGS),
+            temporary: asks(Effects::TEMPORARY, Holds::TEMPORARY),
+            cursors: asks(Effects::HOLDS, Holds::CURSORS),
+            locks: asks(Effects::LOCKS, Holds::LOCKS),
+            names: anything || effects.intersects(Effects::PREPARES | Effects::DEALLOCATES),
+            channels: asks(Effects::LISTENS, Holds::CHANNELS),
+        }
+    }
+
+    fn is_empty(self) -> bool {
+        self == Questions::default()
+    }
+
+    /// One query for all of it: rows of a letter, a name and a value, the latter two in hexadecimal digits, because the
+    /// client may have set any `client_encoding`. Nothing in it hangs on the client's `search_path`.
+    fn query(self) -> Vec<u8> {
+        let mut sql = Vec::with_capacity(512);
+        let mut select = |text: &str| {
+            if !sql.is_empty() {
+                sql.extend_from_slice(b" UNION ALL ");
+            }
+            sql.extend_from_slice(b"SELECT ");
+            sql.extend_from_slice(text.as_bytes());
+        };
+        let hex = |what: &str| {
+            format!("pg_catalog.encode(pg_catalog.convert_to({what},'UTF8'),'hex')")
+        };
+        if self.settings {
+            select(&format!(
+                "CASE WHEN pg_catalog.length(setting) OPERATOR(pg_catalog.>) {VALUE_CHARS} THEN 'x' ELSE 's' END,{},\
+                 {} FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'",
+                hex("name"),
+                hex(&format!("pg_catalog.left(setting,{VALUE_CHARS})")),
+            ));
+            for name in IDENTITIES {
+                let value = hex(&format!("pg_catalog.current_setting('{name}')"));
+                select(&format!("'i',{},{value}", hex(&format!("'{name}'"))));
+            }
+        }
+        if self.temporary {
+            select(
+                "'t',NULL,NULL WHERE EXISTS(SELECT FROM pg_catalog.pg_depend \
+                 WHERE refclassid OPERATOR(pg_catalog.=) 2615 \
+                 AND refobjid OPERATOR(pg_catalog.=) pg_catalog.pg_my_temp_schema())",
+            );
+        }
+        if self.cursors {
+            select("'c',NULL,NULL WHERE EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)");
+        }
+        if self.locks {
+            select(
+                "'l',NULL,NULL WHERE EXISTS(SELECT FROM pg_catalog.pg_locks \
+                 WHERE locktype OPERATOR(pg_catalog.=) 'advisory' \
+                 AND pid OPERATOR(pg_catalog.=) pg_catalog.pg_backend_pid())",
+            );
+        }
+        if self.names {
+            select(&format!(
+                "CASE WHEN pg_catalog.length(statement) OPERATOR(pg_catalog.>) {VALUE_CHARS} THEN 'x' \
+                 WHEN from_sql THEN 'p' ELSE 'P' END,{},{} FROM pg_catalog.pg_prepared_statements \
+                 WHERE NOT pg_catalog.starts_with(name,'PGWEIR_')",
+                hex("name"),
+                hex(&format!("pg_catalog.left(statement,{VALUE_CHARS})")),
+            ));
+        }
+        if self.channels {
+            select("'n',NULL,NULL WHERE EXISTS(SELECT FROM pg_catalog.pg_listening_channels())");
+        }
+        sql
+    }
+}
+
+/// The questions that were sent, and what was answered so far.
+#[derive(Debug)]
+pub(crate) struct Inventory {
+    asked: Questions,
+    /// What had been done that called for it.
+    effects: Effects,
+    settings: Vec<(String, String)>,
+    identities: Vec<(String, String)>,
+    names: Vec<(Box<[u8]>, OwnText)>,
+    holds: Holds,
+    /// The server did not tell.
+    pub(crate) failed: bool,
+}
+
+/// The text under which SQL prepared a name; `None` for a statement that the protocol prepared.
+type OwnText = Option<Box<[u8]>>;
+
+impl Inventory {
+    /// Reads a DataRow.
+    pub(crate) fn row(&mut self, body: &[u8]) -> Result<(), WireError> {
+        let mut r = Reader::new(pgweir_wire::backend::tag::DATA_ROW, body);
+        let mut columns = [&b""[..]; 3];
+        let count = r.u16("columns")?;
+        for column in columns.iter_mut().take(count.into()) {
+            let length = r.u32("length")?;
+            if length != u32::MAX {
+                *column = r.bytes(length as usize, "value")?;
+            }
+        }
+        let [kind, name, value] = columns;
+        let text = |hex| unhex(hex).and_then(|b| String::from_utf8(b).ok());
+        match kind {
+            b"s" | b"i" => match (text(name), text(value)) {
+                (Some(name), Some(value)) if kind == b"s" => self.settings.push((name, value)),
+                (Some(name), Some(value)) => self.identities.push((name, value)),
+                _ => self.failed = true,
+            },
+            b"t" => self.holds.set(Holds::TEMPORARY, true),
+            b"c" => self.holds.set(Holds::CURSORS, true),
+            b"l" => self.holds.set(Holds::LOCKS, true),
+            b"n" => self.holds.set(Holds::CHANNELS, true),
+            b"p" | b"P" => match (unhex(name), unhex(value)) {
+                (Some(name), Some(value)) => {
+                    let text = (kind == b"p").then(|| value.into());
+                    self.names.push((name.into(), text));
+                }
+                _ => self.failed = true,
+            },
+            _ => self.failed = true,
+        }
+        Ok(())
+    }
+}
+
+fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
+    let digit = |b: u8| char::from(b).to_digit(16);
+    let pairs = digits.chunks(2);
+    pairs
+        .map(|p| match p {
+            [a, b] => Some((digit(*a)? * 16 + digit(*b)?) as u8),
+            _ => None,
+        })
+        .collect()
+}
+
+impl ServerSession {
+    /// Asks the server what the transactions so far have left, where their texts leave that open.
+    pub(crate) fn take_inventory(&mut self, client: &ClientSession, again: &mut Vec<u8>) {
+        let effects = self.transaction.effects;
+        if effects.is_empty() && !self.holds.contains(Holds::UNKNOWN) {
+            return;
+        }
+        let only_settings = |effects| Questions {
+            settings: Questions::after(effects, Holds::NONE).settings,
+            ..Questions::default()
+        };
+        let (asked, settled) = match client.state() {
+            // What is set on a server stays its client's, but not where RESET returns to.
+            _ if !client.is_shared() => match client.initial.is_empty() {
+                true => (Questions::default(), Effects::ALL),
+                false => (only_settings(effects & Effects::RESETS), Effects::ALL),
+            },
+            SessionState::Off => return,
+            SessionState::Settings => (
+                only_settings(effects),
+                Effects::SETTINGS | Effects::RESETS,
+            ),
+            SessionState::Full | SessionState::Error => {
+                self.holds |= Holds::certain(effects);
+                (Questions::after(effects, self.holds), Effects::ALL)
+            }
+        };
+        self.transaction.effects = effects.without(settled);
+        if asked.is_empty() {
+            return;
+        }
+        build::query(again, &asked.query());
+        self.unnamed = None;
+        self.owed
+            .push_back(Owed::Hidden(Hidden::Inventory(Box::new(Inventory {
+                asked,
+                effects: effects & settled,
+                settings: Vec::new(),
+                identities: Vec::new(),
+                names: Vec::new(),
+                holds: Holds::NONE,
+                failed: false,
+            }))));
+    }
+
+    /// The answer is complete.
+    pub(crate) fn inventory_taken(
+        &mut self,
+        inventory: Inventory,
+        client: Option<&mut ClientSession>,
+        table: &SettingsTable,
+    ) {
+        self.holds.set(Holds::UNKNOWN, inventory.failed);
+        if inventory.failed {
+            // Asked again after the next transaction; until then nobody else gets the server.
+            self.transaction.effects |= inventory.effects;
+            return;
+        }
+        let asked = inventory.asked;
+        for (asked, kind) in [
+            (asked.temporary, Holds::TEMPORARY),
+            (asked.cursors, Holds::CURSORS),
+            (asked.locks, Holds::LOCKS),
+            (asked.channels, Holds::CHANNELS),
+        ] {
+            if asked {
+                self.holds.set(kind, inventory.holds.contains(kind));
+            }
+        }
+        let mut client = client;
+        if asked.names {
+            self.own_names_are(inventory.names, client.as_deref_mut());
+        }
+        if asked.settings {
+            let login = self.login_user();
+            let own = inventory.identities.iter().filter(|(name, value)| {
+                value != "none" && !(*name == IDENTITIES[0] && Some(value.as_str()) == login)
+            });
+            let found = inventory.settings.iter().chain(own);
+            self.settings = table.intern(found.map(|(n, v)| (&**n, &**v)));
+            self.settings_in_doubt = false;
+            if let Some(client) = client {
+                // What the client started with was set here too: what is missing was reset.
+                let initial = client.initial.iter();
+                client.settings = table.intern(initial.chain(self.settings.iter()));
+            }
+        }
+    }
+
+    fn login_user(&self) -> Option<&str> {
+        let mut values = self.reset_values.iter();
+        let found = values.find(|(name, _)| **name == *IDENTITIES[0]);
+        found.map(|(_, value)| &**value)
+    }
+}

@@ -1,0 +1,187 @@
+//! Statements that clients prepare by SQL, and names that SQL and the protocol share.
+//!
+//! A name of the pooler's own stands for a statement of the protocol; only texts that speak of prepared statements
+//! (EXECUTE, PREPARE, DEALLOCATE, the view `pg_prepared_statements`) see the client's own names. Before such a text, the
+//! server is given those of the client's names that it speaks of.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use pgweir_sql::Effects;
+use pgweir_wire::build;
+use pgweir_wire::frontend::Target;
+
+use crate::client::{ClientSession, Limits};
+use crate::owed::{Hidden, Owed};
+use crate::server::ServerSession;
+use crate::statements::Statement;
+
+/// A statement that a client prepared by SQL.
+#[derive(Debug, Clone)]
+pub(crate) struct SqlStatement {
+    /// The whole text, `PREPARE name AS …`.
+    text: Arc<[u8]>,
+}
+
+/// A client's names for them.
+pub(crate) type SqlNames = HashMap<Box<[u8]>, SqlStatement>;
+
+/// What a name that is no pooler's stands for on a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Own {
+    /// What this text prepared.
+    Sql(Arc<[u8]>),
+    /// The definition of this statement.
+    Protocol(u64),
+}
+
+/// The clients' own names on a server.
+pub(crate) type OwnNames = HashMap<Box<[u8]>, Own>;
+
+impl SqlStatement {
+    /// What executing it may do.
+    fn effects(&self, limits: &Limits) -> Effects {
+        pgweir_sql::classify(&self.text, &limits.functions).without(Effects::PREPARES)
+    }
+}
+
+/// What executing the statements that `text` speaks of may do, which is among `effects` so far as a text that says
+/// EXECUTE can tell.
+pub(crate) fn effects_of_executed(
+    client: &ClientSession,
+    text: &[u8],
+    effects: Effects,
+    limits: &Limits,
+) -> Effects {
+    if !effects.contains(Effects::EXECUTES) {
+        return effects;
+    }
+    let mut all = effects.without(Effects::EXECUTES);
+    match pgweir_sql::named(text) {
+        pgweir_sql::Names::Any => all |= Effects::PROCEDURE,
+        pgweir_sql::Names::These(names) => {
+            for name in names {
+                all |= match (client.sql_named(name.as_bytes()), client.named(name.as_bytes())) {
+                    (Some(sql), _) => sql.effects(limits),
+                    (None, Some(named)) => named.statement.told(limits).effects,
+                    (None, None) => Effects::PROCEDURE,
+                };
+            }
+        }
+    }
+    all
+}
+
+/// How one name on a server is to be changed.
+struct Step {
+    name: Box<[u8]>,
+    wanted: Option<Wanted>,
+}
+
+enum Wanted {
+    Sql(Arc<[u8]>),
+    Protocol(Arc<Statement>),
+}
+
+impl Wanted {
+    fn own(&self) -> Own {
+        match self {
+            Wanted::Sql(text) => Own::Sql(text.clone()),
+            Wanted::Protocol(statement) => Own::Protocol(statement.id()),
+        }
+    }
+}
+
+impl ServerSession {
+    /// Appends to `to_server` what gives the server the client's own names that `text` speaks of, and takes others'
+    /// away. The server stands between two segments.
+    pub(crate) fn bring_names(
+        &mut self,
+        client: &ClientSession,
+        text: &[u8],
+        to_server: &mut Vec<u8>,
+    ) {
+        for Step { name, wanted } in self.names_to_change(client, text) {
+            build::close(to_server, Target::Statement, &name);
+            if let Some(Wanted::Protocol(statement)) = &wanted {
+                build::parse(to_server, &name, statement.definition());
+            }
+            to_server.extend_from_slice(&build::SYNC);
+            self.owed
+                .push_back(Owed::Hidden(Hidden::Name(name.clone())));
+            if let Some(Wanted::Sql(text)) = &wanted {
+                build::query(to_server, text);
+                self.unnamed = None;
+                self.owed
+                    .push_back(Owed::Hidden(Hidden::Name(name.clone())));
+            }
+            match wanted {
+                Some(wanted) => self.own.insert(name, wanted.own()),
+                None => self.own.remove(&name),
+            };
+        }
+    }
+
+    /// True if the names that texts speak of may differ between the client and the server.
+    pub(crate) fn may_lack_names(&self, client: &ClientSession) -> bool {
+        !self.own.is_empty() || client.statements() > 0 || client.has_sql_names()
+    }
+
+    fn names_to_change(&self, client: &ClientSession, text: &[u8]) -> Vec<Step> {
+        let names: Vec<Box<[u8]>> = match pgweir_sql::named(text) {
+            pgweir_sql::Names::These(names) => names
+                .into_iter()
+                .map(|n| n.into_bytes().into_boxed_slice())
+                .collect(),
+            pgweir_sql::Names::Any => {
+                let all = self.own.keys().chain(client.all_names());
+                let all: std::collections::BTreeSet<&Box<[u8]>> = all.collect();
+                all.into_iter().cloned().collect()
+            }
+        };
+        let steps = names.into_iter().filter_map(|name| {
+            let wanted = match (client.sql_named(&name), client.named(&name)) {
+                (Some(sql), _) => Some(Wanted::Sql(sql.text.clone())),
+                (None, Some(named)) => Some(Wanted::Protocol(named.statement.clone())),
+                (None, None) => None,
+            };
+            let is_right = self.own.get(&name) == wanted.as_ref().map(Wanted::own).as_ref();
+            (!is_right).then_some(Step { name, wanted })
+        });
+        steps.collect()
+    }
+
+    /// The server says which names it has now: `found` with the texts of those that SQL prepared.
+    pub(crate) fn own_names_are(
+        &mut self,
+        found: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+        client: Option<&mut ClientSession>,
+    ) {
+        let before = std::mem::take(&mut self.own);
+        let mut made = Vec::new();
+        for (name, text) in found {
+            let known = before.get(&name);
+            let own = match (text, known) {
+                (Some(text), Some(Own::Sql(t))) if **t == *text => Own::Sql(t.clone()),
+                (Some(text), _) => Own::Sql(text.into()),
+                (None, Some(own @ Own::Protocol(_))) => own.clone(),
+                // Of a client whose statements the pooler does not place.
+                (None, _) => continue,
+            };
+            if let Own::Sql(text) = &own
+                && known != Some(&own)
+            {
+                made.push((name.clone(), text.clone()));
+            }
+            self.own.insert(name, own);
+        }
+        let Some(client) = client else { return };
+        for (name, text) in made {
+            client.remember_sql(name, SqlStatement { text });
+        }
+        for name in before.keys().filter(|name| !self.own.contains_key(*name)) {
+            client.forget_sql(name);
+            client.forget(name);
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! What the transaction under way has done to its session, and what of it stays when it ends.
+
+use std::sync::Arc;
+
+use pgweir_sql::Effects;
+use pgweir_wire::backend::TransactionStatus;
+use pgweir_wire::build;
+
+use crate::client::ClientSession;
+use crate::owed::{Hidden, Owed};
+use crate::server::ServerSession;
+use crate::settings::{IDENTITIES, Settings, SettingsTable, write_set_config};
+use crate::told::Change;
+
+/// An account of the transaction under way, and of those before it that have not been settled.
+#[derive(Debug, Default)]
+pub(crate) struct Transaction {
+    /// What its texts say it may do, but for `changes`.
+    pub(crate) effects: Effects,
+    /// Settings that it changed, in order.
+    changes: Vec<Change>,
+    /// It has a savepoint to which changes may be rolled back.
+    savepoints: bool,
+    /// It failed since the last ReadyForQuery.
+    failed: bool,
+    /// It wrote something, which may have advanced a sequence.
+    wrote: bool,
+}
+
+impl Transaction {
+    /// Notes that statements are sent which may do this.
+    #[inline]
+    pub(crate) fn may(&mut self, effects: Effects) {
+        self.effects |= effects;
+    }
+
+    /// Notes changes of a statement that was carried out.
+    pub(crate) fn changed(&mut self, changes: &[Change]) {
+        if !self.failed {
+            self.changes.extend_from_slice(changes);
+        }
+    }
+
+    /// Notes an error.
+    pub(crate) fn failed(&mut self) {
+        self.failed = true;
+    }
+
+    /// True if it has written something, or may have advanced a sequence.
+    pub(crate) fn may_have_advanced(&self) -> bool {
+        self.wrote
+            || self.effects.intersects(
+                Effects::ADVANCES_SEQUENCE
+                    | Effects::FUNCTION
+                    | Effects::PROCEDURE
+                    | Effects::UNSEEN
+                    | Effects::EXECUTES,
+            )
+    }
+}
+
+impl ServerSession {
+    /// CommandComplete of a client's statement, of which some tags tell how a transaction goes on.
+    #[inline]
+    pub(crate) fn went_on(
+        &mut self,
+        client: Option<&mut ClientSession>,
+        tag: &[u8],
+        table: &SettingsTable,
+    ) {
+        let t = &mut self.transaction;
+        match tag {
+            b"COMMIT\0" | b"PREPARE TRANSACTION\0" => {
+                t.savepoints = false;
+                t.wrote = false;
+                if !t.changes.is_empty() {
+                    let changes = std::mem::take(&mut t.changes);
+                    self.apply(client, &changes, table);
+                }
+            }
+            b"ROLLBACK\0" => {
+                t.wrote = false;
+                if !t.changes.is_empty() {
+                    t.changes.clear();
+                    if t.savepoints {
+                        // Some of them may stay.
+                        t.effects |= Effects::SETTINGS;
+                    }
+                }
+            }
+            b"SAVEPOINT\0" => t.savepoints = true,
+            tag if tag.starts_with(b"INSERT") => t.wrote = true,
+            _ => {}
+        }
+    }
+
+    /// A client's ReadyForQuery: what the transaction changed now holds, or does not.
+    #[inline]
+    pub(crate) fn settle(
+        &mut self,
+        client: Option<&mut ClientSession>,
+        table: &SettingsTable,
+        again: &mut Vec<u8>,
+    ) {
+        let t = &mut self.transaction;
+        let failed = std::mem::take(&mut t.failed);
+        match self.status {
+            TransactionStatus::Idle => {
+                t.savepoints = false;
+                t.wrote = false;
+                if t.changes.is_empty() && t.effects.is_empty() {
+                    return;
+                }
+                let changes = std::mem::take(&mut t.changes);
+                let Some(client) = client else { return };
+                if !failed {
+                    self.apply(Some(client), &changes, table);
+                }
+                if self.owed.is_empty() && !self.open_segment {
+                    self.take_inventory(client, again);
+                }
+            }
+            TransactionStatus::InTransaction if !t.changes.is_empty() => {
+                if let Some(client) = client {
+                    self.return_to_start(client, again);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// In a transaction block, RESET has returned a setting to the server's own value where on a direct connection it
+    /// would be the one that the client started with.
+    fn return_to_start(&mut self, client: &ClientSession, again: &mut Vec<u8>) {
+        let mut due: Vec<(Box<str>, Box<str>)> = Vec::new();
+        for change in &self.transaction.changes {
+            match change {
+                Change::Set { name, .. } => due.retain(|(n, _)| n != name),
+                Change::Reset(name) => {
+                    if let Some(value) = client.initial.get(name)
+                        && !due.iter().any(|(n, _)| n == name)
+                    {
+                        due.push((name.clone(), value.into()));
+                    }
+                }
+                Change::ResetAll | Change::DiscardAll => {
+                    due = client
+                        .initial
+                        .iter()
+                        .map(|(n, v)| (n.into(), v.into()))
+                        .collect();
+                }
+            }
+        }
+        if due.is_empty() {
+            return;
+        }
+        let mut sql = b"SELECT ".to_vec();
+        for (i, (name, value)) in due.iter().enumerate() {
+            if i > 0 {
+                sql.push(b',');
+            }
+            write_set_config(&mut sql, name, value);
+        }
+        build::query(again, &sql);
+        self.owed.push_back(Owed::Hidden(Hidden::Start));
+        self.unnamed = None;
+        let set = due.into_iter();
+        self.transaction
+            .changes
+            .extend(set.map(|(name, value)| Change::Set { name, value }));
+    }
+
+    /// Carries `changes`, which hold now, over to what is known of server and client.
+    fn apply(
+        &mut self,
+        client: Option<&mut ClientSession>,
+        changes: &[Change],
+        table: &SettingsTable,
+    ) {
+        let initial = client.as_ref().map(|c| c.initial.clone());
+        let mut here = self.settings.clone();
+        let mut wanted = client.as_ref().map(|c| c.settings.clone());
+        for change in changes {
+            if let Change::Set { name, .. } | Change::Reset(name) = change
+                && self.reports(name)
+                && !IDENTITIES.contains(&&**name)
+            {
+                // The server tells more exactly: a DateStyle may be given in parts.
+                continue;
+            }
+            here = changed(&here, change, None, table);
+            wanted = wanted.map(|w| changed(&w, change, initial.as_deref(), table));
+        }
+        self.settings = here;
+        if let (Some(client), Some(wanted)) = (client, wanted) {
+            client.settings = wanted;
+        }
+    }
+}
+
+/// `settings` after `change`, where RESET returns to `initial`.
+fn changed(
+    settings: &Arc<Settings>,
+    change: &Change,
+    initial: Option<&Settings>,
+    table: &SettingsTable,
+) -> Arc<Settings> {
+    // Whoever becomes another session user lays down his role.
+    let of = |name: &str, n: &str| n == name || (name == IDENTITIES[0] && n == IDENTITIES[1]);
+    let start = |name: &str| initial.and_then(|i| i.get(name));
+    match change {
+        Change::Set { name, value } if **name == *IDENTITIES[1] && &**value == "none" => {
+            table.without(settings, |n| n == IDENTITIES[1])
+        }
+        Change::Set { name, value } => {
+            table.with(&table.without(settings, |n| of(name, n)), name, value)
+        }
+        Change::Reset(name) => {
+            let without = table.without(settings, |n| of(name, n));
+            match start(name) {
+                Some(value) => table.with(&without, name, value),
+                None => without,
+            }
+        }
+        Change::ResetAll => {
+            let kept = settings.iter().filter(|(n, _)| IDENTITIES.contains(n));
+            let initial = initial.map(Settings::iter).into_iter().flatten();
+            table.intern(initial.chain(kept))
+        }
+        Change::DiscardAll => table.intern(initial.map(Settings::iter).into_iter().flatten()),
+    }
+}
