@@ -19,6 +19,8 @@ mod setup;
 mod shared;
 mod stats;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod worker;
 

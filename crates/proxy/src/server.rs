@@ -1,6 +1,7 @@
 //! Server connections: how one is made, what it carries, how it is kept fit for the next client.
 
 pub(crate) mod connect;
+pub(crate) mod held;
 pub(crate) mod login;
 pub(crate) mod upkeep;
 

@@ -23,6 +23,7 @@ use crate::register::{Address, Found, Register};
 use crate::report::Refusal;
 use crate::server::Server;
 use crate::server::connect::connect;
+use crate::server::held::Connecting;
 use crate::shared::{Shared, WorkerHandle};
 use crate::stats::count;
 use crate::stream::Stream;
@@ -294,9 +295,11 @@ impl Worker {
     /// Connects in a task of its own and reports to the pools.
     fn open_server(self: &Rc<Self>, pool: Arc<Pool>, id: ServerId) {
         let worker = self.clone();
+        let connecting = Connecting::new(worker.clone(), id);
         tokio::task::spawn_local(async move {
             let result = connect(&worker, &pool, id).await;
             let now = Instant::now();
+            connecting.is_reported();
             match result {
                 Ok(server) => {
                     tracing::debug!(

@@ -566,6 +566,7 @@ impl Drop for Relay {
     fn drop(&mut self) {
         // Only a task that panicked still has something of a server.
         match std::mem::replace(&mut self.link, Link::Alone) {
+            // A check that is dropped closes its server.
             Link::Alone | Link::Checking { .. } => {}
             Link::Linked(server) => self.worker.discard(server, "its client's task failed"),
             Link::Waiting { ticket, .. } => self.worker.with_pools(|pools, effects| {

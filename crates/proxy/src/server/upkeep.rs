@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use crate::pools::Live;
 use crate::report::Refusal;
 use crate::server::Server;
+use crate::server::held::Held;
 use crate::worker::Worker;
 
 /// A server after upkeep, and whether it is fit for a client; if not, why.
@@ -33,9 +34,19 @@ pub(crate) fn check_query(query: &CheckQuery) -> Option<Vec<u8>> {
 }
 
 /// Runs one query of the pooler's own on `server`.
-pub(crate) async fn run(worker: Rc<Worker>, mut server: Box<Server>, sql: Vec<u8>) -> Upkept {
-    let result = server.upkeep(&worker, &sql).await;
-    (server, result)
+///
+/// Dropped midway, it closes the server.
+pub(crate) fn run(
+    worker: Rc<Worker>,
+    server: Box<Server>,
+    sql: Vec<u8>,
+) -> impl Future<Output = Upkept> {
+    // Before the first poll: a future that was never polled has run nothing of its body.
+    let mut server = Held::new(worker.clone(), server);
+    async move {
+        let result = server.upkeep(&worker, &sql).await;
+        (server.let_go(), result)
+    }
 }
 
 impl Server {
@@ -215,10 +226,13 @@ fn reset(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, mut out: Vec
 }
 
 /// Sends `bytes`, waits until the server is free, and gives it to the pool.
-fn finish(worker: &Rc<Worker>, mut server: Box<Server>, bytes: Vec<u8>) {
+fn finish(worker: &Rc<Worker>, server: Box<Server>, bytes: Vec<u8>) {
     let worker = worker.clone();
+    let mut server = Held::new(worker.clone(), server);
     tokio::task::spawn_local(async move {
-        match server.converse(&worker, bytes).await {
+        let result = server.converse(&worker, bytes).await;
+        let server = server.let_go();
+        match result {
             Ok(()) => release(&worker, server, Instant::now()),
             Err(why) => worker.discard(server, &format!("cleaning up failed: {why}")),
         }
