@@ -8,6 +8,7 @@ mod client;
 mod console;
 mod control;
 mod gate;
+mod kill;
 mod listener;
 mod message;
 mod placement;
