@@ -98,6 +98,7 @@ impl Live {
             limits: Limits {
                 packet_bytes: cap(g.max_packet_size),
                 statement_bytes: cap(g.max_prepared_statement_bytes),
+                client_statements: g.max_client_prepared_statements,
                 prepared: g.max_prepared_statements as usize,
                 prepare_unnamed: g.prepare_unnamed,
             },

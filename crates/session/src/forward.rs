@@ -364,6 +364,13 @@ impl Forward<'_, '_> {
                     shown: true,
                     undo: Undo::Nothing,
                 });
+            } else if let Some(limit) = self.limits.client_statements
+                && self.client.statements() >= limit as usize
+            {
+                // What comes after an error is the server's to skip, and its transaction's to fail: so it gets
+                // something in which it can only find one.
+                build::describe(self.out.insert(), Target::Statement, UNKNOWN);
+                self.server.owe(Owed::TooMany(limit));
             } else {
                 let statement = self.table.intern(parse.definition);
                 self.client.remember(parse.name, statement.clone());
@@ -590,7 +597,7 @@ impl Forward<'_, '_> {
 }
 
 /// A name that no statement has: the pooler's own all continue with a number.
-const UNKNOWN: &[u8] = b"PGWEIR_";
+pub(crate) const UNKNOWN: &[u8] = b"PGWEIR_";
 
 enum Resolved {
     /// The client's own name is right on the server too.

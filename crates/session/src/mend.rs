@@ -1,8 +1,9 @@
 //! Errors that come of the pooler's own doing: mended where that is safe, else told in the client's words.
 
 use pgweir_wire::backend::{ErrorFieldIter, ErrorFields, TransactionStatus, tag};
-use pgweir_wire::build;
+use pgweir_wire::build::{self, Report, Severity};
 use pgweir_wire::frontend::Target;
+use pgweir_wire::sqlstate;
 
 use crate::client::ClientSession;
 use crate::owed::{Closing, Mend, Owed, Parsing, Undo, Used};
@@ -78,6 +79,9 @@ impl ServerSession {
         fields: &ErrorFields<'_>,
         body: &[u8],
     ) -> Option<Vec<u8>> {
+        if let Some(Owed::TooMany(limit)) = self.owed.front() {
+            return Some(too_many(*limit));
+        }
         let quoted = quoted_name(fields.message)?;
         let (ours, theirs): (&Statement, &[u8]) = match self.owed.front()? {
             Owed::Bind(Some(used)) | Owed::Describe(Some(used)) => {
@@ -134,6 +138,23 @@ impl ServerSession {
                 .map(|(name, _)| &**name)
         })
     }
+}
+
+fn too_many(limit: u32) -> Vec<u8> {
+    let mut out = Vec::new();
+    build::report(
+        &mut out,
+        Report {
+            severity: Severity::Error,
+            code: sqlstate::PROGRAM_LIMIT_EXCEEDED,
+            message: &format!(
+                "too many prepared statements: max_client_prepared_statements ({limit}) is reached"
+            ),
+            detail: None,
+            hint: Some("Close statements that are not needed any more, or raise it."),
+        },
+    );
+    out
 }
 
 /// What stands after the first quotation mark. Messages are translated, but names stand between `"` in every language

@@ -36,6 +36,8 @@ pub(crate) enum Owed {
     Execute,
     /// CloseComplete.
     Close(Closing),
+    /// An error, which the server is made to give for a Parse that is one more than the client may have: this many.
+    TooMany(u32),
     /// Nothing from the server: the pooler answers when everything before is answered.
     Local(Local),
 }

@@ -138,6 +138,9 @@ section! {
         /// server each time.
         max_prepared_statement_bytes: u64 = Size { min: 1024, max: GIGABYTE }, "16MB", Reload,
             Absent;
+        /// How many prepared statements one client may have at a time, so that none can fill the
+        /// memory with them. One more is an error, after which the client goes on.
+        max_client_prepared_statements: Option<u32> = Limit, "10000", Reload, Absent;
     }
 
     "Start-up parameters" {
