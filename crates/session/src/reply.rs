@@ -11,7 +11,7 @@ use crate::out::Out;
 use crate::owed::{Closing, Hidden, Local, Owed, Parsing, Undo};
 use crate::prepared::Presence;
 use crate::server::{Passage, Retained, ServerSession, UpkeepError};
-use crate::settings::SettingsTable;
+use crate::settings::{Settings, SettingsTable};
 use crate::statements::Statement;
 
 /// An ErrorResponse longer than this, in bytes, is judged by its beginning.
@@ -150,6 +150,9 @@ pub fn reply(
             },
             tag::READY_FOR_QUERY => {
                 let status = TransactionStatus::read(body)?;
+                if !server.unexplained.is_empty() {
+                    server.explain(client.as_deref_mut(), settings);
+                }
                 server.ready(status, again)?
             }
             tag::PARSE_COMPLETE => match server.owed.pop_front() {
@@ -381,7 +384,8 @@ impl ServerSession {
         }
     }
 
-    /// ParameterStatus while a client has the server: what the client set follows it. Returns whether it passes as it is.
+    /// ParameterStatus while a client has the server: what the client set follows it, and what changed by itself, as
+    /// when the server has read its configuration again, it is only told. Returns whether it passes as it is.
     fn parameter(
         &mut self,
         client: Option<&mut ClientSession>,
@@ -397,15 +401,28 @@ impl ServerSession {
             return !hidden;
         };
         self.set_parameter(name, value);
+        let lower = name.to_ascii_lowercase();
+        if let Some(Owed::Hidden(Hidden::Settings(wanted))) = self.owed.front() {
+            // What the pooler's own query does is not shown: it sets these, and with a role also the last two.
+            return self.settings.get(&lower).is_none()
+                && wanted.get(&lower).is_none()
+                && !matches!(name, "is_superuser" | "session_authorization");
+        }
         if let Some(client) = client
             && !hidden
             && client.is_shared()
             && !NOT_SETTABLE.contains(&name)
         {
+            // A parameter that the session has set does not follow the server's configuration.
+            let is_set = |settings: &Settings| settings.get(&lower).is_some();
+            if !self.traces.settings && !is_set(&self.settings) && !is_set(&client.settings) {
+                self.unexplained.push((name.into(), value.into()));
+                return true;
+            }
             self.settings = settings.with(&self.settings, name, value);
             // On a direct connection RESET would have returned to the value that the client started with.
             let initial = match self.resetting && self.is_reset_value(name, value) {
-                true => client.initial.get(&name.to_ascii_lowercase()),
+                true => client.initial.get(&lower),
                 false => None,
             };
             client.settings = settings.with(&client.settings, name, initial.unwrap_or(value));
@@ -415,6 +432,25 @@ impl ServerSession {
             }
         }
         !hidden
+    }
+
+    /// At ReadyForQuery all command tags have come: changes of parameters are the client's if one of them, or a word in
+    /// what it sent, tells of such, and else the server's own. What a function did that none of them tells of is taken
+    /// for the server's own too; it is removed with what the client left behind.
+    #[cold]
+    fn explain(&mut self, mut client: Option<&mut ClientSession>, settings: &SettingsTable) {
+        for (name, value) in std::mem::take(&mut self.unexplained) {
+            if !self.traces.settings {
+                let own = self.reset_values.iter_mut().find(|(n, _)| *n == name);
+                if let Some((_, reset)) = own {
+                    *reset = value;
+                }
+            } else if let Some(client) = client.as_deref_mut() {
+                self.settings = settings.with(&self.settings, &name, &value);
+                client.settings = settings.with(&client.settings, &name, &value);
+            }
+        }
+        self.traces.settings = true;
     }
 
     fn is_reset_value(&self, name: &str, value: &str) -> bool {

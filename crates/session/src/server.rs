@@ -99,6 +99,9 @@ pub struct ServerSession {
     pub(crate) resetting: bool,
     /// What the server reported at its login, which is what RESET returns to there.
     pub(crate) reset_values: Box<[(Box<str>, Box<str>)]>,
+    /// Parameters that changed although nothing that its client has asked for is known to have done it: PostgreSQL
+    /// before version 14 reports a change before the command tag that tells whose it is.
+    pub(crate) unexplained: Vec<(Box<str>, Box<str>)>,
     pub(crate) ended: bool,
     pub(crate) counts: Counts,
 }
@@ -133,6 +136,7 @@ impl ServerSession {
             upkeep_error: None,
             resetting: false,
             reset_values,
+            unexplained: Vec::new(),
             ended: false,
             counts: Counts::default(),
         }
