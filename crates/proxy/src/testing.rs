@@ -134,6 +134,7 @@ fn server(pool: &Arc<Pool>, id: ServerId) -> Box<Server> {
         session: ServerSession::new(Vec::new(), Arc::default()),
         kept: Vec::new(),
         outbox: Outbox::default(),
+        early_cancel: None,
         worker: 0,
         pool: pool.clone(),
         card,

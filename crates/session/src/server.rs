@@ -159,6 +159,11 @@ impl ServerSession {
         !self.owed.is_empty() || self.passage.left > 0
     }
 
+    /// True if what the server does now is a query of the pooler's own, ahead of what its client has asked for.
+    pub fn is_preparing(&self) -> bool {
+        matches!(self.owed.front(), Some(Owed::Hidden(_)))
+    }
+
     /// True if the server owes nothing and stands in a transaction block or an open segment: it waits for the client.
     pub fn is_waiting_for_client(&self) -> bool {
         !self.is_busy() && !self.is_free()
