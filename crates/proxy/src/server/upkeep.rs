@@ -8,7 +8,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use pgweir_config::CheckQuery;
-use pgweir_session::{Out, PoolMode, SettingsTable, reply};
+use pgweir_session::{Out, PoolMode, SettingsTable, Traces, reply};
 use pgweir_wire::sqlstate;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
@@ -70,6 +70,14 @@ impl Server {
                 Ok(used) => self.kept.extend_from_slice(&input[used..]),
                 Err(_) => return false,
             }
+        }
+    }
+
+    /// Appends `connect_query` once more: what it did may have been undone with what a client left behind. One that
+    /// cannot run twice closes the server.
+    fn connect_again(&mut self, out: &mut Vec<u8>) {
+        if let Some(query) = &self.card.target.connect_query {
+            self.session.upkeep(query.as_bytes(), out);
         }
     }
 
@@ -151,6 +159,7 @@ pub(crate) fn give_back(worker: &Rc<Worker>, server: Box<Server>, live: &Live, n
             let mut server = server;
             let mut out = Vec::new();
             clean(worker, &mut server, &mut out);
+            server.connect_again(&mut out);
             finish(worker, server, out);
         }
         None => worker.discard(server, LOADED),
@@ -188,6 +197,7 @@ pub(crate) fn leave(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, w
         return;
     }
     let mut out = Vec::new();
+    let has_traces = session.traces() != Traces::default();
     if session.is_waiting_for_client() {
         // A Sync ends an open segment; outside a transaction block ROLLBACK is only a warning.
         session.end_segment(&mut out);
@@ -202,6 +212,9 @@ pub(crate) fn leave(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, w
     } else if live.reset_always {
         reset(worker, server, live, out);
     } else {
+        if has_traces {
+            server.connect_again(&mut out);
+        }
         finish(worker, server, out);
     }
 }
@@ -218,6 +231,7 @@ fn reset(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, mut out: Vec
             } else {
                 server.session.doubted();
             }
+            server.connect_again(&mut out);
             finish(worker, server, out);
         }
         None if out.is_empty() => release(worker, server, Instant::now()),
