@@ -351,10 +351,10 @@ impl Shared {
             pools.set_pool_settings(pool.id, machine_settings(&live), now, &mut effects);
             if *old.target != *live.target || old.secret.is_some() != live.secret.is_some() {
                 pools.reconnect_pool(pool.id, now, &mut effects);
-                pool.set_welcome(None);
-                pool.set_keys(None);
+                pool.move_elsewhere(live);
+            } else {
+                pool.set_live(live);
             }
-            pool.set_live(live);
             true
         });
         drop(pools);

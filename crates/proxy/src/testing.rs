@@ -41,7 +41,7 @@ impl House {
             load: AtomicU32::new(0),
             restless: AtomicU32::new(0),
         };
-        let config = config(settings);
+        let config = config_with(settings, "host = \"127.0.0.1\"\n");
         let shared = Shared::new(config, "pooler.toml".into(), [handle].into()).unwrap();
         let worker = Worker::new(0, shared.clone());
         House { shared, worker }
@@ -97,10 +97,10 @@ impl House {
     }
 }
 
-/// A configuration with these lines of `[pgweir]` and every database.
-pub(crate) fn config(settings: &str) -> pgweir_config::Config {
+/// A configuration with these lines of `[pgweir]`, and of every database.
+pub(crate) fn config_with(settings: &str, database: &str) -> pgweir_config::Config {
     let text = format!(
-        "[pgweir]\nauth_type = \"trust\"\nserver_tls_sslmode = \"disable\"\n{settings}\n[databases.\"*\"]\nhost = \"127.0.0.1\"\n"
+        "[pgweir]\nauth_type = \"trust\"\nserver_tls_sslmode = \"disable\"\n{settings}\n[databases.\"*\"]\n{database}"
     );
     let home = std::env::temp_dir();
     static FILES: AtomicU32 = AtomicU32::new(0);

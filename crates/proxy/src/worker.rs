@@ -311,7 +311,8 @@ impl Worker {
                         server.card.target.host,
                         server.card.target.port
                     );
-                    pool.set_welcome(Some(Arc::new(server.session.parameters().to_vec())));
+                    let welcome = server.session.parameters().to_vec();
+                    pool.set_welcome(&server.card.target, welcome);
                     worker.shared.add_card(&server.card);
                     let fingerprint = server.session.fingerprint();
                     let me = worker.id;

@@ -47,8 +47,26 @@ async fn try_settings(
     live: &Arc<Live>,
     settings: &Arc<Settings>,
 ) -> Result<Arc<Welcome>, Refusal> {
-    let server = obtain(worker, pool, live, settings.fingerprint()).await?;
-    let mut server = Held::new(worker.clone(), server);
+    loop {
+        let server = obtain(worker, pool, live, settings.fingerprint()).await?;
+        let server = Held::new(worker.clone(), server);
+        let target = server.card.target.clone();
+        let welcome = try_on(worker, pool, live, settings, server).await?;
+        // A reload may have moved the servers meanwhile; then this one said nothing of theirs.
+        if pool.is_at(&target) {
+            return Ok(welcome);
+        }
+    }
+}
+
+/// What `server` says, if it takes `settings`.
+async fn try_on(
+    worker: &Rc<Worker>,
+    pool: &Pool,
+    live: &Live,
+    settings: &Arc<Settings>,
+    mut server: Held,
+) -> Result<Arc<Welcome>, Refusal> {
     let welcome = pool
         .welcome()
         .unwrap_or_else(|| Arc::new(server.session.parameters().to_vec()));
@@ -62,7 +80,7 @@ async fn try_settings(
             worker.discard(server.let_go(), "it refused a client's settings");
             return Err(why);
         }
-        pool.accept(settings);
+        pool.accept(&server.card.target, settings);
     }
     upkeep::give_back(worker, server.let_go(), live, Instant::now());
     Ok(welcome)
