@@ -211,7 +211,7 @@ impl Forward<'_, '_> {
                                 bytes: parse.name.len(),
                             });
                         }
-                        if !parse.name.is_empty() && self.server.is_provisional(parse.name) {
+                        if !parse.name.is_empty() && self.server.owed.is_provisional(parse.name) {
                             return Ok(Need::Replies);
                         }
                         self.begin_parse();
@@ -252,7 +252,7 @@ impl Forward<'_, '_> {
                         return Ok(Need::Bytes(want));
                     }
                     let names = BindNames::read(&rest[HEADER_BYTES..h.total().min(rest.len())])?;
-                    if self.server.is_provisional(names.statement) {
+                    if self.server.owed.is_provisional(names.statement) {
                         return Ok(Need::Replies);
                     }
                     self.begin_bind();
@@ -267,7 +267,7 @@ impl Forward<'_, '_> {
                     if rewrites
                         && named.target == Target::Statement
                         && (h.tag == tag::DESCRIBE || !named.name.is_empty())
-                        && self.server.is_provisional(named.name)
+                        && self.server.owed.is_provisional(named.name)
                     {
                         return Ok(Need::Replies);
                     }
@@ -469,12 +469,11 @@ impl Forward<'_, '_> {
 
     fn close(&mut self, entry: Entry) {
         build::close(self.out.insert(), Target::Statement, entry.statement.name());
-        self.server.closes = true;
         self.server.owe(Owed::Close(Closing::Ours(entry)));
     }
 
     fn send_parse(&mut self, statement: &Arc<Statement>, shown: bool, undo: Undo) {
-        if self.server.may_be_there_still(statement) {
+        if self.server.owed.may_be_there_still(statement.id()) {
             self.close(Entry {
                 statement: statement.clone(),
                 presence: Presence::Uncertain,

@@ -14,6 +14,7 @@
 
 mod align;
 mod client;
+mod debts;
 mod forward;
 mod mend;
 mod out;

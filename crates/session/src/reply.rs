@@ -363,15 +363,8 @@ impl ServerSession {
             b"DISCARD ALL\0" | b"DEALLOCATE ALL\0" => {
                 self.prepared.deallocated();
                 if let Some(client) = client {
-                    let pending: Vec<&[u8]> = self
-                        .owed
-                        .iter()
-                        .filter_map(|o| match o.undo() {
-                            Some(Undo::Forget(name)) => Some(&**name),
-                            _ => None,
-                        })
-                        .collect();
-                    client.forget_all(|name| pending.contains(&name));
+                    // A name that it has, and whose last change is unanswered, comes from a Parse behind this.
+                    client.forget_all(|name| self.owed.change(name));
                 }
                 if body.starts_with(b"DISCARD") {
                     self.resetting = true;
@@ -509,11 +502,12 @@ impl ServerSession {
             .position(|o| matches!(o, Owed::Sync { .. } | Owed::Hidden(_)));
         self.skipping = ends.is_none();
         let end = ends.unwrap_or(self.owed.len());
-        let void: Vec<Owed> = self.owed.drain(..end).collect();
+        let void = self.owed.take(end);
         let failed_parse = matches!(
             void.first(),
             Some(Owed::Parse { .. } | Owed::Local(Local::Parse(_)))
         );
+        let mut unnamed = None;
         // From the last to the first, of which only the first was looked at by the server.
         for (i, owed) in void.into_iter().enumerate().rev() {
             let undo = match owed {
@@ -542,22 +536,22 @@ impl ServerSession {
             };
             match undo {
                 // A Parse that fails, other than one that is skipped, has dropped the unnamed statement.
-                Undo::Unnamed(_) if i == 0 && failed_parse => self.undo_unnamed(client, None),
-                Undo::Unnamed(before) => self.undo_unnamed(client, before),
+                Undo::Unnamed(_) if i == 0 && failed_parse => unnamed = Some(None),
+                Undo::Unnamed(before) => unnamed = Some(before),
                 undo => client.undo(undo),
             }
+        }
+        if let (Some(before), Some(client)) = (unnamed, client) {
+            self.undo_unnamed(client, before);
         }
     }
 
     /// Takes back one change of the client's unnamed statement: what it was `before` is what the next change, if one
     /// was sent already, found.
     fn undo_unnamed(&mut self, client: &mut ClientSession, before: Option<Arc<Statement>>) {
-        for owed in &mut self.owed {
-            if let Some(Undo::Unnamed(found)) = owed.undo_mut() {
-                *found = before;
-                return;
-            }
+        match self.owed.first_undo_of_unnamed() {
+            Some(found) => *found = Undo::Unnamed(before),
+            None => client.unnamed = before,
         }
-        client.unnamed = before;
     }
 }

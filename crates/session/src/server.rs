@@ -1,14 +1,13 @@
 //! What is known of one server connection.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use pgweir_wire::backend::TransactionStatus;
 
-use crate::owed::{Closing, Owed, Undo};
+use crate::debts::Debts;
+use crate::owed::Owed;
 use crate::prepared::{Entry, Prepared};
 use crate::settings::Settings;
-use crate::statements::Statement;
 use crate::traces::Traces;
 
 /// Longest segment that is kept to be sent again, in bytes.
@@ -64,7 +63,7 @@ pub(crate) enum Retained {
 /// One server connection's side of the conversation.
 #[derive(Debug)]
 pub struct ServerSession {
-    pub(crate) owed: VecDeque<Owed>,
+    pub(crate) owed: Debts,
     pub(crate) status: TransactionStatus,
     /// After an error in the extended protocol: the server skips everything up to the next Sync.
     pub(crate) skipping: bool,
@@ -76,13 +75,6 @@ pub struct ServerSession {
     pub(crate) prepared: Prepared,
     /// What the server's unnamed statement is, where it is one that the pooler follows.
     pub(crate) unnamed: Option<Entry>,
-    /// A segment not before the last one that changed any of the client's names; `None` if no such change may still be
-    /// taken back.
-    pub(crate) names_changed_in: Option<u64>,
-    /// The last segment that changed the client's unnamed statement; `None` as above.
-    pub(crate) unnamed_changed_in: Option<u64>,
-    /// A Close of a statement of the pooler's may be unanswered.
-    pub(crate) closes: bool,
     /// The server reads from COPY FROM STDIN, and so swallows Sync and Flush until CopyDone or CopyFail.
     pub(crate) copy_in: bool,
     /// CopyDone or CopyFail was sent since the last message that is owed an answer.
@@ -111,7 +103,7 @@ impl ServerSession {
     pub fn new(parameters: Vec<(Box<str>, Box<str>)>, settings: Arc<Settings>) -> Self {
         let reset_values = parameters.clone().into();
         ServerSession {
-            owed: VecDeque::new(),
+            owed: Debts::default(),
             status: TransactionStatus::Idle,
             skipping: false,
             open_segment: false,
@@ -122,9 +114,6 @@ impl ServerSession {
             },
             prepared: Prepared::new(),
             unnamed: None,
-            names_changed_in: None,
-            unnamed_changed_in: None,
-            closes: false,
             copy_in: false,
             copy_end: false,
             settings,
@@ -215,7 +204,7 @@ impl ServerSession {
 
     /// True if something is due that only the server can send.
     pub(crate) fn owes_from_server(&self) -> bool {
-        self.owed.iter().any(|o| !matches!(o, Owed::Local(_)))
+        self.owed.owes_from_server()
     }
 
     /// True if the client's next bytes are the server's, or the rest of a message of the server's.
@@ -227,79 +216,17 @@ impl ServerSession {
     #[inline]
     pub(crate) fn owe(&mut self, owed: Owed) {
         self.copy_end = false;
-        match owed.undo() {
-            None | Some(Undo::Nothing) => {}
-            Some(Undo::Unnamed(_)) => self.unnamed_changed_in = Some(self.segment),
-            Some(Undo::Forget(_) | Undo::Restore(..)) => self.names_changed_in = Some(self.segment),
-        }
         self.owed.push_back(owed);
-    }
-
-    /// True if what the client's `name` stands for hangs on a segment before this one, which may still fail.
-    pub(crate) fn is_provisional(&mut self, name: &[u8]) -> bool {
-        let unnamed = name.is_empty();
-        let changed = match unnamed {
-            true => &mut self.unnamed_changed_in,
-            false => &mut self.names_changed_in,
-        };
-        if changed.is_none() || (unnamed && *changed == Some(self.segment)) {
-            return false;
-        }
-        let mut any = false;
-        let mut in_this_segment = true;
-        for owed in self.owed.iter().rev() {
-            match owed.undo() {
-                Some(Undo::Unnamed(_)) if unnamed => return !in_this_segment,
-                Some(undo) if !unnamed => match undo.name() {
-                    Some(n) if n == name => return !in_this_segment,
-                    n => any |= n.is_some(),
-                },
-                _ => in_this_segment &= !matches!(owed, Owed::Sync { .. } | Owed::Hidden(_)),
-            }
-        }
-        if !any {
-            *changed = None;
-        }
-        false
-    }
-
-    /// True if a Close of `statement`, sent in a segment before this one, is unanswered and may be skipped.
-    pub(crate) fn may_be_there_still(&mut self, statement: &Statement) -> bool {
-        if !self.closes {
-            return false;
-        }
-        let mut in_this_segment = true;
-        self.closes = false;
-        for owed in self.owed.iter().rev() {
-            match owed {
-                Owed::Close(Closing::Ours(entry)) => {
-                    self.closes = true;
-                    if entry.statement.id() == statement.id() {
-                        return !in_this_segment;
-                    }
-                }
-                Owed::Sync { .. } | Owed::Hidden(_) => in_this_segment = false,
-                _ => {}
-            }
-        }
-        false
     }
 
     /// COPY FROM STDIN begins: the server swallows each Sync that was sent before the end of the data.
     pub(crate) fn copy_in_begins(&mut self) {
         let mut swallowed = false;
-        while let Some(Owed::Sync {
-            after_copy_end: false,
-        }) = self.owed.get(1)
-        {
-            self.owed.remove(1);
+        while self.owed.swallow_sync() {
             swallowed = true;
         }
         self.copy_in = self.owed.len() == 1 && !self.copy_end;
-        if swallowed
-            && matches!(self.owed.front(), Some(Owed::Execute))
-            && !self.owed.iter().any(|o| matches!(o, Owed::Sync { .. }))
-        {
+        if swallowed && matches!(self.owed.front(), Some(Owed::Execute)) && !self.owed.has_sync() {
             self.open_segment = true;
         }
     }
