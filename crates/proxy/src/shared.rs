@@ -358,6 +358,8 @@ impl Shared {
             true
         });
         drop(pools);
+        let capacity = setup.config.global.prepared_statement_cache_size as usize;
+        self.statements.set_capacity(capacity);
         *self.setup.write().unwrap_or_else(PoisonError::into_inner) = setup;
         drop(directory);
         self.generation.fetch_add(1, Ordering::AcqRel);

@@ -131,8 +131,8 @@ section! {
         /// parameters' values; where such a plan is bad, turn this off, or set
         /// `plan_cache_mode = force_custom_plan` on the server.
         prepare_unnamed: bool = Bool, "1", Reload, Absent;
-        /// How many different statements are remembered in the whole process. Of those that no
-        /// client has prepared, the longest unused is forgotten first.
+        /// How many different statements are remembered in the whole process, so that all clients
+        /// share them. Those that no client has asked for the longest are forgotten first.
         prepared_statement_cache_size: u32 = Count::from(1), "10000", Reload, Absent;
         /// A statement whose text is longer than this is never remembered: it is sent to the
         /// server each time.
