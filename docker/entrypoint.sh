@@ -59,7 +59,8 @@ configuration() {
         server_reset_query_always query_timeout query_wait_timeout query_wait_notify \
         client_idle_timeout client_login_timeout idle_transaction_timeout transaction_timeout \
         cancel_wait_timeout suspend_timeout max_prepared_statements prepare_unnamed \
-        prepared_statement_cache_size max_prepared_statement_bytes ignore_startup_parameters \
+        prepared_statement_cache_size max_prepared_statement_bytes \
+        max_client_prepared_statements ignore_startup_parameters \
         application_name_add_host auth_type auth_file admin_users stats_users \
         client_tls_sslmode client_tls_key_file client_tls_cert_file client_tls_ca_file \
         client_tls_protocols server_tls_sslmode server_tls_key_file server_tls_cert_file server_tls_ca_file \

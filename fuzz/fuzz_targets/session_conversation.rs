@@ -19,6 +19,7 @@ fuzz_target!(|bytes: &[u8]| {
     let limits = Limits {
         packet_bytes: 1 << 20,
         statement_bytes: 1 << 12,
+        client_statements: Some(3),
         prepared: 2,
         prepare_unnamed: true,
     };

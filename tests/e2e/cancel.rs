@@ -1,9 +1,10 @@
 //! Cancel requests hit what they are meant for, or nothing.
 
 use pgweir_tests::raw::{self, errors, values};
-use pgweir_tests::{Pooler, Raw, Script, postgres};
+use pgweir_tests::{FakeServer, Pooler, Raw, Script, postgres};
 use pgweir_wire::backend::BackendKey;
 use pgweir_wire::startup;
+use pgweir_wire::startup::Opening;
 
 const SLEEP: &str = "select pg_sleep(3600)";
 
@@ -209,4 +210,58 @@ async fn a_cancel_reaches_a_server_behind_tls() {
     until_running(&database, "pg_sleep").await;
     raw.cancel().await;
     assert_eq!(errors(&raw.until_ready().await)[0].code, "57014");
+}
+
+#[tokio::test]
+async fn a_cancel_waits_for_the_settings_that_travel_ahead_of_the_query() {
+    let fake = FakeServer::new().await;
+    let settings = "default_pool_size = 1\nworkers = 1\nadmin_users = \"alice\"";
+    let pooler = Pooler::before_port(fake.port(), settings);
+    let login = tokio::spawn(Raw::login_with(pooler.address(), "alice", "x", &[]));
+    let mut server = fake.backend().await;
+    login.await.unwrap().unwrap();
+    let wishes = [("options", "-c jit=off")];
+    let address = pooler.address();
+    let login = tokio::spawn(async move { Raw::login_with(address, "alice", "x", &wishes).await });
+    assert!(server.query().await.contains("jit"));
+    server.answer("set").await;
+    let mut raw = login.await.unwrap().unwrap();
+    // Another client's turn takes the settings away again.
+    let mut other = Raw::login(address, "alice", "x").await;
+    other.say(&Script::new().query("select 'other'")).await;
+    assert!(server.query().await.contains("RESET"));
+    server.answer("reset").await;
+    assert_eq!(server.query().await, "select 'other'");
+    server.answer("other").await;
+    other.until_ready().await;
+
+    raw.say(&Script::new().query("select 'mine'")).await;
+    assert!(server.query().await.contains("jit"));
+    assert_eq!(server.query().await, "select 'mine'");
+    let key = raw.key.clone().unwrap();
+    let cancel = tokio::spawn(async move { raw::cancel(address, &key).await });
+    let mut admin = Raw::login(address, "alice", "pgbouncer").await;
+    tokio::select! {
+        biased;
+        _ = fake.accept() => panic!("the cancel would hit the settings"),
+        () = async { for _ in 0..20 { admin.query("show state").await; } } => {}
+    }
+    server.answer("set").await;
+    let mut request = fake.accept().await;
+    let packet = request.opening().await;
+    assert!(matches!(
+        Opening::read(&packet).unwrap(),
+        Opening::CancelRequest { pid: 4242, .. }
+    ));
+    drop(request);
+    cancel.await.unwrap();
+    server
+        .send(b"E\0\0\0\x20SERROR\0VERROR\0C57014\0Mstop\0\0Z\0\0\0\x05I")
+        .await;
+    let answer = raw.until_ready().await;
+    assert_eq!(errors(&answer)[0].code, "57014", "{answer:?}");
+    raw.say(&Script::new().query("select 'goes on'")).await;
+    assert_eq!(server.query().await, "select 'goes on'");
+    server.answer("goes on").await;
+    assert_eq!(values(&raw.until_ready().await), ["goes on"]);
 }

@@ -15,6 +15,7 @@ mod malformed;
 mod many;
 mod modes;
 mod opening;
+mod operator;
 mod prepared;
 mod protocol;
 mod servers;

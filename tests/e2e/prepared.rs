@@ -339,3 +339,28 @@ async fn a_statement_longer_than_the_limit_is_refused_by_name() {
         "{error:?}"
     );
 }
+
+#[tokio::test]
+async fn a_client_that_prepares_too_many_statements_gets_an_error_and_goes_on() {
+    let pooler = Pooler::new("max_client_prepared_statements = 2");
+    let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
+    raw.query("begin").await;
+    let three = s()
+        .parse("a", "select 1")
+        .parse("b", "select 2")
+        .parse("c", "select 3")
+        .sync();
+    let said = raw.ask(&three, 1).await;
+    assert_eq!(tags(&said), "11EZ", "{said:?}");
+    let error = &errors(&said)[0];
+    assert_eq!(error.code, "54000");
+    assert!(
+        error.message.contains("max_client_prepared_statements (2)"),
+        "{error:?}"
+    );
+    assert_eq!(said[3].body, b"E", "the transaction has failed");
+    raw.query("rollback").await;
+    let said = raw.ask(&s().parse("a", "select 1").sync(), 1).await;
+    assert_eq!(errors(&said)[0].code, "42P05", "it still has the others");
+    assert_eq!(raw.value("select 'goes on'").await, "goes on");
+}

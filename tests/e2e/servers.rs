@@ -131,6 +131,45 @@ async fn connect_query_runs_on_every_new_server() {
 }
 
 #[tokio::test]
+async fn what_connect_query_did_outlives_the_cleaning_after_a_client() {
+    let port = postgres().port();
+    let database = format!(
+        "[databases.\"*\"]\nhost = \"127.0.0.1\"\nport = {port}\nconnect_query = \"set work_mem = '1234kB'\"\n"
+    );
+    for (settings, sql) in [
+        ("", "set statement_timeout = '77s'"),
+        ("", "discard all"),
+        ("", "reset work_mem"),
+        ("server_reset_query_always = true", "select 1"),
+        ("pool_mode = \"session\"", "select 1"),
+    ] {
+        let pooler = Pooler::new(&format!("default_pool_size = 1\n{settings}\n{database}"));
+        let mut first = Raw::login(pooler.address(), "alice", "postgres").await;
+        first.query(sql).await;
+        first.query("begin").await;
+        first.query("set local statement_timeout = '78s'").await;
+        drop(first);
+        let mut next = Raw::login(pooler.address(), "alice", "postgres").await;
+        let found = next.value("show work_mem").await;
+        assert_eq!(found, "1234kB", "{settings} {sql}");
+    }
+}
+
+#[tokio::test]
+async fn a_connect_query_that_fails_the_second_time_costs_a_new_server() {
+    let port = postgres().port();
+    let pooler = Pooler::new(&format!(
+        "default_pool_size = 1\n[databases.\"*\"]\nhost = \"127.0.0.1\"\nport = {port}\nconnect_query = \"create temp table mine()\"\n"
+    ));
+    let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
+    let first = raw.value(PID).await;
+    raw.query("set statement_timeout = '77s'").await;
+    let there = "select count(*) from pg_class where oid = 'pg_temp.mine'::regclass";
+    assert_eq!(raw.value(there).await, "1");
+    assert_ne!(raw.value(PID).await, first);
+}
+
+#[tokio::test]
 async fn a_unix_socket_and_another_database_name_and_user_are_used_where_configured() {
     let directory = postgres().socket_directory().display();
     let port = postgres().port();

@@ -1,7 +1,7 @@
 //! What one client does to a server is not seen by the next, and what a client asked for at its start holds everywhere.
 
 use pgweir_tests::raw::{errors, values};
-use pgweir_tests::{Pooler, Raw, Script, postgres};
+use pgweir_tests::{Pooler, Postgres, Raw, Script, postgres};
 
 #[tokio::test]
 async fn what_a_client_leaves_behind_is_gone_when_the_next_one_comes() {
@@ -313,4 +313,45 @@ async fn a_client_that_vanishes_leaves_a_clean_server_at_any_point_of_a_transact
             );
         }
     }
+}
+
+/// Asks for the time zone until it is `expected`; every value of TimeZone that was reported meanwhile.
+async fn until_time_zone(raw: &mut Raw, expected: &str) -> Vec<String> {
+    let mut told = Vec::new();
+    pgweir_tests::within(expected, async {
+        loop {
+            let answer = raw.query("show timezone").await;
+            for m in answer.iter().filter(|m| m.tag == b'S') {
+                let mut words = m.body.split(|&b| b == 0).map(String::from_utf8_lossy);
+                if words.next().as_deref() == Some("TimeZone") {
+                    told.extend(words.next().map(String::from));
+                }
+            }
+            if values(&answer) == [expected] {
+                return;
+            }
+        }
+    })
+    .await;
+    told
+}
+
+#[tokio::test]
+async fn a_default_that_changes_on_the_server_reaches_its_client_every_time() {
+    let server = Postgres::start("timezone = 'UTC'");
+    let pooler = Pooler::before(&server, "default_pool_size = 1");
+    let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
+    until_time_zone(&mut raw, "UTC").await;
+    for zone in ["Asia/Tokyo", "Europe/Berlin", "America/Lima"] {
+        server.psql("postgres", &format!("alter system set timezone = '{zone}'"));
+        server.psql("postgres", "select pg_reload_conf()");
+        assert_eq!(until_time_zone(&mut raw, zone).await, [zone]);
+    }
+    // Its own setting stays.
+    raw.query("set timezone = 'UTC'").await;
+    server.psql("postgres", "alter system set timezone = 'Asia/Tokyo'");
+    server.psql("postgres", "select pg_reload_conf()");
+    let mut other = Raw::login(pooler.address(), "bob", "postgres").await;
+    until_time_zone(&mut other, "Asia/Tokyo").await;
+    assert_eq!(raw.value("show timezone").await, "UTC");
 }

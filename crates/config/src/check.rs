@@ -237,6 +237,7 @@ impl Rules<'_> {
                     "prepare_unnamed",
                     "prepared_statement_cache_size",
                     "max_prepared_statement_bytes",
+                    "max_client_prepared_statements",
                 ],
                 "max_prepared_statements is 0",
             );

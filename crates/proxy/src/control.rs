@@ -15,8 +15,9 @@ use pgweir_pool::DatabaseId;
 use pgweir_wire::sqlstate;
 use tokio::sync::oneshot;
 
-use crate::client::card::NEVER;
+use crate::client::card::{ClientCard, NEVER};
 use crate::gate::Shutdown;
+use crate::kill::Kill;
 use crate::pools::Database;
 use crate::report::Refusal;
 use crate::shared::Shared;
@@ -271,35 +272,35 @@ impl Control {
                 pools.kill(id, Instant::now(), effects);
             }
         });
-        for worker in 0..shared.workers.len() {
-            let ids = ids.clone();
-            let of_it = move |card: &crate::client::card::ClientCard| {
-                let pool = card.pool.borrow();
-                pool.as_ref().is_some_and(|p| ids.contains(&p.database.id))
-            };
-            let error = terminated("KILL of its database");
-            let (answer, _) = oneshot::channel();
-            shared.order(worker as u16, Order::Kill(Box::new(of_it), error, answer));
-        }
+        self.kill_clients("KILL of its database", move |card| {
+            let pool = card.pool.borrow();
+            pool.as_ref().is_some_and(|p| ids.contains(&p.database.id))
+        });
         Ok(())
     }
 
     /// KILL_CLIENT: ends the client with this `id` of SHOW CLIENTS, and its server unless that is known to be clean.
     pub async fn kill_client(&self, id: u64) -> Result<(), ControlError> {
-        let shared = &self.0;
-        let mut killed = 0;
-        for worker in 0..shared.workers.len() {
-            let (answer, count) = oneshot::channel();
-            let error = terminated("KILL_CLIENT");
-            let filter = Box::new(move |card: &crate::client::card::ClientCard| card.id == id);
-            shared.order(worker as u16, Order::Kill(filter, error, answer));
-            // A worker that has ended has no clients.
-            killed += count.await.unwrap_or(0);
+        let killed = self.kill_clients("KILL_CLIENT", move |card| card.id == id);
+        match killed.await {
+            Ok(0) => Err(ControlError::NoSuchClient(id)),
+            Ok(_) => Ok(()),
+            Err(_) => Err(ControlError::Ended),
         }
-        match killed {
-            0 => Err(ControlError::NoSuchClient(id)),
-            _ => Ok(()),
+    }
+
+    /// Ends the clients that `of_whom` picks. The receiver hears how many there were.
+    fn kill_clients(
+        &self,
+        why: &str,
+        of_whom: impl Fn(&ClientCard) -> bool + Send + Sync + 'static,
+    ) -> oneshot::Receiver<usize> {
+        let workers = self.0.workers.len();
+        let (kill, killed) = Kill::new(workers, of_whom, terminated(why));
+        for worker in 0..workers {
+            self.0.order(worker as u16, Order::Kill(kill.clone()));
         }
+        killed
     }
 
     /// SUSPEND: neither clients nor servers are read from now on; complete when nothing is left that was read and not

@@ -8,6 +8,7 @@ mod client;
 mod console;
 mod control;
 mod gate;
+mod kill;
 mod listener;
 mod message;
 mod placement;
@@ -19,6 +20,8 @@ mod setup;
 mod shared;
 mod stats;
 mod stream;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod worker;
 

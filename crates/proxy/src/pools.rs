@@ -101,6 +101,7 @@ impl Live {
             limits: Limits {
                 packet_bytes: cap(g.max_packet_size),
                 statement_bytes: cap(g.max_prepared_statement_bytes),
+                client_statements: g.max_client_prepared_statements,
                 prepared: g.max_prepared_statements as usize,
                 prepare_unnamed: g.prepare_unnamed,
                 state: match settings.session_state {
@@ -180,8 +181,29 @@ impl Pool {
             .clone()
     }
 
-    pub(crate) fn set_welcome(&self, welcome: Option<Arc<Welcome>>) {
-        *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = welcome;
+    /// Notes what a server of `target` said at its login, unless the pool's servers are elsewhere by now.
+    pub(crate) fn set_welcome(&self, target: &Target, welcome: Welcome) {
+        let mut mine = self.welcome.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: a reload empties it after the new target is there to be seen.
+        if self.is_at(target) {
+            *mine = Some(Arc::new(welcome));
+        }
+    }
+
+    /// Whether `target` is where the pool's servers are.
+    pub(crate) fn is_at(&self, target: &Target) -> bool {
+        *self.live().target == *target
+    }
+
+    /// Takes over a configuration in which the servers are elsewhere: nothing that others said holds for them.
+    pub(crate) fn move_elsewhere(&self, live: Live) {
+        self.set_live(live);
+        *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.accepted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+        self.set_keys(None);
     }
 
     pub(crate) fn has_accepted(&self, settings: &Settings) -> bool {
@@ -193,8 +215,12 @@ impl Pool {
                 .contains(&settings.fingerprint())
     }
 
-    pub(crate) fn accept(&self, settings: &Settings) {
+    /// Notes that a server of `target` has accepted `settings`.
+    pub(crate) fn accept(&self, target: &Target, settings: &Settings) {
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_at(target) {
+            return;
+        }
         if accepted.len() >= 10_000 {
             accepted.clear();
         }
@@ -229,4 +255,32 @@ pub(crate) fn admit(counter: &AtomicU32, limit: Option<u32>) -> bool {
             limit.is_none_or(|l| n < l).then_some(n + 1)
         })
         .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{House, config_with, in_a_reactor};
+
+    #[test]
+    fn what_a_server_says_that_is_elsewhere_by_now_is_not_told() {
+        in_a_reactor(async {
+            let house = House::new("");
+            let pool = house.pool("db", "u");
+            let before = pool.live().target.clone();
+            let mine = house.shared.settings.intern([("a", "b")]);
+            pool.set_welcome(&before, Vec::new());
+            pool.accept(&before, &mine);
+            assert!(pool.welcome().is_some() && pool.has_accepted(&mine));
+
+            let elsewhere = config_with("", "host = \"127.0.0.1\"\nport = 5433\n");
+            house.shared.adopt(elsewhere).unwrap();
+            assert!(pool.welcome().is_none() && !pool.has_accepted(&mine));
+            // The old server's login ends only now.
+            pool.set_welcome(&before, Vec::new());
+            pool.accept(&before, &mine);
+            assert!(pool.welcome().is_none() && !pool.has_accepted(&mine));
+            pool.set_welcome(&pool.live().target, Vec::new());
+            assert!(pool.welcome().is_some());
+        });
+    }
 }

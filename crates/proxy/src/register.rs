@@ -4,10 +4,12 @@
 //! another worker its slot stays taken, and says where it is now.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use slab::Slab;
 
 use crate::client::card::ClientCard;
+use crate::kill::Kill;
 
 /// A client's place in some worker's register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +40,16 @@ pub(crate) enum Found {
 #[derive(Debug, Default)]
 pub(crate) struct Register {
     tenants: Slab<Tenant>,
+    /// Kills that not every worker has looked at its clients for.
+    standing: Vec<Arc<Kill>>,
 }
 
 impl Register {
     /// Enters a client that logged in here, or came from elsewhere.
     pub(crate) fn enter(&mut self, card: Rc<ClientCard>) -> usize {
+        for kill in &self.standing {
+            kill.look_at(&card);
+        }
         self.tenants.insert(Tenant::Here(card))
     }
 
@@ -72,6 +79,20 @@ impl Register {
             Some(Tenant::Away(Some(to))) => Found::Away(*to),
             Some(Tenant::Away(None)) | None => Found::Nobody,
         }
+    }
+
+    /// Kills whom `kill` means, of those that are here and of those that come until [`Register::end`].
+    pub(crate) fn begin(&mut self, kill: &Arc<Kill>) {
+        for card in self.clients() {
+            kill.look_at(card);
+        }
+        self.standing.push(kill.clone());
+    }
+
+    /// From now on `kill` means nobody who comes.
+    pub(crate) fn end(&mut self, kill: &Arc<Kill>) {
+        self.standing.retain(|k| !Arc::ptr_eq(k, kill));
+        kill.has_ended();
     }
 
     /// The clients that live here.

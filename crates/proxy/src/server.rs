@@ -1,6 +1,7 @@
 //! Server connections: how one is made, what it carries, how it is kept fit for the next client.
 
 pub(crate) mod connect;
+pub(crate) mod held;
 pub(crate) mod login;
 pub(crate) mod upkeep;
 
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use pgweir_session::ServerSession;
 use pgweir_wire::backend::BackendKey;
+use tokio::sync::oneshot;
 
 use crate::pools::Pool;
 use crate::stream::{Outbox, Stream};
@@ -23,6 +25,9 @@ pub(crate) struct Server {
     /// The beginning of a message that must be seen as a whole.
     pub(crate) kept: Vec<u8>,
     pub(crate) outbox: Outbox,
+    /// A cancel request of the client's that came too early: the server is not at its query yet. Who sent it hears of
+    /// its end.
+    pub(crate) early_cancel: Option<oneshot::Sender<()>>,
     /// The worker on whose reactor the socket is.
     pub(crate) worker: u16,
     pub(crate) pool: Arc<Pool>,

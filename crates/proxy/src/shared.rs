@@ -351,13 +351,15 @@ impl Shared {
             pools.set_pool_settings(pool.id, machine_settings(&live), now, &mut effects);
             if *old.target != *live.target || old.secret.is_some() != live.secret.is_some() {
                 pools.reconnect_pool(pool.id, now, &mut effects);
-                pool.set_welcome(None);
-                pool.set_keys(None);
+                pool.move_elsewhere(live);
+            } else {
+                pool.set_live(live);
             }
-            pool.set_live(live);
             true
         });
         drop(pools);
+        let capacity = setup.config.global.prepared_statement_cache_size as usize;
+        self.statements.set_capacity(capacity);
         *self.setup.write().unwrap_or_else(PoisonError::into_inner) = setup;
         drop(directory);
         self.generation.fetch_add(1, Ordering::AcqRel);

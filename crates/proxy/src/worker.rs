@@ -14,15 +14,16 @@ use rand::{RngCore, SeedableRng};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
-use crate::client::card::{ClientCard, ClientRow};
+use crate::client::card::ClientRow;
 use crate::client::login;
 use crate::client::relay::Baggage;
+use crate::kill::Kill;
 use crate::placement::{self, Handover};
 use crate::pools::Pool;
 use crate::register::{Address, Found, Register};
-use crate::report::Refusal;
 use crate::server::Server;
 use crate::server::connect::connect;
+use crate::server::held::Connecting;
 use crate::shared::{Shared, WorkerHandle};
 use crate::stats::count;
 use crate::stream::Stream;
@@ -46,12 +47,10 @@ pub(crate) enum Order {
     Close(Box<Server>, CloseReason),
     /// For SHOW CLIENTS.
     List(oneshot::Sender<Vec<ClientRow>>),
-    /// End the clients that the filter picks, with this error.
-    Kill(
-        Box<dyn Fn(&ClientCard) -> bool + Send>,
-        Refusal,
-        oneshot::Sender<usize>,
-    ),
+    /// End the clients that it means, and those that arrive.
+    Kill(Arc<Kill>),
+    /// Every worker has looked for clients that it means.
+    EndKill(Arc<Kill>),
     /// A CancelRequest for the client in a slot.
     Cancel {
         slot: usize,
@@ -144,12 +143,16 @@ impl Worker {
                 // The console's client may have left meanwhile.
                 let _ = answer.send(rows);
             }
-            Order::Kill(filter, error, answer) => {
-                let clients = self.clients.borrow();
-                let picked = clients.clients().filter(|c| filter(c));
-                let killed = picked.map(|c| c.kill(error.clone())).count();
-                let _ = answer.send(killed);
+            Order::Kill(kill) => {
+                self.clients.borrow_mut().begin(&kill);
+                if kill.has_looked() {
+                    for worker in 0..self.shared.workers.len() {
+                        self.shared
+                            .order(worker as u16, Order::EndKill(kill.clone()));
+                    }
+                }
             }
+            Order::EndKill(kill) => self.clients.borrow_mut().end(&kill),
             Order::Cancel { slot, secret, done } => {
                 let found = self.clients.borrow().find(slot);
                 match found {
@@ -294,9 +297,11 @@ impl Worker {
     /// Connects in a task of its own and reports to the pools.
     fn open_server(self: &Rc<Self>, pool: Arc<Pool>, id: ServerId) {
         let worker = self.clone();
+        let connecting = Connecting::new(worker.clone(), id);
         tokio::task::spawn_local(async move {
             let result = connect(&worker, &pool, id).await;
             let now = Instant::now();
+            connecting.is_reported();
             match result {
                 Ok(server) => {
                     tracing::debug!(
@@ -306,7 +311,8 @@ impl Worker {
                         server.card.target.host,
                         server.card.target.port
                     );
-                    pool.set_welcome(Some(Arc::new(server.session.parameters().to_vec())));
+                    let welcome = server.session.parameters().to_vec();
+                    pool.set_welcome(&server.card.target, welcome);
                     worker.shared.add_card(&server.card);
                     let fingerprint = server.session.fingerprint();
                     let me = worker.id;

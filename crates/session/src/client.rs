@@ -43,6 +43,8 @@ pub struct Limits {
     pub packet_bytes: u32,
     /// The longest statement in bytes that is kept to be prepared elsewhere (`max_prepared_statement_bytes`).
     pub statement_bytes: u32,
+    /// Named statements that a client may have (`max_client_prepared_statements`); `None`: any number.
+    pub client_statements: Option<u32>,
     /// Statements a server keeps prepared (`max_prepared_statements`); 0: the pooler leaves them all to the client.
     pub prepared: usize,
     /// Whether unnamed statements that come again are prepared under a name (`prepare_unnamed`).
@@ -60,6 +62,7 @@ impl Default for Limits {
         Limits {
             packet_bytes: MAX_MESSAGE_BYTES,
             statement_bytes: 16 << 20,
+            client_statements: Some(10_000),
             prepared: 200,
             prepare_unnamed: true,
             state: SessionState::Full,

@@ -17,6 +17,7 @@ use crate::names::effects_of_executed;
 use crate::out::Out;
 use crate::owed::{Closing, Duplicate, Local, Owed, Parsing, Undo, Used};
 use crate::prepared::{Entry, Presence};
+use crate::refusal::too_many_statements;
 use crate::server::{RETAIN_BYTES, Retained, ServerSession};
 use crate::statements::{NAME_PREFIX, Statement, StatementTable};
 use crate::told::{Change, Told};
@@ -154,7 +155,8 @@ impl Forward<'_, '_> {
                     let mut changes = None;
                     if !told.is_nothing() {
                         if let Some(error) = self.server.refusal(self.client, told.effects) {
-                            self.refuse(error, undo, h.total());
+                            self.server.refuse_query(error, undo, self.out.insert());
+                            self.client.passage = Passage::Drop(h.total());
                             continue;
                         }
                         changes = self.will_do(told, text.unwrap_or_default(), true);
@@ -230,7 +232,7 @@ impl Forward<'_, '_> {
                                 bytes: parse.name.len(),
                             });
                         }
-                        if !parse.name.is_empty() && self.server.is_provisional(parse.name) {
+                        if !parse.name.is_empty() && self.server.owed.is_provisional(parse.name) {
                             return Ok(Need::Replies);
                         }
                         self.begin_parse();
@@ -279,12 +281,13 @@ impl Forward<'_, '_> {
                         return Ok(Need::Bytes(want));
                     }
                     let names = BindNames::read(&rest[HEADER_BYTES..h.total().min(rest.len())])?;
-                    if self.server.is_provisional(names.statement) {
+                    if self.server.owed.is_provisional(names.statement) {
                         return Ok(Need::Replies);
                     }
                     if let Some(error) = self.begin_execution(names) {
                         self.begin_bind();
-                        self.refuse_bind(error, names, h.total());
+                        self.server.refuse_message(error, self.out.insert());
+                        self.client.passage = Passage::Drop(h.total());
                         continue;
                     }
                     self.begin_bind();
@@ -299,7 +302,7 @@ impl Forward<'_, '_> {
                     if rewrites
                         && named.target == Target::Statement
                         && (h.tag == tag::DESCRIBE || !named.name.is_empty())
-                        && self.server.is_provisional(named.name)
+                        && self.server.owed.is_provisional(named.name)
                     {
                         return Ok(Need::Replies);
                     }
@@ -425,17 +428,6 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Sends what fails in the place of a Query, whose answer the client gets from the pooler.
-    fn refuse(&mut self, error: Box<[u8]>, undo: Undo, total: usize) {
-        build::query(self.out.insert(), REFUSED);
-        self.server.owe(Owed::Refused {
-            error,
-            undo,
-            is_query: true,
-        });
-        self.client.passage = Passage::Drop(total);
-    }
-
     /// Passes the next `n` bytes of the input.
     #[inline]
     fn pass(&mut self, n: usize) {
@@ -461,6 +453,11 @@ impl Forward<'_, '_> {
                     shown: true,
                     undo: Undo::Nothing,
                 });
+            } else if let Some(limit) = self.limits.client_statements
+                && self.client.statements() >= limit as usize
+            {
+                self.server
+                    .refuse_message(too_many_statements(limit), self.out.insert());
             } else {
                 let statement = self.table.intern(parse.definition);
                 self.client.remember(parse.name, statement.clone());
@@ -559,12 +556,11 @@ impl Forward<'_, '_> {
 
     fn close(&mut self, entry: Entry) {
         build::close(self.out.insert(), Target::Statement, entry.statement.name());
-        self.server.closes = true;
         self.server.owe(Owed::Close(Closing::Ours(entry)));
     }
 
     fn send_parse(&mut self, statement: &Arc<Statement>, shown: bool, undo: Undo) {
-        if self.server.may_be_there_still(statement) {
+        if self.server.owed.may_be_there_still(statement.id()) {
             self.close(Entry {
                 statement: statement.clone(),
                 presence: Presence::Uncertain,
@@ -666,22 +662,6 @@ impl Forward<'_, '_> {
         None
     }
 
-    /// Sends a Bind that fails in the place of one that is refused.
-    fn refuse_bind(&mut self, error: Box<[u8]>, names: BindNames<'_>, total: usize) {
-        build::message(self.out.insert(), tag::BIND, |out| {
-            out.extend_from_slice(names.portal);
-            out.push(0);
-            out.extend_from_slice(UNKNOWN);
-            out.extend_from_slice(&[0; 7]);
-        });
-        self.server.owe(Owed::Refused {
-            error,
-            undo: Undo::Nothing,
-            is_query: false,
-        });
-        self.client.passage = Passage::Drop(total);
-    }
-
     fn bind(&mut self, names: BindNames<'_>, total: usize, rest: &[u8]) -> Result<(), Fault> {
         let resolved = self.resolve(names.statement);
         let name = match &resolved {
@@ -736,11 +716,8 @@ impl Forward<'_, '_> {
     }
 }
 
-/// What is sent in the place of a query that is refused: no SQL, so that it fails whatever the state.
-const REFUSED: &[u8] = b"refused by pgweir";
-
 /// A name that no statement has: the pooler's own all continue with a number.
-const UNKNOWN: &[u8] = b"PGWEIR_";
+pub(crate) const UNKNOWN: &[u8] = b"PGWEIR_";
 
 enum Resolved {
     /// The client's own name is right on the server too.

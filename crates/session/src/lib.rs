@@ -15,6 +15,7 @@
 mod align;
 mod cleaning;
 mod client;
+mod debts;
 mod forward;
 mod holds;
 mod inventory;
@@ -23,6 +24,7 @@ mod names;
 mod out;
 mod owed;
 mod prepared;
+mod refusal;
 mod reply;
 mod server;
 mod settings;

@@ -41,7 +41,7 @@ impl ServerSession {
         {
             return false;
         }
-        let segment = self.owed.drain(..).collect();
+        let segment = self.owed.take(self.owed.len());
         self.owed
             .push_back(Owed::Mend(Box::new(Mend { statement, segment })));
         true
@@ -68,7 +68,9 @@ impl ServerSession {
             shown: false,
             undo: Undo::Nothing,
         });
-        self.owed.extend(segment);
+        for owed in segment {
+            self.owed.push_back(owed);
+        }
     }
 
     /// An error about a prepared statement names it as the server knows it: the same error with the client's name.

@@ -155,16 +155,6 @@ pub(crate) enum Undo {
     Unnamed(Option<Arc<Statement>>),
 }
 
-impl Undo {
-    /// The named statement that it is about.
-    pub(crate) fn name(&self) -> Option<&[u8]> {
-        match self {
-            Undo::Forget(name) | Undo::Restore(name, _) => Some(name),
-            Undo::Nothing | Undo::Unnamed(_) => None,
-        }
-    }
-}
-
 /// A segment that will be sent again after `statement` is prepared anew.
 #[derive(Debug)]
 pub(crate) struct Mend {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pgweir_sql::Effects;
 use pgweir_wire::backend::{ErrorFields, ParameterStatus, TransactionStatus, tag};
 use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::{Header, WireError, build};
@@ -13,7 +14,7 @@ use crate::out::Out;
 use crate::owed::{Closing, Hidden, Local, Owed, Parsing, Undo};
 use crate::prepared::Presence;
 use crate::server::{Passage, Retained, ServerSession, UpkeepError};
-use crate::settings::SettingsTable;
+use crate::settings::{Settings, SettingsTable};
 use crate::statements::Statement;
 
 /// An ErrorResponse longer than this, in bytes, is judged by its beginning.
@@ -166,6 +167,9 @@ pub fn reply(
             },
             tag::READY_FOR_QUERY => {
                 let status = TransactionStatus::read(body)?;
+                if !server.unexplained.is_empty() {
+                    server.explain(client.as_deref_mut(), settings);
+                }
                 server.ready(client.as_deref_mut(), status, settings, again)?
             }
             tag::PARSE_COMPLETE | tag::CLOSE_COMPLETE
@@ -411,15 +415,8 @@ impl ServerSession {
         self.prepared.deallocated();
         self.own = OwnNames::default();
         if let Some(client) = client {
-            let pending: Vec<&[u8]> = self
-                .owed
-                .iter()
-                .filter_map(|o| match o.undo() {
-                    Some(Undo::Forget(name)) => Some(&**name),
-                    _ => None,
-                })
-                .collect();
-            client.forget_all(|name| pending.contains(&name));
+            // A name that it has, and whose last change is unanswered, comes from a Parse behind this.
+            client.forget_all(|name| self.owed.change(name));
         }
         if discarded {
             self.resetting = true;
@@ -429,7 +426,8 @@ impl ServerSession {
         }
     }
 
-    /// ParameterStatus while a client has the server: what the client set follows it. Returns whether it passes as it is.
+    /// ParameterStatus while a client has the server: what the client set follows it, and what changed by itself, as
+    /// when the server has read its configuration again, it is only told. Returns whether it passes as it is.
     fn parameter(
         &mut self,
         client: Option<&mut ClientSession>,
@@ -445,15 +443,28 @@ impl ServerSession {
             return !hidden;
         };
         self.set_parameter(name, value);
+        let lower = name.to_ascii_lowercase();
+        if let Some(Owed::Hidden(Hidden::Settings(wanted))) = self.owed.front() {
+            // What the pooler's own query does is not shown: it sets these, and with a role also the last two.
+            return self.settings.get(&lower).is_none()
+                && wanted.get(&lower).is_none()
+                && !matches!(name, "is_superuser" | "session_authorization");
+        }
         if let Some(client) = client
             && !hidden
             && client.is_shared()
             && !NOT_SETTABLE.contains(&name)
         {
+            // A parameter that the session has set does not follow the server's configuration.
+            let is_set = |settings: &Settings| settings.get(&lower).is_some();
+            if !self.may_have_set() && !is_set(&self.settings) && !is_set(&client.settings) {
+                self.unexplained.push((name.into(), value.into()));
+                return true;
+            }
             self.settings = settings.with(&self.settings, name, value);
             // On a direct connection RESET would have returned to the value that the client started with.
             let initial = match self.resetting && self.is_reset_value(name, value) {
-                true => client.initial.get(&name.to_ascii_lowercase()),
+                true => client.initial.get(&lower),
                 false => None,
             };
             client.settings = settings.with(&client.settings, name, initial.unwrap_or(value));
@@ -463,6 +474,38 @@ impl ServerSession {
             }
         }
         !hidden
+    }
+
+    /// At ReadyForQuery all command tags have come: changes of parameters are the client's if one of them, or a word in
+    /// what it sent, tells of such, and else the server's own. What a function did that none of them tells of is taken
+    /// for the server's own too; it is removed with what the client left behind.
+    #[cold]
+    fn explain(&mut self, mut client: Option<&mut ClientSession>, settings: &SettingsTable) {
+        let explained = self.may_have_set();
+        for (name, value) in std::mem::take(&mut self.unexplained) {
+            if !explained {
+                let own = self.reset_values.iter_mut().find(|(n, _)| *n == name);
+                if let Some((_, reset)) = own {
+                    *reset = value;
+                }
+            } else if let Some(client) = client.as_deref_mut() {
+                self.settings = settings.with(&self.settings, &name, &value);
+                client.settings = settings.with(&client.settings, &name, &value);
+            }
+        }
+        self.transaction.may(Effects::SETTINGS);
+    }
+
+    /// Whether something that the client has sent may have set a parameter.
+    fn may_have_set(&self) -> bool {
+        let announced = matches!(
+            self.owed.front(),
+            Some(Owed::Query {
+                changes: Some(_),
+                ..
+            })
+        );
+        announced || self.transaction.may_have_set()
     }
 
     fn is_reset_value(&self, name: &str, value: &str) -> bool {
@@ -544,11 +587,12 @@ impl ServerSession {
             .position(|o| matches!(o, Owed::Sync { .. } | Owed::Hidden(_)));
         self.skipping = ends.is_none();
         let end = ends.unwrap_or(self.owed.len());
-        let void: Vec<Owed> = self.owed.drain(..end).collect();
+        let void = self.owed.take(end);
         let failed_parse = matches!(
             void.first(),
             Some(Owed::Parse { .. } | Owed::Local(Local::Parse(_)))
         );
+        let mut unnamed = None;
         // From the last to the first, of which only the first was looked at by the server.
         for (i, owed) in void.into_iter().enumerate().rev() {
             let undo = match owed {
@@ -577,22 +621,22 @@ impl ServerSession {
             };
             match undo {
                 // A Parse that fails, other than one that is skipped, has dropped the unnamed statement.
-                Undo::Unnamed(_) if i == 0 && failed_parse => self.undo_unnamed(client, None),
-                Undo::Unnamed(before) => self.undo_unnamed(client, before),
+                Undo::Unnamed(_) if i == 0 && failed_parse => unnamed = Some(None),
+                Undo::Unnamed(before) => unnamed = Some(before),
                 undo => client.undo(undo),
             }
+        }
+        if let (Some(before), Some(client)) = (unnamed, client) {
+            self.undo_unnamed(client, before);
         }
     }
 
     /// Takes back one change of the client's unnamed statement: what it was `before` is what the next change, if one
     /// was sent already, found.
     fn undo_unnamed(&mut self, client: &mut ClientSession, before: Option<Arc<Statement>>) {
-        for owed in &mut self.owed {
-            if let Some(Undo::Unnamed(found)) = owed.undo_mut() {
-                *found = before;
-                return;
-            }
+        match self.owed.first_undo_of_unnamed() {
+            Some(found) => *found = Undo::Unnamed(before),
+            None => client.unnamed = before,
         }
-        client.unnamed = before;
     }
 }

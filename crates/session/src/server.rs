@@ -1,19 +1,16 @@
 //! What is known of one server connection.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use pgweir_sql::Effects;
 use pgweir_wire::backend::TransactionStatus;
-use pgweir_wire::{build, sqlstate};
 
 use crate::client::{ClientSession, SessionState};
+use crate::debts::Debts;
 use crate::holds::Holds;
 use crate::names::OwnNames;
-use crate::owed::{Closing, Owed, Undo};
+use crate::owed::Owed;
 use crate::prepared::{Entry, Prepared};
 use crate::settings::Settings;
-use crate::statements::Statement;
 use crate::told::Change;
 use crate::transaction::Transaction;
 
@@ -70,7 +67,7 @@ pub(crate) enum Retained {
 /// One server connection's side of the conversation.
 #[derive(Debug)]
 pub struct ServerSession {
-    pub(crate) owed: VecDeque<Owed>,
+    pub(crate) owed: Debts,
     pub(crate) status: TransactionStatus,
     /// After an error in the extended protocol: the server skips everything up to the next Sync.
     pub(crate) skipping: bool,
@@ -82,13 +79,6 @@ pub struct ServerSession {
     pub(crate) prepared: Prepared,
     /// What the server's unnamed statement is, where it is one that the pooler follows.
     pub(crate) unnamed: Option<Entry>,
-    /// A segment not before the last one that changed any of the client's names; `None` if no such change may still be
-    /// taken back.
-    pub(crate) names_changed_in: Option<u64>,
-    /// The last segment that changed the client's unnamed statement; `None` as above.
-    pub(crate) unnamed_changed_in: Option<u64>,
-    /// A Close of a statement of the pooler's may be unanswered.
-    pub(crate) closes: bool,
     /// The server reads from COPY FROM STDIN, and so swallows Sync and Flush until CopyDone or CopyFail.
     pub(crate) copy_in: bool,
     /// CopyDone or CopyFail was sent since the last message that is owed an answer.
@@ -119,6 +109,9 @@ pub struct ServerSession {
     pub(crate) resetting: bool,
     /// What the server reported at its login, which is what RESET returns to there.
     pub(crate) reset_values: Box<[(Box<str>, Box<str>)]>,
+    /// Parameters that changed although nothing that its client has asked for is known to have done it: PostgreSQL
+    /// before version 14 reports a change before the command tag that tells whose it is.
+    pub(crate) unexplained: Vec<(Box<str>, Box<str>)>,
     pub(crate) ended: bool,
     pub(crate) counts: Counts,
 }
@@ -128,7 +121,7 @@ impl ServerSession {
     pub fn new(parameters: Vec<(Box<str>, Box<str>)>, settings: Arc<Settings>) -> Self {
         let reset_values = parameters.clone().into();
         ServerSession {
-            owed: VecDeque::new(),
+            owed: Debts::default(),
             status: TransactionStatus::Idle,
             skipping: false,
             open_segment: false,
@@ -139,9 +132,6 @@ impl ServerSession {
             },
             prepared: Prepared::new(),
             unnamed: None,
-            names_changed_in: None,
-            unnamed_changed_in: None,
-            closes: false,
             copy_in: false,
             copy_end: false,
             settings,
@@ -160,6 +150,7 @@ impl ServerSession {
             upkeep_error: None,
             resetting: false,
             reset_values,
+            unexplained: Vec::new(),
             ended: false,
             counts: Counts::default(),
         }
@@ -212,40 +203,6 @@ impl ServerSession {
         self.pin_limit = reached;
     }
 
-    /// The error (an ErrorResponse) that the client gets for a statement of these effects, if it is not to be sent:
-    /// it would keep the client at this server where that is not allowed.
-    pub(crate) fn refusal(&self, client: &ClientSession, effects: Effects) -> Option<Box<[u8]>> {
-        let holds = Holds::announced_by(effects);
-        if holds.is_empty() || self.holds.contains(holds) || !client.is_shared() {
-            return None;
-        }
-        let mut error = Vec::new();
-        match (client.state(), self.pin_limit) {
-            (SessionState::Error, _) => build::report(
-                &mut error,
-                build::Report {
-                    message: &format!("this statement would keep its client at one server: {holds}"),
-                    hint: Some(
-                        "session_state = error refuses it; session_state = full allows it.",
-                    ),
-                    ..build::Report::error(sqlstate::FEATURE_NOT_SUPPORTED)
-                },
-            ),
-            (SessionState::Full, Some(limit)) if self.holds.is_empty() => build::report(
-                &mut error,
-                build::Report {
-                    message: &format!(
-                        "no more than max_pinned ({limit}) clients of this pool may keep a server: {holds}"
-                    ),
-                    hint: Some("Close what other clients hold (SHOW CLIENTS tells who), or raise max_pinned."),
-                    ..build::Report::error(sqlstate::TOO_MANY_CONNECTIONS)
-                },
-            ),
-            _ => return None,
-        }
-        Some(error.into())
-    }
-
     /// True if it reports changes of the parameter `name`.
     pub(crate) fn reports(&self, name: &str) -> bool {
         let mut parameters = self.parameters.iter();
@@ -255,6 +212,11 @@ impl ServerSession {
     /// True if the server owes an answer.
     pub fn is_busy(&self) -> bool {
         !self.owed.is_empty() || self.passage.left > 0
+    }
+
+    /// True if what the server does now is a query of the pooler's own, ahead of what its client has asked for.
+    pub fn is_preparing(&self) -> bool {
+        matches!(self.owed.front(), Some(Owed::Hidden(_)))
     }
 
     /// True if the server owes nothing and stands in a transaction block or an open segment: it waits for the client.
@@ -308,7 +270,7 @@ impl ServerSession {
 
     /// True if something is due that only the server can send.
     pub(crate) fn owes_from_server(&self) -> bool {
-        self.owed.iter().any(|o| !matches!(o, Owed::Local(_)))
+        self.owed.owes_from_server()
     }
 
     /// True if the client's next bytes are the server's, or the rest of a message of the server's.
@@ -320,79 +282,17 @@ impl ServerSession {
     #[inline]
     pub(crate) fn owe(&mut self, owed: Owed) {
         self.copy_end = false;
-        match owed.undo() {
-            None | Some(Undo::Nothing) => {}
-            Some(Undo::Unnamed(_)) => self.unnamed_changed_in = Some(self.segment),
-            Some(Undo::Forget(_) | Undo::Restore(..)) => self.names_changed_in = Some(self.segment),
-        }
         self.owed.push_back(owed);
-    }
-
-    /// True if what the client's `name` stands for hangs on a segment before this one, which may still fail.
-    pub(crate) fn is_provisional(&mut self, name: &[u8]) -> bool {
-        let unnamed = name.is_empty();
-        let changed = match unnamed {
-            true => &mut self.unnamed_changed_in,
-            false => &mut self.names_changed_in,
-        };
-        if changed.is_none() || (unnamed && *changed == Some(self.segment)) {
-            return false;
-        }
-        let mut any = false;
-        let mut in_this_segment = true;
-        for owed in self.owed.iter().rev() {
-            match owed.undo() {
-                Some(Undo::Unnamed(_)) if unnamed => return !in_this_segment,
-                Some(undo) if !unnamed => match undo.name() {
-                    Some(n) if n == name => return !in_this_segment,
-                    n => any |= n.is_some(),
-                },
-                _ => in_this_segment &= !matches!(owed, Owed::Sync { .. } | Owed::Hidden(_)),
-            }
-        }
-        if !any {
-            *changed = None;
-        }
-        false
-    }
-
-    /// True if a Close of `statement`, sent in a segment before this one, is unanswered and may be skipped.
-    pub(crate) fn may_be_there_still(&mut self, statement: &Statement) -> bool {
-        if !self.closes {
-            return false;
-        }
-        let mut in_this_segment = true;
-        self.closes = false;
-        for owed in self.owed.iter().rev() {
-            match owed {
-                Owed::Close(Closing::Ours(entry)) => {
-                    self.closes = true;
-                    if entry.statement.id() == statement.id() {
-                        return !in_this_segment;
-                    }
-                }
-                Owed::Sync { .. } | Owed::Hidden(_) => in_this_segment = false,
-                _ => {}
-            }
-        }
-        false
     }
 
     /// COPY FROM STDIN begins: the server swallows each Sync that was sent before the end of the data.
     pub(crate) fn copy_in_begins(&mut self) {
         let mut swallowed = false;
-        while let Some(Owed::Sync {
-            after_copy_end: false,
-        }) = self.owed.get(1)
-        {
-            self.owed.remove(1);
+        while self.owed.swallow_sync() {
             swallowed = true;
         }
         self.copy_in = self.owed.len() == 1 && !self.copy_end;
-        if swallowed
-            && matches!(self.owed.front(), Some(Owed::Execute(_)))
-            && !self.owed.iter().any(|o| matches!(o, Owed::Sync { .. }))
-        {
+        if swallowed && matches!(self.owed.front(), Some(Owed::Execute(_))) && !self.owed.has_sync() {
             self.open_segment = true;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use pgweir_sql::Effects;
@@ -88,20 +88,28 @@ const SEEN_SLOTS: usize = 1024;
 /// Every statement that clients share. All workers use one; a look-up takes one of 16 short locks.
 ///
 /// A text enters when it is prepared under a name, or when it is parsed without a name for the second time; texts seen
-/// once (literals written into the SQL) leave only a hash behind. When it is full, statements that no client holds make
-/// room; if there are none, a new statement is not shared.
+/// once (literals written into the SQL) leave only a hash behind. When it is full, those make room that were not asked
+/// for since it was full the last time: first the ones that nobody holds, then any. One that made room lives on where a
+/// client or a server has it, but is shared no more.
 #[derive(Debug)]
 pub struct StatementTable {
     hasher: foldhash::quality::RandomState,
     next_id: AtomicU64,
-    capacity_per_shard: usize,
+    capacity_per_shard: AtomicUsize,
     shards: Box<[Mutex<Shard>]>,
 }
 
 #[derive(Debug)]
 struct Shard {
-    statements: HashMap<u64, Arc<Statement>, foldhash::fast::FixedState>,
+    statements: HashMap<u64, Shared, foldhash::fast::FixedState>,
     seen: Box<[u64]>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    statement: Arc<Statement>,
+    /// It was asked for since the shard was full the last time.
+    asked_for: bool,
 }
 
 impl StatementTable {
@@ -117,9 +125,15 @@ impl StatementTable {
         StatementTable {
             hasher,
             next_id: AtomicU64::new(1),
-            capacity_per_shard: capacity.div_ceil(SHARDS),
+            capacity_per_shard: AtomicUsize::new(capacity.div_ceil(SHARDS)),
             shards: (0..SHARDS).map(|_| shard()).collect(),
         }
+    }
+
+    /// Gives it another capacity. Where it holds more, the next new statement makes room.
+    pub fn set_capacity(&self, capacity: usize) {
+        let per_shard = capacity.div_ceil(SHARDS);
+        self.capacity_per_shard.store(per_shard, Ordering::Relaxed);
     }
 
     /// Statements held now.
@@ -181,29 +195,46 @@ impl StatementTable {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let name = [NAME_PREFIX, id.to_string().as_bytes()].concat();
         let made = Statement::new(id, name.into(), definition);
-        if shard.statements.len() >= self.capacity_per_shard {
-            // Half of the unused ones at once, so that a full table is not scanned for every new text.
-            let mut keep = false;
-            shard.statements.retain(|_, s| {
-                Arc::strong_count(s) > 1 || {
-                    keep = !keep;
-                    keep
-                }
-            });
+        let capacity = self.capacity_per_shard.load(Ordering::Relaxed);
+        if shard.statements.len() >= capacity {
+            shard.make_room(capacity);
         }
-        if shard.statements.len() < self.capacity_per_shard {
-            shard.statements.insert(hash, made.clone());
-        }
+        let shared = Shared {
+            statement: made.clone(),
+            asked_for: false,
+        };
+        shard.statements.insert(hash, shared);
         made
     }
 }
 
 impl Shard {
-    fn find(&self, hash: u64, definition: &[u8]) -> Option<Arc<Statement>> {
-        self.statements
-            .get(&hash)
-            .filter(|s| &*s.definition == definition)
-            .cloned()
+    fn find(&mut self, hash: u64, definition: &[u8]) -> Option<Arc<Statement>> {
+        let shared = self.statements.get_mut(&hash)?;
+        if &*shared.statement.definition != definition {
+            return None;
+        }
+        shared.asked_for = true;
+        Some(shared.statement.clone())
+    }
+
+    /// Takes out a quarter at least, so that a full table is not scanned for every new text.
+    fn make_room(&mut self, capacity: usize) {
+        let enough = capacity * 3 / 4;
+        let statements = &mut self.statements;
+        statements.retain(|_, s| s.asked_for || Arc::strong_count(&s.statement) > 1);
+        // Whether somebody who holds one will ever ask again is not known, as servers hold what they last had.
+        let mut too_many = statements.len().saturating_sub(enough);
+        let mut leaves = |may: bool| {
+            let leaves = may && too_many > 0;
+            too_many -= usize::from(leaves);
+            leaves
+        };
+        statements.retain(|_, s| !leaves(!s.asked_for));
+        statements.retain(|_, s| {
+            s.asked_for = false;
+            !leaves(true)
+        });
     }
 }
 
@@ -232,6 +263,47 @@ mod tests {
             t.intern(b"q\0\0\0").id(),
             t.intern(b"q\0\0\x01\0\0\0\x17").id()
         );
+    }
+
+    #[test]
+    fn a_table_full_of_what_servers_hold_goes_on_sharing_new_texts() {
+        let t = table(160);
+        let on_servers: Vec<_> = (0..1000)
+            .map(|i| t.intern(format!("old{i}").as_bytes()))
+            .collect();
+        assert!(t.len() <= 160, "{}", t.len());
+        for i in 0..100 {
+            let text = format!("new{i}");
+            let first = t.intern(text.as_bytes());
+            assert!(Arc::ptr_eq(&first, &t.intern(text.as_bytes())), "{text}");
+        }
+        drop(on_servers);
+    }
+
+    #[test]
+    fn what_is_asked_for_again_and_again_stays_while_others_come_and_go() {
+        let t = table(160);
+        let first = t.intern(b"hot").id();
+        let held: Vec<_> = (0..10_000)
+            .map(|i| {
+                assert_eq!(t.intern(b"hot").id(), first, "{i}");
+                t.intern(format!("x{i}").as_bytes())
+            })
+            .collect();
+        assert_eq!(held.len(), 10_000);
+    }
+
+    #[test]
+    fn a_smaller_capacity_counts_from_the_next_statement_on() {
+        let t = table(1600);
+        for i in 0..1600 {
+            t.intern(format!("x{i}").as_bytes());
+        }
+        t.set_capacity(160);
+        for i in 0..1000 {
+            t.intern(format!("y{i}").as_bytes());
+        }
+        assert!(t.len() <= 160, "{}", t.len());
     }
 
     #[test]

@@ -46,6 +46,12 @@ impl Transaction {
         self.failed = true;
     }
 
+    /// True if it may have set a parameter.
+    pub(crate) fn may_have_set(&self) -> bool {
+        let may = Effects::SETTINGS | Effects::PROCEDURE | Effects::FUNCTION | Effects::UNSEEN;
+        !self.changes.is_empty() || self.effects.intersects(may)
+    }
+
     /// True if it has written something, or may have advanced a sequence.
     pub(crate) fn may_have_advanced(&self) -> bool {
         self.wrote

@@ -434,6 +434,40 @@ fn an_unnamed_statement_too_long_to_keep_is_passed_in_pieces() {
 }
 
 #[test]
+fn one_statement_more_than_a_client_may_have_is_an_error_in_its_place() {
+    let mut t = Talk::with(Limits {
+        client_statements: Some(1),
+        ..Limits::default()
+    });
+    t.send(&[&parse("a", "q"), SYNC]);
+    t.hear(&[ONE, &idle()]);
+    let to = t.send(&[&parse("b", "r"), &bind("b"), &execute(), SYNC]);
+    assert!(
+        to.starts_with(&describe("PGWEIR_")),
+        "{}",
+        to.escape_ascii()
+    );
+    let unknown = error("26000", "prepared statement \"PGWEIR_\" does not exist");
+    let seen = t.hear(&[&unknown, &idle()]);
+    let text = String::from_utf8_lossy(&seen);
+    assert!(
+        text.contains("C54000") && text.contains("max_client_prepared_statements (1)"),
+        "{text}"
+    );
+    assert!(seen.ends_with(&idle()));
+    assert!(t.server.is_free());
+    // What it has is as it was, and one that it gives up makes room.
+    assert_eq!(
+        t.send(&[&bind("a"), SYNC]),
+        [&*bind("PGWEIR_1"), SYNC].concat()
+    );
+    t.hear(&[TWO, &idle()]);
+    t.send(&[&close("a"), &parse("b", "r"), SYNC]);
+    assert_eq!(t.hear(&[ONE, &idle()]), [THREE, ONE, &idle()].concat());
+    assert_eq!(t.client.statements(), 1);
+}
+
+#[test]
 fn a_flush_that_only_the_pooler_has_to_answer_does_not_reach_the_server() {
     let mut t = Talk::new();
     t.send(&[&parse("a", "q"), SYNC]);

@@ -370,6 +370,41 @@ fn what_a_client_sets_follows_it() {
 }
 
 #[test]
+fn a_parameter_that_changes_by_itself_is_told_and_does_not_follow_the_client() {
+    let login = vec![("TimeZone".into(), "UTC".into())];
+    let mut t = Talk::new();
+    t.server = pgweir_session::ServerSession::new(login, t.intern(&[]));
+    let news = parameter_status("TimeZone", "CET");
+    t.send(&[&query("select 1")]);
+    let seen = t.hear(&[&complete("SELECT 1"), &news, &idle()]);
+    assert_eq!(seen, [&*complete("SELECT 1"), &news, &idle()].concat());
+    assert!(t.client.settings().is_empty());
+    // If it was a function's doing after all, it does not reach the next client.
+    assert!(t.server.cleaning().unwrap().contains("RESET ALL"));
+    // PostgreSQL 13 reports before it tells of the SET.
+    let mut t = Talk::new();
+    t.send(&[&query("set timezone to cet")]);
+    t.hear(&[&news, &complete("SET"), &idle()]);
+    assert_eq!(t.client.settings().get("timezone"), Some("CET"));
+    assert!(t.server.is_aligned(&t.client));
+}
+
+#[test]
+fn a_change_that_comes_while_settings_are_brought_is_told_and_they_are_not() {
+    let mut t = Talk::new();
+    let mine = t.intern(&[("timezone", "CET")]);
+    t.client = pgweir_session::ClientSession::new(mine, true);
+    let mut ahead = Vec::new();
+    t.server.align(&t.client, &mut ahead);
+    t.send(&[&query("select 1")]);
+    let news = parameter_status("DateStyle", "German, DMY");
+    let set = parameter_status("TimeZone", "CET");
+    let seen = t.hear(&[&complete("SELECT 1"), &set, &news, &idle()]);
+    assert_eq!(seen, news);
+    assert_eq!(t.client.settings().get("datestyle"), None);
+}
+
+#[test]
 fn stale_statements_are_mended_only_where_nothing_was_done_yet() {
     let stale = || {
         error_from(

@@ -148,13 +148,16 @@ section! {
         /// parameters' values; where such a plan is bad, turn this off, or set
         /// `plan_cache_mode = force_custom_plan` on the server.
         prepare_unnamed: bool = Bool, "1", Reload, Absent;
-        /// How many different statements are remembered in the whole process. Of those that no
-        /// client has prepared, the longest unused is forgotten first.
+        /// How many different statements are remembered in the whole process, so that all clients
+        /// share them. Those that no client has asked for the longest are forgotten first.
         prepared_statement_cache_size: u32 = Count::from(1), "10000", Reload, Absent;
         /// A statement whose text is longer than this is never remembered: it is sent to the
         /// server each time.
         max_prepared_statement_bytes: u64 = Size { min: 1024, max: GIGABYTE }, "16MB", Reload,
             Absent;
+        /// How many prepared statements one client may have at a time, so that none can fill the
+        /// memory with them. One more is an error, after which the client goes on.
+        max_client_prepared_statements: Option<u32> = Limit, "10000", Reload, Absent;
     }
 
     "Start-up parameters" {

@@ -5,6 +5,7 @@
 //! the connection that carries it has ended, that server does not change hands. So it can hit no query of another
 //! client.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -58,8 +59,7 @@ pub(crate) fn send(
     done: Option<oneshot::Sender<()>>,
     waker: Option<Waker>,
 ) {
-    card.cancels.fetch_add(1, Ordering::AcqRel);
-    card.pool.cancels.fetch_add(1, Ordering::AcqRel);
+    let underway = Underway::begin(card, waker);
     let (worker, card) = (worker.clone(), card.clone());
     tokio::task::spawn_local(async move {
         let limit = worker
@@ -69,24 +69,49 @@ pub(crate) fn send(
             .cancel_wait_timeout
             .unwrap_or(std::time::Duration::from_secs(60));
         let outcome = tokio::time::timeout(limit, deliver(&worker, &card)).await;
-        if !matches!(outcome, Ok(Ok(()))) {
-            card.stray_cancel.store(true, Ordering::Release);
-        }
         match outcome {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => underway.has_arrived.set(true),
             Ok(Err(why)) => tracing::warn!("S-{:?}: cancel request failed: {why}", card.id),
             Err(_) => tracing::warn!("S-{:?}: cancel request: cancel_wait_timeout", card.id),
         }
-        card.pool.cancels.fetch_sub(1, Ordering::AcqRel);
-        card.cancels.fetch_sub(1, Ordering::AcqRel);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        drop(underway);
         if let Some(done) = done {
             // Whoever asked may have gone.
             let _ = done.send(());
         }
     });
+}
+
+/// A cancel request on its way. Its server is kept until this is dropped, and for good if it is not known to have arrived.
+struct Underway {
+    card: Arc<ServerCard>,
+    waker: Option<Waker>,
+    has_arrived: Cell<bool>,
+}
+
+impl Underway {
+    fn begin(card: &Arc<ServerCard>, waker: Option<Waker>) -> Self {
+        card.cancels.fetch_add(1, Ordering::AcqRel);
+        card.pool.cancels.fetch_add(1, Ordering::AcqRel);
+        Underway {
+            card: card.clone(),
+            waker,
+            has_arrived: Cell::new(false),
+        }
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        if !self.has_arrived.get() {
+            self.card.stray_cancel.store(true, Ordering::Release);
+        }
+        self.card.pool.cancels.fetch_sub(1, Ordering::AcqRel);
+        self.card.cancels.fetch_sub(1, Ordering::AcqRel);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
 }
 
 async fn deliver(worker: &Worker, card: &ServerCard) -> Result<(), String> {

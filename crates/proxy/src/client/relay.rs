@@ -38,7 +38,7 @@ use crate::worker::{SCRATCH_BYTES, Scratch, Worker};
 pub(crate) use ending::shutting_down;
 pub(crate) use moving::Baggage;
 
-use ending::{End, server_lost};
+use ending::{End, server_lost, settings_failed};
 use summons::timeouts;
 
 /// What a client has of a server.
@@ -300,17 +300,17 @@ impl Relay {
             outbox.send(stream, cx, back).map_err(|e| server_lost(&e))?;
         }
         if let Some(why) = server.session.upkeep_error() {
-            return Err(End::Told(
-                Refusal::new(
-                    sqlstate::INVALID_PARAMETER,
-                    format!("the client's settings could not be brought to a server: {why}"),
-                )
-                .hint("They were accepted when the client logged in; has the user's or the database's configuration changed?"),
-            ));
+            return Err(End::Told(settings_failed(why)));
         }
         if server.session.has_ended() {
             return Err(End::ServerSaid);
         }
+        if server.early_cancel.is_some() && !server.session.is_preparing() {
+            self.cancel_now(cx);
+        }
+        let Link::Linked(server) = &mut self.link else {
+            return Ok(true);
+        };
         let counts = server.session.take_counts();
         self.worker.count(&self.pool, counts);
         let ended = counts.queries > 0;
@@ -575,6 +575,7 @@ impl Drop for Relay {
         let link = std::mem::replace(&mut self.link, Link::Alone);
         let _ = self.note_holds();
         match link {
+            // A check that is dropped closes its server.
             Link::Alone | Link::Checking { .. } => {}
             Link::Linked(server) => self.worker.discard(server, "its client's task failed"),
             Link::Waiting { ticket, .. } => self.worker.with_pools(|pools, effects| {

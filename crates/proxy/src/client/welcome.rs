@@ -11,6 +11,7 @@ use pgweir_wire::sqlstate;
 
 use crate::pools::{Live, Pool, Welcome};
 use crate::report::Refusal;
+use crate::server::held::{Held, Queued};
 use crate::server::{Server, upkeep};
 use crate::worker::Worker;
 
@@ -46,7 +47,26 @@ async fn try_settings(
     live: &Arc<Live>,
     settings: &Arc<Settings>,
 ) -> Result<Arc<Welcome>, Refusal> {
-    let mut server = obtain(worker, pool, live, settings.fingerprint()).await?;
+    loop {
+        let server = obtain(worker, pool, live, settings.fingerprint()).await?;
+        let server = Held::new(worker.clone(), server);
+        let target = server.card.target.clone();
+        let welcome = try_on(worker, pool, live, settings, server).await?;
+        // A reload may have moved the servers meanwhile; then this one said nothing of theirs.
+        if pool.is_at(&target) {
+            return Ok(welcome);
+        }
+    }
+}
+
+/// What `server` says, if it takes `settings`.
+async fn try_on(
+    worker: &Rc<Worker>,
+    pool: &Pool,
+    live: &Live,
+    settings: &Arc<Settings>,
+    mut server: Held,
+) -> Result<Arc<Welcome>, Refusal> {
     let welcome = pool
         .welcome()
         .unwrap_or_else(|| Arc::new(server.session.parameters().to_vec()));
@@ -57,12 +77,12 @@ async fn try_settings(
         if !out.is_empty()
             && let Err(why) = server.converse(worker, out).await
         {
-            worker.discard(server, "it refused a client's settings");
+            worker.discard(server.let_go(), "it refused a client's settings");
             return Err(why);
         }
-        pool.accept(settings);
+        pool.accept(&server.card.target, settings);
     }
-    upkeep::give_back(worker, server, live, Instant::now());
+    upkeep::give_back(worker, server.let_go(), live, Instant::now());
     Ok(welcome)
 }
 
@@ -79,9 +99,12 @@ async fn obtain(
         fingerprint,
     };
     loop {
-        let mut ticket = None;
+        let mut queued = Queued {
+            worker: worker.clone(),
+            ticket: None,
+        };
         let result = std::future::poll_fn(|cx| {
-            worker.with_pools(|pools, effects| match ticket {
+            worker.with_pools(|pools, effects| match queued.ticket {
                 None => {
                     match pools.checkout(request, Instant::now(), || cx.waker().clone(), effects) {
                         Checkout::Ready(lease) => Poll::Ready(Ok(lease)),
@@ -93,7 +116,7 @@ async fn obtain(
                             other.to_string(),
                         ))),
                         Checkout::Waiting(t) => {
-                            ticket = Some(t);
+                            queued.ticket = Some(t);
                             Poll::Pending
                         }
                     }
@@ -115,6 +138,7 @@ async fn obtain(
             })
         })
         .await;
+        drop(queued);
         let lease = result?;
         let mut server = lease.server;
         if server.worker != worker.id {

@@ -75,6 +75,7 @@ pub(crate) async fn connect(
             session: ServerSession::new(logged_in.parameters, worker.shared.nothing_set.clone()),
             kept: Vec::new(),
             outbox: Outbox::default(),
+            early_cancel: None,
             worker: worker.id,
             pool: pool.clone(),
             card,

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use crate::pools::Live;
 use crate::report::Refusal;
 use crate::server::Server;
+use crate::server::held::Held;
 use crate::worker::Worker;
 
 /// A server after upkeep, and whether it is fit for a client; if not, why.
@@ -34,9 +35,19 @@ pub(crate) fn check_query(query: &CheckQuery) -> Option<Vec<u8>> {
 }
 
 /// Runs one query of the pooler's own on `server`.
-pub(crate) async fn run(worker: Rc<Worker>, mut server: Box<Server>, sql: Vec<u8>) -> Upkept {
-    let result = server.upkeep(&worker, &sql).await;
-    (server, result)
+///
+/// Dropped midway, it closes the server.
+pub(crate) fn run(
+    worker: Rc<Worker>,
+    server: Box<Server>,
+    sql: Vec<u8>,
+) -> impl Future<Output = Upkept> {
+    // Before the first poll: a future that was never polled has run nothing of its body.
+    let mut server = Held::new(worker.clone(), server);
+    async move {
+        let result = server.upkeep(&worker, &sql).await;
+        (server.let_go(), result)
+    }
 }
 
 impl Server {
@@ -60,6 +71,14 @@ impl Server {
                 Ok(used) => self.kept.extend_from_slice(&input[used..]),
                 Err(_) => return false,
             }
+        }
+    }
+
+    /// Appends `connect_query` once more: what it did may have been undone with what a client left behind. One that
+    /// cannot run twice closes the server.
+    fn connect_again(&mut self, out: &mut Vec<u8>) {
+        if let Some(query) = &self.card.target.connect_query {
+            self.session.upkeep(query.as_bytes(), out);
         }
     }
 
@@ -141,6 +160,7 @@ pub(crate) fn give_back(worker: &Rc<Worker>, server: Box<Server>, live: &Live, n
             let mut server = server;
             let mut out = Vec::new();
             clean(worker, &mut server, &mut out);
+            server.connect_again(&mut out);
             finish(worker, server, out);
         }
         None => worker.discard(server, LOADED),
@@ -175,8 +195,11 @@ pub(crate) fn leave(worker: &Rc<Worker>, mut server: Box<Server>, live: &Arc<Liv
         // The server is just being asked what the client left.
         let worker = worker.clone();
         let live = live.clone();
+        let mut server = Held::new(worker.clone(), server);
         tokio::task::spawn_local(async move {
-            match server.converse(&worker, Vec::new()).await {
+            let result = server.converse(&worker, Vec::new()).await;
+            let server = server.let_go();
+            match result {
                 Ok(()) => leave(&worker, server, &live, true),
                 Err(why) => worker.discard(server, &format!("cleaning up failed: {why}")),
             }
@@ -188,6 +211,7 @@ pub(crate) fn leave(worker: &Rc<Worker>, mut server: Box<Server>, live: &Arc<Liv
         return;
     }
     let mut out = Vec::new();
+    let has_traces = session.cleaning().is_none_or(|sql| !sql.is_empty());
     if session.is_waiting_for_client() {
         // A Sync ends an open segment; outside a transaction block ROLLBACK is only a warning.
         session.end_segment(&mut out);
@@ -202,6 +226,9 @@ pub(crate) fn leave(worker: &Rc<Worker>, mut server: Box<Server>, live: &Arc<Liv
     } else if live.reset_always {
         reset(worker, server, live, out);
     } else {
+        if has_traces {
+            server.connect_again(&mut out);
+        }
         finish(worker, server, out);
     }
 }
@@ -218,6 +245,7 @@ fn reset(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, mut out: Vec
             } else {
                 server.session.doubted();
             }
+            server.connect_again(&mut out);
             finish(worker, server, out);
         }
         None if out.is_empty() => release(worker, server, Instant::now()),
@@ -226,10 +254,13 @@ fn reset(worker: &Rc<Worker>, mut server: Box<Server>, live: &Live, mut out: Vec
 }
 
 /// Sends `bytes`, waits until the server is free, and gives it to the pool.
-fn finish(worker: &Rc<Worker>, mut server: Box<Server>, bytes: Vec<u8>) {
+fn finish(worker: &Rc<Worker>, server: Box<Server>, bytes: Vec<u8>) {
     let worker = worker.clone();
+    let mut server = Held::new(worker.clone(), server);
     tokio::task::spawn_local(async move {
-        match server.converse(&worker, bytes).await {
+        let result = server.converse(&worker, bytes).await;
+        let server = server.let_go();
+        match result {
             Ok(()) => release(&worker, server, Instant::now()),
             Err(why) => worker.discard(server, &format!("cleaning up failed: {why}")),
         }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use pgweir_session::{Fault, ServerFault};
+use pgweir_session::{Fault, ServerFault, UpkeepError};
 use pgweir_wire::sqlstate;
 
 use super::{Link, Relay};
@@ -110,6 +110,19 @@ pub(super) fn server_lost(e: &io::Error) -> End {
         Refusal::new(sqlstate::CONNECTION_FAILURE, reason).hint(
             "Whether the last statement took effect is not known: check before repeating it.",
         ),
+    )
+}
+
+/// The server did not take the client's settings.
+pub(super) fn settings_failed(why: &UpkeepError) -> Refusal {
+    let message = format!("the client's settings could not be brought to a server: {why}");
+    /// Operator intervention: a cancel or a timeout of the server's own, which says nothing of the settings.
+    const INTERRUPTED: &str = "57";
+    if why.code.starts_with(INTERRUPTED) {
+        return Refusal::new(&why.code, message);
+    }
+    Refusal::new(sqlstate::INVALID_PARAMETER, message).hint(
+        "They were accepted when the client logged in; has the user's or the database's configuration changed?",
     )
 }
 

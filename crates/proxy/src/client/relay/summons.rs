@@ -92,7 +92,12 @@ impl Relay {
         match summons {
             None => Ok(()),
             Some(Summons::Kill(error)) => Err(End::Told(error)),
-            Some(Summons::Cancel(done)) => match &self.link {
+            Some(Summons::Cancel(done)) => match &mut self.link {
+                // It would hit that, and the client's own query would run without its settings.
+                Link::Linked(server) if server.session.is_preparing() => {
+                    server.early_cancel = Some(done);
+                    Ok(())
+                }
                 Link::Linked(server) if server.session.is_busy() => {
                     let waker = cx.waker().clone();
                     cancel::send(&self.worker, &server.card, Some(done), Some(waker));
@@ -109,6 +114,18 @@ impl Relay {
                 }
                 _ => Ok(()),
             },
+        }
+    }
+
+    /// The server has come to the client's query, or even answered it: what cancel came too early is due now.
+    #[cold]
+    pub(super) fn cancel_now(&mut self, cx: &mut Context<'_>) {
+        if let Link::Linked(server) = &mut self.link
+            && let Some(done) = server.early_cancel.take()
+            && server.session.is_busy()
+        {
+            let waker = cx.waker().clone();
+            cancel::send(&self.worker, &server.card, Some(done), Some(waker));
         }
     }
 
