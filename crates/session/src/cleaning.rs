@@ -31,12 +31,7 @@ impl ServerSession {
     fn cleaning_of(&self, effects: Effects) -> Option<String> {
         let mut holds = self.holds;
         holds |= Holds::certain(effects);
-        let lasting = [
-            Holds::LIBRARY,
-            Holds::SEED,
-            Holds::FUNCTION,
-            Holds::UNKNOWN,
-        ];
+        let lasting = [Holds::LIBRARY, Holds::SEED, Holds::FUNCTION, Holds::UNKNOWN];
         if lasting.into_iter().any(|l| holds.contains(l)) {
             return None;
         }
@@ -71,8 +66,7 @@ impl ServerSession {
     /// Notes that the statements of [`ServerSession::cleaning`] are about to be sent.
     pub fn cleaned(&mut self, nothing_set: &Arc<Settings>) {
         let effects = self.transaction.effects;
-        let settings =
-            Effects::SETTINGS | Effects::PROCEDURE | Effects::FUNCTION | Effects::UNSEEN;
+        let settings = Effects::SETTINGS | Effects::PROCEDURE | Effects::FUNCTION | Effects::UNSEEN;
         if effects.intersects(settings) {
             self.settings = nothing_set.clone();
             self.settings_in_doubt = false;
@@ -92,7 +86,8 @@ impl ServerSession {
         self.prepared.clear();
         self.own = OwnNames::default();
         self.unnamed = None;
-        let lasting = self.transaction.effects & (Effects::LOADS | Effects::SEEDS | Effects::PINNED);
+        let lasting =
+            self.transaction.effects & (Effects::LOADS | Effects::SEEDS | Effects::PINNED);
         self.transaction = Transaction::default();
         self.transaction.may(lasting);
         for kind in Holds::REMOVED_BY_DISCARD_ALL {

@@ -211,7 +211,8 @@ impl ClientSession {
         self.state = state;
     }
 
-    pub(crate) fn state(&self) -> SessionState {
+    /// What is done with what it leaves in its sessions.
+    pub fn state(&self) -> SessionState {
         self.state
     }
 

@@ -306,6 +306,9 @@ impl Forward<'_, '_> {
                     {
                         return Ok(Need::Replies);
                     }
+                    if h.tag == tag::DESCRIBE && named.target == Target::Statement && rewrites {
+                        self.bring_sql_name(named.name);
+                    }
                     self.server.in_segment();
                     match (h.tag, named.target) {
                         (tag::DESCRIBE, Target::Statement) if rewrites => {
@@ -422,7 +425,8 @@ impl Forward<'_, '_> {
             server.sequences_are_its = true;
         }
         self.client.reads_sequences = true;
-        let here = server.status != TransactionStatus::Idle && server.transaction.may_have_advanced();
+        let here =
+            server.status != TransactionStatus::Idle && server.transaction.may_have_advanced();
         if !here && self.client.state() == SessionState::Full {
             server.holds |= Holds::SEQUENCES;
         }
@@ -614,7 +618,9 @@ impl Forward<'_, '_> {
                 Resolved::Same
             }
             // Nobody reaches the pooler's own statements by guessing their names.
-            None if name.starts_with(NAME_PREFIX) => Resolved::Nothing,
+            None if name.starts_with(NAME_PREFIX) || self.server.is_anothers(self.client, name) => {
+                Resolved::Nothing
+            }
             None => Resolved::Same,
         }
     }
@@ -626,6 +632,19 @@ impl Forward<'_, '_> {
         self.server.owe(Owed::Close(Closing::Unnamed));
     }
 
+    /// Gives the server a statement that SQL prepared, for the protocol to use it.
+    #[inline]
+    fn bring_sql_name(&mut self, name: &[u8]) {
+        let server = &mut *self.server;
+        if self.client.has_sql_names()
+            && !server.open_segment
+            && server.status != TransactionStatus::Failed
+            && server.lacks_sql_name(self.client, name)
+        {
+            server.bring_name(self.client, name, self.out.insert());
+        }
+    }
+
     /// Notes what executing the statement that is bound will do, or says why it is refused.
     #[inline]
     fn begin_execution(&mut self, names: BindNames<'_>) -> Option<Box<[u8]>> {
@@ -635,9 +654,10 @@ impl Forward<'_, '_> {
             name => self.client.named(name).map(|n| &n.statement),
         };
         let Some(statement) = statement else {
-            // Of those that SQL prepared nobody keeps what they do.
-            if !names.statement.is_empty() {
-                self.server.transaction.may(Effects::PROCEDURE);
+            self.bring_sql_name(names.statement);
+            if let Some(sql) = self.client.sql_named(names.statement) {
+                let effects = sql.effects(self.limits);
+                self.server.transaction.may(effects);
             }
             return None;
         };

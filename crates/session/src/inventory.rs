@@ -64,9 +64,8 @@ impl Questions {
             sql.extend_from_slice(b"SELECT ");
             sql.extend_from_slice(text.as_bytes());
         };
-        let hex = |what: &str| {
-            format!("pg_catalog.encode(pg_catalog.convert_to({what},'UTF8'),'hex')")
-        };
+        let hex =
+            |what: &str| format!("pg_catalog.encode(pg_catalog.convert_to({what},'UTF8'),'hex')");
         if self.settings {
             select(&format!(
                 "CASE WHEN pg_catalog.length(setting) OPERATOR(pg_catalog.>) {VALUE_CHARS} THEN 'x' ELSE 's' END,{},\
@@ -87,7 +86,9 @@ impl Questions {
             );
         }
         if self.cursors {
-            select("'c',NULL,NULL WHERE EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)");
+            select(
+                "'c',NULL,NULL WHERE EXISTS(SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)",
+            );
         }
         if self.locks {
             select(
@@ -195,10 +196,7 @@ impl ServerSession {
                 false => (only_settings(effects & Effects::RESETS), Effects::ALL),
             },
             SessionState::Off => return,
-            SessionState::Settings => (
-                only_settings(effects),
-                Effects::SETTINGS | Effects::RESETS,
-            ),
+            SessionState::Settings => (only_settings(effects), Effects::SETTINGS | Effects::RESETS),
             SessionState::Full | SessionState::Error => {
                 self.holds |= Holds::certain(effects);
                 (Questions::after(effects, self.holds), Effects::ALL)

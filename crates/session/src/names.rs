@@ -40,7 +40,7 @@ pub(crate) type OwnNames = HashMap<Box<[u8]>, Own>;
 
 impl SqlStatement {
     /// What executing it may do.
-    fn effects(&self, limits: &Limits) -> Effects {
+    pub(crate) fn effects(&self, limits: &Limits) -> Effects {
         pgweir_sql::classify(&self.text, &limits.functions).without(Effects::PREPARES)
     }
 }
@@ -61,7 +61,10 @@ pub(crate) fn effects_of_executed(
         pgweir_sql::Names::Any => all |= Effects::PROCEDURE,
         pgweir_sql::Names::These(names) => {
             for name in names {
-                all |= match (client.sql_named(name.as_bytes()), client.named(name.as_bytes())) {
+                all |= match (
+                    client.sql_named(name.as_bytes()),
+                    client.named(name.as_bytes()),
+                ) {
                     (Some(sql), _) => sql.effects(limits),
                     (None, Some(named)) => named.statement.told(limits).effects,
                     (None, None) => Effects::PROCEDURE,
@@ -101,7 +104,22 @@ impl ServerSession {
         text: &[u8],
         to_server: &mut Vec<u8>,
     ) {
-        for Step { name, wanted } in self.names_to_change(client, text) {
+        let names = self.names_in(client, text);
+        self.bring(client, names, to_server);
+    }
+
+    /// As [`ServerSession::bring_names`], for one name that SQL prepared and the protocol uses.
+    pub(crate) fn bring_name(
+        &mut self,
+        client: &ClientSession,
+        name: &[u8],
+        to_server: &mut Vec<u8>,
+    ) {
+        self.bring(client, vec![name.into()], to_server);
+    }
+
+    fn bring(&mut self, client: &ClientSession, names: Vec<Box<[u8]>>, to_server: &mut Vec<u8>) {
+        for Step { name, wanted } in self.names_to_change(client, names) {
             build::close(to_server, Target::Statement, &name);
             if let Some(Wanted::Protocol(statement)) = &wanted {
                 build::parse(to_server, &name, statement.definition());
@@ -127,8 +145,20 @@ impl ServerSession {
         !self.own.is_empty() || client.statements() > 0 || client.has_sql_names()
     }
 
-    fn names_to_change(&self, client: &ClientSession, text: &[u8]) -> Vec<Step> {
-        let names: Vec<Box<[u8]>> = match pgweir_sql::named(text) {
+    /// True if `name` is there for another client, and `client` must not reach it.
+    pub(crate) fn is_anothers(&self, client: &ClientSession, name: &[u8]) -> bool {
+        !self.own.is_empty() && self.own.contains_key(name) && client.sql_named(name).is_none()
+    }
+
+    /// True if `name` was prepared by SQL, and this server does not have it.
+    pub(crate) fn lacks_sql_name(&self, client: &ClientSession, name: &[u8]) -> bool {
+        client
+            .sql_named(name)
+            .is_some_and(|sql| self.own.get(name) != Some(&Own::Sql(sql.text.clone())))
+    }
+
+    fn names_in(&self, client: &ClientSession, text: &[u8]) -> Vec<Box<[u8]>> {
+        match pgweir_sql::named(text) {
             pgweir_sql::Names::These(names) => names
                 .into_iter()
                 .map(|n| n.into_bytes().into_boxed_slice())
@@ -138,7 +168,10 @@ impl ServerSession {
                 let all: std::collections::BTreeSet<&Box<[u8]>> = all.collect();
                 all.into_iter().cloned().collect()
             }
-        };
+        }
+    }
+
+    fn names_to_change(&self, client: &ClientSession, names: Vec<Box<[u8]>>) -> Vec<Step> {
         let steps = names.into_iter().filter_map(|name| {
             let wanted = match (client.sql_named(&name), client.named(&name)) {
                 (Some(sql), _) => Some(Wanted::Sql(sql.text.clone())),

@@ -146,7 +146,9 @@ pub fn reply(
                     server.retained = Retained::No;
                     true
                 }
-                Some(Owed::Query { .. } | Owed::Hidden(_)) if h.tag == tag::ROW_DESCRIPTION => !hidden,
+                Some(Owed::Query { .. } | Owed::Hidden(_)) if h.tag == tag::ROW_DESCRIPTION => {
+                    !hidden
+                }
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
             tag::COMMAND_COMPLETE => match front {
@@ -401,10 +403,9 @@ impl ServerSession {
         match body {
             b"RESET\0" => self.resetting = true,
             b"DEALLOCATE\0" => self.prepared.doubt(),
-            b"DISCARD ALL\0" | b"DEALLOCATE ALL\0" => self.deallocated_all(
-                client.as_deref_mut(),
-                body.starts_with(b"DISCARD"),
-            ),
+            b"DISCARD ALL\0" | b"DEALLOCATE ALL\0" => {
+                self.deallocated_all(client.as_deref_mut(), body.starts_with(b"DISCARD"))
+            }
             _ => {}
         }
         self.went_on(client, body, settings);
@@ -613,7 +614,9 @@ impl ServerSession {
                     self.prepared.restore(entry);
                     continue;
                 }
-                Owed::Query { undo, .. } | Owed::Refused { undo, .. } | Owed::Local(Local::Parse(undo) | Local::Close(undo)) => undo,
+                Owed::Query { undo, .. }
+                | Owed::Refused { undo, .. }
+                | Owed::Local(Local::Parse(undo) | Local::Close(undo)) => undo,
                 _ => continue,
             };
             let Some(client) = client.as_deref_mut() else {

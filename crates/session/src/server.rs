@@ -292,7 +292,8 @@ impl ServerSession {
             swallowed = true;
         }
         self.copy_in = self.owed.len() == 1 && !self.copy_end;
-        if swallowed && matches!(self.owed.front(), Some(Owed::Execute(_))) && !self.owed.has_sync() {
+        if swallowed && matches!(self.owed.front(), Some(Owed::Execute(_))) && !self.owed.has_sync()
+        {
             self.open_segment = true;
         }
     }

@@ -284,7 +284,8 @@ mod tests {
     #[test]
     fn a_role_is_laid_down_before_other_settings_change_and_taken_up_after() {
         let t = SettingsTable::default();
-        let set = |name: &str, value: &str| format!("pg_catalog.set_config('{name}','{value}',false)");
+        let set =
+            |name: &str, value: &str| format!("pg_catalog.set_config('{name}','{value}',false)");
         let down = "RESET SESSION AUTHORIZATION;RESET ROLE;";
         let joe = ("role", "joe");
         let cases: [(&[(&str, &str)], &[(&str, &str)], String); 5] = [
@@ -294,7 +295,11 @@ mod tests {
             (
                 &[joe, ("b", "1")],
                 &[joe, ("a", "1")],
-                format!("{down}RESET \"b\";SELECT {},{}", set("a", "1"), set("role", "joe")),
+                format!(
+                    "{down}RESET \"b\";SELECT {},{}",
+                    set("a", "1"),
+                    set("role", "joe")
+                ),
             ),
             (
                 &[],

@@ -2,7 +2,7 @@
 
 mod talk;
 
-use pgweir_session::{ServerFault, Traces};
+use pgweir_session::ServerFault;
 use pgweir_wire::backend::TransactionStatus::{Failed, InTransaction};
 use pgweir_wire::backend::tag;
 use talk::*;
@@ -289,70 +289,6 @@ fn what_is_prepared_behind_a_deallocate_all_stays() {
 }
 
 #[test]
-fn what_a_client_leaves_behind_is_known_from_the_command_tags() {
-    let none = Traces::default();
-    let table = [
-        ("SELECT 1", none),
-        (
-            "SET",
-            Traces {
-                settings: true,
-                ..none
-            },
-        ),
-        (
-            "RESET",
-            Traces {
-                settings: true,
-                ..none
-            },
-        ),
-        (
-            "LISTEN",
-            Traces {
-                listens: true,
-                ..none
-            },
-        ),
-        (
-            "PREPARE",
-            Traces {
-                prepared: true,
-                ..none
-            },
-        ),
-        ("PREPARE TRANSACTION", none),
-        (
-            "DECLARE CURSOR",
-            Traces {
-                cursors: true,
-                ..none
-            },
-        ),
-        (
-            "LOAD",
-            Traces {
-                loaded: true,
-                ..none
-            },
-        ),
-        (
-            "DISCARD ALL",
-            Traces {
-                settings: true,
-                ..none
-            },
-        ),
-    ];
-    for (tag, traces) in table {
-        let mut t = Talk::new();
-        t.send(&[&query("q")]);
-        t.hear(&[&complete(tag), &idle()]);
-        assert_eq!(t.server.traces(), traces, "{tag}");
-    }
-}
-
-#[test]
 fn what_a_client_sets_follows_it() {
     let mut t = Talk::new();
     t.send(&[&query("set")]);
@@ -622,21 +558,40 @@ fn an_open_segment_and_a_transaction_can_be_ended_for_a_client_that_left() {
 
 #[test]
 fn what_was_left_behind_is_cleaned_by_its_kind() {
-    for (tag, cleaning) in [
-        ("SELECT 1", Some("")),
-        ("SET", Some("RESET ALL;RESET SESSION AUTHORIZATION")),
-        ("LISTEN", Some("UNLISTEN *")),
-        ("PREPARE", Some("DEALLOCATE ALL")),
-        ("DECLARE CURSOR", Some("CLOSE ALL")),
-        ("LOAD", None),
+    let settings = "RESET SESSION AUTHORIZATION;RESET ROLE;RESET ALL";
+    for (sql, tag, cleaning) in [
+        ("select 1", "SELECT 1", Some("")),
+        (
+            "select set_config('a.b', x, false)",
+            "SELECT 1",
+            Some(settings),
+        ),
+        ("listen c", "LISTEN", Some("UNLISTEN *")),
+        ("prepare p as select 1", "PREPARE", Some("DEALLOCATE ALL")),
+        (
+            "declare c cursor with hold for select 1",
+            "DECLARE CURSOR",
+            Some("CLOSE ALL"),
+        ),
+        (
+            "create temp table t()",
+            "CREATE TABLE",
+            Some("DISCARD TEMP"),
+        ),
+        (
+            "select pg_advisory_lock(1)",
+            "SELECT 1",
+            Some("SELECT pg_catalog.pg_advisory_unlock_all()"),
+        ),
+        ("load 'x'", "LOAD", None),
     ] {
         let mut t = Talk::new();
-        t.send(&[&query("q")]);
+        t.send(&[&query(sql)]);
         t.hear(&[&complete(tag), &idle()]);
-        assert_eq!(t.server.cleaning().as_deref(), cleaning, "{tag}");
+        assert_eq!(t.server.cleaning().as_deref(), cleaning, "{sql}");
         let nothing = t.intern(&[]);
         t.server.cleaned(&nothing);
-        assert_eq!(t.server.traces(), Traces::default());
+        assert_eq!(t.server.cleaning().as_deref(), Some(""));
     }
 }
 

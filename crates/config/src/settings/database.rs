@@ -1,8 +1,8 @@
 //! `[databases.NAME]`: where a database is, and what differs for it.
 
 use super::section;
-use crate::kinds::{Choice, Count, Delay, HostName, Limit, List, Or, Password, Port, Text};
 use crate::kinds::Timeout;
+use crate::kinds::{Choice, Count, Delay, HostName, Limit, List, Or, Password, Port, Text};
 use crate::secret::SecretText;
 use crate::values::{Host, PoolMode, SessionState};
 use std::time::Duration;

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use pgweir_session::{
-    ClientSession, Fault, Limits, Need, Out, ServerFault, ServerSession, Settings, SettingsTable,
-    StatementTable, alone, forward, reply,
+    ClientSession, Fault, Limits, Need, Out, ServerFault, ServerSession, SessionState, Settings,
+    SettingsTable, StatementTable, alone, forward, reply,
 };
 use pgweir_wire::backend::{TransactionStatus, tag};
 use pgweir_wire::build;
@@ -38,15 +38,26 @@ pub struct Heard {
 }
 
 impl Talk {
+    /// A client of which everything but reported settings is removed after each transaction, so that the server is
+    /// asked nothing.
     pub fn new() -> Talk {
         Talk::with(Limits::default())
+    }
+
+    /// A client whose session follows it.
+    pub fn full() -> Talk {
+        let mut talk = Talk::new();
+        talk.client.set_state(SessionState::Full);
+        talk
     }
 
     pub fn with(limits: Limits) -> Talk {
         let settings = SettingsTable::default();
         let nothing = settings.intern([]);
+        let mut client = ClientSession::new(nothing.clone(), limits.prepared > 0);
+        client.set_state(SessionState::Off);
         Talk {
-            client: ClientSession::new(nothing.clone(), limits.prepared > 0),
+            client,
             server: ServerSession::new(Vec::new(), nothing),
             limits,
             statements: StatementTable::new(100, foldhash::quality::RandomState::default()),
@@ -125,7 +136,9 @@ impl Talk {
     /// Another client on the same server.
     pub fn other_client(&mut self) {
         assert!(self.server.is_free());
+        let state = self.client.state();
         self.client = ClientSession::new(self.settings.intern([]), true);
+        self.client.set_state(state);
     }
 
     pub fn intern(&self, entries: &[(&str, &str)]) -> Arc<Settings> {
