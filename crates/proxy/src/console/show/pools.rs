@@ -21,6 +21,8 @@ struct Row {
     /// Servers that they are on their way to.
     being_canceled: u32,
     pool_mode: &'static str,
+    /// Clients that keep their server between transactions.
+    pinned: u32,
 }
 
 const TABLE: &[Column<Row>] = &[
@@ -48,6 +50,8 @@ const TABLE: &[Column<Row>] = &[
     text("pool_mode", |r| r.pool_mode.into()),
     // For databases with several hosts.
     text("load_balance_hosts", |_| Value::Null),
+    // Beyond PgBouncer's columns.
+    int4("cl_pinned", |r| r.pinned.into()),
 ];
 
 pub(super) fn heads() -> Vec<Head> {
@@ -74,6 +78,7 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
                 cancels: pool.cancels.load(Ordering::Acquire),
                 being_canceled: canceled.get(&pool.id).copied().unwrap_or_default(),
                 pool_mode: pool.live().mode.as_str(),
+                pinned: pool.pinned.load(Ordering::Relaxed),
             })
             .collect()
     };

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use pgweir_pool::ServerState;
+use pgweir_session::Holds;
 use tokio::sync::oneshot;
 
 use super::moment;
@@ -36,6 +37,7 @@ struct Row {
     application_name: String,
     prepared_statements: u32,
     id: u64,
+    pinned: Holds,
     buffers: Option<Buffers>,
 }
 
@@ -89,24 +91,37 @@ const BUFFERS: &[Column<Row>] = &[
     int4("send_avail", |r| r.buffers.map(|b| b.unsent).into()),
 ];
 
+/// Beyond PgBouncer's columns: why a client keeps its server between transactions.
+const OWN: &[Column<Row>] = &[text("pinned", |r: &Row| r.pinned.to_string().into())];
+
 pub(super) fn heads() -> Vec<Head> {
-    relation::heads(TABLE)
+    let mut heads = relation::heads(TABLE);
+    heads.extend(relation::heads(OWN));
+    heads
 }
 
 pub(super) fn heads_with_buffers() -> Vec<Head> {
-    let mut heads = heads();
+    let mut heads = relation::heads(TABLE);
     heads.extend(relation::heads(BUFFERS));
     heads
 }
 
 pub(super) async fn clients(shared: &Shared) -> Vec<Vec<Value>> {
     let clients = list(shared).await;
-    relation::rows(TABLE, clients.iter().map(|c| client_row(c, Instant::now())))
+    let now = Instant::now();
+    let rows = clients.iter().map(|c| client_row(c, now));
+    rows.map(|r| with_own(&r)).collect()
 }
 
 pub(super) async fn servers(shared: &Shared) -> Vec<Vec<Value>> {
     let clients = list(shared).await;
-    relation::rows(TABLE, server_rows(shared, &clients))
+    server_rows(shared, &clients).iter().map(with_own).collect()
+}
+
+fn with_own(row: &Row) -> Vec<Value> {
+    let mut values = relation::row(TABLE, row);
+    values.extend(relation::row(OWN, row));
+    values
 }
 
 /// Both, with their buffers; states tell clients (`cl_`) from servers (`sv_`).
@@ -196,6 +211,7 @@ fn client_row(client: &ClientRow, now: Instant) -> Row {
             .to_owned(),
         prepared_statements: client.prepared_statements,
         id: client.id,
+        pinned: client.pinned,
         buffers: Some(client.buffers),
     }
 }
@@ -256,6 +272,7 @@ fn server_rows(shared: &Shared, clients: &[ClientRow]) -> Vec<Row> {
             prepared_statements: card
                 .map_or(0, |card| card.prepared_statements.load(Ordering::Relaxed)),
             id: view.id.as_u64(),
+            pinned: client.map_or(Holds::NONE, |c| c.pinned),
             // An idle server owes nothing, and is owed nothing.
             buffers: view.server.map(|_| Buffers::default()),
         });
