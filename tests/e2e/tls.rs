@@ -338,6 +338,28 @@ async fn a_server_without_tls_is_refused_where_tls_is_required() {
 }
 
 #[tokio::test]
+async fn a_failed_handshake_is_tried_again_without_tls_where_that_is_only_preferred() {
+    for (mode, again) in [("prefer", true), ("require", false)] {
+        let fake = pgweir_tests::FakeServer::new().await;
+        let pooler = Pooler::before_port(
+            fake.port(),
+            &format!("server_tls_sslmode = \"{mode}\"\nserver_login_retry = 0"),
+        );
+        let login = tokio::spawn(Raw::login_with(pooler.address(), "alice", "x", &[]));
+        let mut backend = fake.accept().await;
+        backend.opening().await;
+        backend.send(b"Sthis is no TLS").await;
+        drop(backend);
+        let _plain = match again {
+            true => Some(fake.backend().await),
+            false => None,
+        };
+        let outcome = login.await.unwrap();
+        assert_eq!(outcome.is_ok(), again, "{mode}: {:?}", outcome.err());
+    }
+}
+
+#[tokio::test]
 async fn psql_speaks_tls_with_protocol_versions_as_configured() {
     let home = Directory::new("tls");
     let pooler = pooler(&home, "require", "client_tls_protocols = \"tlsv1.2\"");

@@ -179,7 +179,9 @@ section! {
     }
 
     "TLS to servers" {
-        /// Whether to use TLS to servers, with libpq's meanings.
+        /// Whether to use TLS to servers, with libpq's meanings. `verify-full` looks for the host
+        /// among the certificate's subject alternative names; if those name no host and no
+        /// address, its common name counts, unless an authority's certificate constrains names.
         server_tls_sslmode: SslMode = Choice::<SslMode>::NEW, "prefer", Reload, Same;
         /// The private key for `server_tls_cert_file`, in PEM.
         server_tls_key_file: Option<PathBuf> = Path, "", Reload, Same;
