@@ -165,7 +165,7 @@ section! {
 
     "TLS to clients" {
         /// Whether clients may or must use TLS. `verify-ca` and `verify-full` also ask for a
-        /// client certificate.
+        /// client certificate from `client_tls_ca_file`; both take any name in it.
         client_tls_sslmode: SslMode = Choice::<SslMode>::NEW, "disable", Reload, Same;
         /// The private key for `client_tls_cert_file`, in PEM.
         client_tls_key_file: Option<PathBuf> = Path, "", Reload, Same;

@@ -151,21 +151,6 @@ impl<'a> Certificate<'a> {
         ))
     }
 
-    /// Whether the common name, or a subject alternative name that is a DNS name or an e-mail address, is exactly `name`.
-    ///
-    /// Of several common names only the first counts, as in PostgreSQL.
-    pub(super) fn is_named(&self, name: &str) -> bool {
-        self.common_name().ok().flatten().as_deref() == Some(name)
-            || self.alternative_names().is_ok_and(|names| {
-                names.iter().any(|n| match n {
-                    GeneralName::DnsName(text) | GeneralName::Rfc822Name(text) => {
-                        text.as_str() == name
-                    }
-                    _ => false,
-                })
-            })
-    }
-
     /// Whether `host` is the common name of a certificate whose alternative names are of no host and no address. The
     /// name may begin with `*.`, which stands for one label.
     ///
@@ -198,6 +183,7 @@ impl<'a> Certificate<'a> {
             .map_or(true, |found| found.is_some())
     }
 
+    /// Of several the first, as in PostgreSQL.
     fn common_name(&self) -> der::Result<Option<String>> {
         let subject = Name::from_der(self.subject)?;
         let mut attributes = subject.0.iter().flat_map(|rdn| rdn.0.iter());
