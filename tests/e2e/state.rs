@@ -341,11 +341,14 @@ async fn a_default_that_changes_on_the_server_reaches_its_client_every_time() {
     let server = Postgres::start("timezone = 'UTC'");
     let pooler = Pooler::before(&server, "default_pool_size = 1");
     let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
+    let mut between = Raw::login(pooler.address(), "alice", "postgres").await;
     until_time_zone(&mut raw, "UTC").await;
     for zone in ["Asia/Tokyo", "Europe/Berlin", "America/Lima"] {
         server.psql("postgres", &format!("alter system set timezone = '{zone}'"));
         server.psql("postgres", "select pg_reload_conf()");
         assert_eq!(until_time_zone(&mut raw, zone).await, [zone]);
+        // Whose turn takes from the server what it holds for a setting of the first one's.
+        assert_eq!(between.value("show timezone").await, zone);
     }
     // Its own setting stays.
     raw.query("set timezone = 'UTC'").await;

@@ -1,6 +1,8 @@
 //! The harness of the end-to-end tests: a scratch PostgreSQL, poolers in front of it, clients that speak raw protocol,
 //! and a server that misbehaves to order.
 //!
+//! PostgreSQL is the one whose programs are in `$PGBIN`; else the newest of Debian's, or the one of `pg_config`.
+//!
 //! Nothing here waits by the clock: whatever is awaited is an event, and [`PATIENCE`] only bounds how long a test that
 //! fails takes to say so.
 

@@ -283,9 +283,9 @@ fn id(arguments: &[&str]) -> Option<u32> {
     output.status.success().then(|| text.trim().parse().ok())?
 }
 
-/// Where `initdb` and the others are: `PG_BIN`, or Debian's newest, or wherever `pg_config` says.
+/// Where `initdb` and the others are: `$PGBIN`, or Debian's newest, or wherever `pg_config` says.
 fn bin_directory() -> PathBuf {
-    if let Some(dir) = std::env::var_os("PG_BIN") {
+    if let Some(dir) = std::env::var_os("PGBIN").filter(|d| !d.is_empty()) {
         return dir.into();
     }
     let installed = std::fs::read_dir("/usr/lib/postgresql")
@@ -307,7 +307,7 @@ fn bin_directory() -> PathBuf {
             PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
         }
         _ => panic!(
-            "no PostgreSQL found: install postgresql, or set PG_BIN to the directory of initdb"
+            "no PostgreSQL found: install postgresql, or set PGBIN to the directory of initdb"
         ),
     }
 }

@@ -301,7 +301,7 @@ impl Worker {
         tokio::task::spawn_local(async move {
             let result = connect(&worker, &pool, id).await;
             let now = Instant::now();
-            connecting.is_reported();
+            connecting.set_reported();
             match result {
                 Ok(server) => {
                     tracing::debug!(

@@ -182,7 +182,7 @@ section! {
 
     "TLS to clients" {
         /// Whether clients may or must use TLS. `verify-ca` and `verify-full` also ask for a
-        /// client certificate.
+        /// client certificate from `client_tls_ca_file`; both take any name in it.
         client_tls_sslmode: SslMode = Choice::<SslMode>::NEW, "disable", Reload, Same;
         /// The private key for `client_tls_cert_file`, in PEM.
         client_tls_key_file: Option<PathBuf> = Path, "", Reload, Same;
@@ -196,7 +196,9 @@ section! {
     }
 
     "TLS to servers" {
-        /// Whether to use TLS to servers, with libpq's meanings.
+        /// Whether to use TLS to servers, with libpq's meanings. `verify-full` looks for the host
+        /// among the certificate's subject alternative names; if those name no host and no
+        /// address, its common name counts, unless an authority's certificate constrains names.
         server_tls_sslmode: SslMode = Choice::<SslMode>::NEW, "prefer", Reload, Same;
         /// The private key for `server_tls_cert_file`, in PEM.
         server_tls_key_file: Option<PathBuf> = Path, "", Reload, Same;

@@ -39,15 +39,6 @@ pub(crate) async fn client(
     out: &mut Vec<u8>,
 ) -> Result<Proof, Stop> {
     let logins = &setup.logins;
-    if let Stream::Accepted(tls) = &*stream
-        && !setup.client_tls.admits(tls, user)
-    {
-        return Err(Refusal::new(
-            sqlstate::INVALID_AUTHORIZATION,
-            format!("the client certificate is not for user \"{user}\""),
-        )
-        .into());
-    }
     let Decision { method, doomed } = decide(
         logins.auth_type,
         user,

@@ -112,7 +112,14 @@ async fn open(worker: &Worker, target: &Target, tls: &ServerTls) -> Result<Strea
     if !tls.asks_first(&target.host) {
         return Ok(Stream::Plain(socket));
     }
-    ask_for_tls(socket, target, tls, tls.insists()).await
+    match ask_for_tls(socket, target, tls, tls.insists()).await {
+        // As libpq: what is only preferred is not worth the connection.
+        Err(why) if tls.mode() == SslMode::Prefer => {
+            tracing::debug!("{why}; trying without TLS");
+            open_socket(worker, target).await.map(Stream::Plain)
+        }
+        other => other,
+    }
 }
 
 /// A socket to the server, with the options of the configuration.

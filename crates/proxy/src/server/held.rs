@@ -71,7 +71,7 @@ impl Connecting {
     }
 
     /// The pool hears of it now.
-    pub(crate) fn is_reported(mut self) {
+    pub(crate) fn set_reported(mut self) {
         self.id = None;
     }
 }

@@ -17,6 +17,7 @@ use x509_cert::time::Validity;
 
 const COMMON_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.4.3");
 const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
+const NAME_CONSTRAINTS: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.30");
 const RSASSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
 
 /// `tls-server-end-point` of a certificate (DER): its hash with the hash function of its signature algorithm, and with
@@ -150,16 +151,39 @@ impl<'a> Certificate<'a> {
         ))
     }
 
-    /// Whether the common name, or a subject alternative name that is a DNS name or an e-mail address, is exactly `name`.
+    /// Whether `host` is the common name of a certificate whose alternative names are of no host and no address. The
+    /// name may begin with `*.`, which stands for one label.
     ///
-    /// Of several common names only the first counts, as in PostgreSQL.
-    pub(super) fn is_named(&self, name: &str) -> bool {
-        self.common_name().ok().flatten().as_deref() == Some(name)
-            || self
-                .alternative_names()
-                .is_ok_and(|names| names.iter().any(|n| n == name))
+    /// Source: PostgreSQL documentation, "Client Verification of Server Certificates"; `fe-secure-common.c` of libpq,
+    /// which is laxer where the host is an address.
+    pub(super) fn is_of_host_by_common_name(&self, host: &str) -> bool {
+        let Ok(Some(name)) = self.common_name() else {
+            return false;
+        };
+        let names_hosts = |name: &GeneralName| {
+            matches!(name, GeneralName::DnsName(_) | GeneralName::IpAddress(_))
+        };
+        match self.alternative_names() {
+            Ok(names) if !names.iter().any(names_hosts) => {}
+            _ => return false,
+        }
+        let parent = |name: &str| name.split_once('.').map(|(_, parent)| parent.to_owned());
+        let is_address = host.parse::<std::net::IpAddr>().is_ok();
+        match name.strip_prefix("*.") {
+            Some(of) if !is_address => {
+                parent(host).is_some_and(|parent| parent.eq_ignore_ascii_case(of))
+            }
+            _ => name.eq_ignore_ascii_case(host),
+        }
     }
 
+    /// Whether it says which names those that it has issued may bear, or may say so: it cannot be read.
+    pub(super) fn constrains_names(&self) -> bool {
+        self.extension(NAME_CONSTRAINTS)
+            .map_or(true, |found| found.is_some())
+    }
+
+    /// Of several the first, as in PostgreSQL.
     fn common_name(&self) -> der::Result<Option<String>> {
         let subject = Name::from_der(self.subject)?;
         let mut attributes = subject.0.iter().flat_map(|rdn| rdn.0.iter());
@@ -168,28 +192,21 @@ impl<'a> Certificate<'a> {
             .and_then(directory_string))
     }
 
-    fn alternative_names(&self) -> der::Result<Vec<String>> {
+    fn extension(&self, id: ObjectIdentifier) -> der::Result<Option<Extension>> {
         let mut reader = SliceReader::new(self.tail)?;
         let extensions =
             ContextSpecific::<Vec<Extension>>::decode_explicit(&mut reader, TagNumber::N3)?;
-        let found = extensions
+        Ok(extensions
             .into_iter()
             .flat_map(|e| e.value)
-            .find(|e| e.extn_id == SUBJECT_ALT_NAME);
-        let Some(extension) = found else {
-            return Ok(Vec::new());
-        };
-        let names = SubjectAltName::from_der(extension.extn_value.as_bytes())?;
-        Ok(names
-            .0
-            .into_iter()
-            .filter_map(|name| match name {
-                GeneralName::DnsName(text) | GeneralName::Rfc822Name(text) => {
-                    Some(text.to_string())
-                }
-                _ => None,
-            })
-            .collect())
+            .find(|e| e.extn_id == id))
+    }
+
+    fn alternative_names(&self) -> der::Result<Vec<GeneralName>> {
+        match self.extension(SUBJECT_ALT_NAME)? {
+            None => Ok(Vec::new()),
+            Some(found) => Ok(SubjectAltName::from_der(found.extn_value.as_bytes())?.0),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::certificate::{Certificate, end_point};
+use super::certificate::end_point;
 use super::files::{self, File};
 use super::{ALPN, TlsError, provider, versions};
 
@@ -23,8 +23,9 @@ use super::{ALPN, TlsError, provider, versions};
 /// | `disable` | yes | – |
 /// | `allow`, `prefer` | yes | checked if there is one and `client_tls_ca_file` is set |
 /// | `require` | no | the same |
-/// | `verify-ca` | no | required, from `client_tls_ca_file` |
-/// | `verify-full` | no | the same, and it carries the user's name |
+/// | `verify-ca`, `verify-full` | no | required, from `client_tls_ca_file` |
+///
+/// As in PgBouncer, whose name a certificate carries does not matter here.
 ///
 /// Client certificates must be X.509 version 3; webpki reads no older ones.
 pub(crate) struct ClientTls {
@@ -134,20 +135,6 @@ impl ClientTls {
     /// `tls-server-end-point` of our own certificate, see [`end_point`].
     pub(crate) fn end_point(&self) -> Option<&[u8]> {
         self.end_point.as_deref()
-    }
-
-    /// Whether the client's certificate lets it in as `user`: with `verify-full` its common name, or a subject
-    /// alternative name that is a DNS name or an e-mail address, must be exactly that; in every other mode [`accept`]
-    /// has seen to all there is.
-    ///
-    /// [`accept`]: Self::accept
-    pub(crate) fn admits<IO>(&self, stream: &TlsStream<IO>, user: &str) -> bool {
-        if self.mode != SslMode::VerifyFull {
-            return true;
-        }
-        let leaf = (stream.get_ref().1.peer_certificates()).and_then(|chain| chain.first());
-        leaf.and_then(|leaf| Certificate::read(leaf).ok())
-            .is_some_and(|certificate| certificate.is_named(user))
     }
 }
 

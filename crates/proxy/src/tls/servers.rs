@@ -19,8 +19,9 @@ use super::{ALPN, TlsError, provider, versions};
 
 /// TLS towards servers, with libpq's meanings of `sslmode`.
 ///
-/// With `verify-full` the host's name or address must be among the subject alternative names of the certificate. The
-/// common name is not looked at (RFC 9525, section 2), unlike in libpq and PgBouncer.
+/// With `verify-full` the host's name or address must be among the subject alternative names of the certificate. As in
+/// libpq the common name counts where they name no host and no address: certificates made after PostgreSQL's
+/// documentation have none.
 pub(crate) struct ServerTls {
     mode: SslMode,
     /// `None` if TLS is disabled.

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgweir_config::{Global, Host, SslMode, TlsProtocols};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, IsCa, Issuer, KeyPair, NameConstraints,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -91,8 +91,21 @@ struct Authority {
 
 impl Authority {
     fn new(name: &str) -> Authority {
+        Self::with(Self::params(name))
+    }
+
+    /// One that may give out names below `domain` only.
+    fn constrained(name: &str, domain: &str) -> Authority {
+        let mut params = Self::params(name);
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName(domain.to_owned())],
+            excluded_subtrees: Vec::new(),
+        });
+        Self::with(params)
+    }
+
+    fn with(params: CertificateParams) -> Authority {
         let key = KeyPair::generate().unwrap();
-        let params = Self::params(name);
         Authority {
             certificate: params.self_signed(&key).unwrap().pem(),
             issuer: Issuer::new(params, key),

@@ -19,7 +19,8 @@ pub(super) enum Trust {
     Anyone,
     /// Those that come from an authority (`verify-ca`).
     Authorities(Authorities),
-    /// Those that also carry the host's name (`verify-full`).
+    /// Those that also carry the host's name (`verify-full`): among the subject alternative names or, if those name no
+    /// host and no address, as the common name.
     AuthoritiesAndName(Authorities),
 }
 
@@ -75,7 +76,11 @@ impl ServerCertVerifier for ServerVerifier {
             }
             Trust::AuthoritiesAndName(authorities) => {
                 self.comes_from(authorities, leaf, intermediates, now)?;
-                verify_server_name(&parsed(leaf)?, server_name)?;
+                if let Err(error) = verify_server_name(&parsed(leaf)?, server_name)
+                    && !is_named_in_the_old_way(authorities, leaf, intermediates, server_name)
+                {
+                    return Err(error);
+                }
             }
         }
         Ok(ServerCertVerified::assertion())
@@ -120,6 +125,24 @@ impl std::fmt::Debug for ServerVerifier {
             Trust::AuthoritiesAndName(_) => "ServerVerifier(AuthoritiesAndName)",
         })
     }
+}
+
+/// Whether the host's name is the certificate's common name, which webpki does not look at. Nor does it compare that with
+/// the names that an authority may give out, so where any such constraint is about, the common name does not count.
+fn is_named_in_the_old_way(
+    authorities: &Authorities,
+    leaf: &CertificateDer<'_>,
+    intermediates: &[CertificateDer<'_>],
+    host: &ServerName<'_>,
+) -> bool {
+    let mut issuers = authorities.certificates.iter().chain(intermediates);
+    let is_free = |c: &CertificateDer<'_>| read(c).is_ok_and(|c| !c.constrains_names());
+    let host = match host {
+        ServerName::DnsName(name) => name.as_ref().to_owned(),
+        ServerName::IpAddress(address) => std::net::IpAddr::from(*address).to_string(),
+        _ => return false,
+    };
+    issuers.all(is_free) && read(leaf).is_ok_and(|c| c.is_of_host_by_common_name(&host))
 }
 
 /// As rustls' function of that name, which wants a certificate of version 3 around the key.

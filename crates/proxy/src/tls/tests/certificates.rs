@@ -42,7 +42,7 @@ fn a_cut_or_flipped_certificate_is_no_reason_to_panic() {
         flipped[index] ^= 0xff;
         let _ = end_point(&flipped);
         if let Ok(c) = Certificate::read(&flipped) {
-            let _ = (c.is_named("x"), c.validity());
+            let _ = (c.is_of_host_by_common_name("x"), c.validity());
         }
     }
 }
@@ -56,39 +56,13 @@ fn versions_are_counted_from_one() {
 }
 
 #[test]
-fn the_name_is_the_common_name_or_an_alternative_name_and_nothing_like_it() {
-    let authority = Authority::new("authority");
-    let pem = (authority.issue(named(
-        Some("alice"),
-        &["bob", "carol@example.org", "192.0.2.1"],
-    )))
-    .certificate;
-    let der = der(&pem);
-    let certificate = Certificate::read(&der).unwrap();
-    for name in ["alice", "bob", "carol@example.org"] {
-        assert!(certificate.is_named(name), "{name}");
-    }
-    for name in [
-        "",
-        "Alice",
-        "alic",
-        "alice ",
-        "carol",
-        "192.0.2.1",
-        "authority",
-    ] {
-        assert!(!certificate.is_named(name), "{name}");
-    }
-}
-
-#[test]
 fn a_certificate_without_names_is_nobodys() {
     let authority = Authority::new("authority");
     let pem = authority.issue(named(None, &[])).certificate;
     let der = der(&pem);
     let certificate = Certificate::read(&der).unwrap();
-    assert!(!certificate.is_named(""));
-    assert!(!certificate.is_named("alice"));
+    assert!(!certificate.is_of_host_by_common_name(""));
+    assert!(!certificate.is_of_host_by_common_name("alice"));
 }
 
 #[test]
@@ -100,6 +74,6 @@ fn only_the_first_of_several_common_names_counts() {
     let pem = Authority::new("authority").issue(params).certificate;
     let der = der(&pem);
     let certificate = Certificate::read(&der).unwrap();
-    assert!(certificate.is_named("first"));
-    assert!(!certificate.is_named("second"));
+    assert!(certificate.is_of_host_by_common_name("first"));
+    assert!(!certificate.is_of_host_by_common_name("second"));
 }

@@ -81,32 +81,6 @@ async fn every_mode_treats_client_certificates_as_its_name_says() {
     }
 }
 
-#[tokio::test]
-async fn verify_full_admits_only_the_user_that_the_certificate_names() {
-    let folder = Folder::new();
-    let authority = Authority::new("authority");
-    let pooler = authority.issue(named(Some("pooler"), &[]));
-    let alice = authority.issue(named(Some("alice"), &["bob"]));
-    let servers = ServerTls::new(&towards_servers(
-        &folder,
-        SslMode::Require,
-        Some(&alice),
-        None,
-    ))
-    .unwrap();
-    for (mode, admitted) in [
-        (SslMode::Require, [true, true, true]),
-        (SslMode::VerifyCa, [true, true, true]),
-        (SslMode::VerifyFull, [true, true, false]),
-    ] {
-        let global = towards_clients(&folder, mode, &pooler, Some(&authority));
-        let clients = ClientTls::new(&global).unwrap();
-        let (stream, _) = meet(&clients, &servers, &tcp("pooler")).await.unwrap();
-        let found = ["alice", "bob", "carol"].map(|user| clients.admits(&stream, user));
-        assert_eq!(found, admitted, "{mode}");
-    }
-}
-
 /// Shakes hands as a client that offers these protocols by ALPN; what the pooler says.
 async fn client_with_alpn(clients: &ClientTls, offered: &[&[u8]], direct: bool) -> Option<String> {
     let provider = provider();
@@ -184,7 +158,7 @@ async fn files_read_again_give_the_new_certificate_and_leave_the_old_one_in_use(
         let (_, stream) = meet(clients, &servers, &tcp("pooler")).await.unwrap();
         let shown: &CertificateDer<'_> = &stream.get_ref().1.peer_certificates().unwrap()[0];
         let certificate = super::super::certificate::Certificate::read(shown).unwrap();
-        assert!(certificate.is_named(name), "{name}");
+        assert!(certificate.is_of_host_by_common_name(name), "{name}");
         assert_eq!(clients.end_point(), end_point(shown).as_deref());
     }
 }

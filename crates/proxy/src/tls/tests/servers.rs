@@ -77,6 +77,66 @@ async fn every_mode_checks_as_much_of_the_certificate_as_its_name_says() {
 }
 
 #[tokio::test]
+async fn the_common_name_counts_where_no_other_name_is_of_a_host() {
+    let folder = Folder::new();
+    let ours = Authority::new("ours");
+    let mut by_mail = named(Some("db.example.org"), &[]);
+    by_mail.subject_alt_names = vec![rcgen::SanType::Rfc822Name(
+        "dba@example.org".try_into().unwrap(),
+    )];
+    let cases = [
+        (named(Some("db.example.org"), &[]), "db.example.org", true),
+        (named(Some("DB.example.org"), &[]), "db.Example.org", true),
+        (by_mail, "db.example.org", true),
+        (named(Some("*.example.org"), &[]), "db.example.org", true),
+        (named(Some("192.0.2.1"), &[]), "192.0.2.1", true),
+        (named(Some("*.example.org"), &[]), "a.db.example.org", false),
+        (named(Some("*.example.org"), &[]), "example.org", false),
+        (named(Some("*.0.2.1"), &[]), "192.0.2.1", false),
+        (
+            named(Some("db.example.org"), &["192.0.2.1"]),
+            "db.example.org",
+            false,
+        ),
+        (
+            named(Some("db.example.org"), &["other"]),
+            "db.example.org",
+            false,
+        ),
+        (named(Some("db"), &[]), "db.example.org", false),
+        (named(None, &[]), "db.example.org", false),
+    ];
+    let servers = made(&folder, SslMode::VerifyFull, Some(&ours.certificate));
+    for (params, host, expected) in cases {
+        let told = format!(
+            "{host} {:?} {:?}",
+            params.distinguished_name, params.subject_alt_names
+        );
+        let server = server(&folder, &ours.issue(params));
+        let met = meet(&server, &servers, &tcp(host)).await;
+        assert_eq!(met.is_ok(), expected, "{told}: {:?}", met.err());
+    }
+}
+
+#[tokio::test]
+async fn the_common_name_does_not_count_under_an_authority_that_constrains_names() {
+    let folder = Folder::new();
+    let constrained = Authority::constrained("constrained", "example.org");
+    let servers = made(&folder, SslMode::VerifyFull, Some(&constrained.certificate));
+    for (params, expected) in [
+        (named(Some("bank.example.com"), &[]), false),
+        (named(None, &["bank.example.com"]), false),
+    ] {
+        let server = server(&folder, &constrained.issue(params));
+        let met = meet(&server, &servers, &tcp("bank.example.com")).await;
+        assert_eq!(met.is_ok(), expected, "{:?}", met.err());
+    }
+    let within = constrained.issue(named(None, &["db.example.org"]));
+    let met = meet(&server(&folder, &within), &servers, &tcp("db.example.org")).await;
+    assert!(met.is_ok(), "{:?}", met.err());
+}
+
+#[tokio::test]
 async fn disabled_tls_reads_no_file_and_connects_to_nobody() {
     let global = Global {
         server_tls_sslmode: SslMode::Disable,
