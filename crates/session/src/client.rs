@@ -117,6 +117,9 @@ pub enum Need {
     Bytes(usize),
     /// A server.
     Server,
+    /// A server that no other client has had, in the place of this one, which is free: call again then, with the same
+    /// bytes.
+    FreshServer,
     /// An answer from the server to what it was sent: call again after [`crate::reply`], with the same bytes.
     Replies,
     /// The end of the connection: the client said Terminate.

@@ -145,13 +145,16 @@ impl Forward<'_, '_> {
             let rewrites = self.client.rewrites();
             match h.tag {
                 tag::QUERY => {
-                    let undo = Undo::Unnamed(self.client.unnamed.take());
-                    self.server.unnamed = None;
                     let text = rest.get(HEADER_BYTES..h.total() - 1);
                     let told = match text {
                         Some(text) => Told::read(text, &self.limits.functions),
                         None => Told::unseen(),
                     };
+                    if told.sees_history() && self.wants_fresh_server() {
+                        return Ok(Need::FreshServer);
+                    }
+                    let undo = Undo::Unnamed(self.client.unnamed.take());
+                    self.server.unnamed = None;
                     let mut changes = None;
                     if !told.is_nothing() {
                         if let Some(error) = self.server.refusal(self.client, told.effects) {
@@ -411,6 +414,15 @@ impl Forward<'_, '_> {
         }
         self.server.transaction.may(effects);
         changes
+    }
+
+    /// Whether the next statement would see what other clients have done to this server's process, and need not.
+    #[cold]
+    fn wants_fresh_server(&self) -> bool {
+        self.server.has_history
+            && self.client.is_shared()
+            && self.client.state() == SessionState::Full
+            && self.server.is_untouched()
     }
 
     /// `currval` or `lastval` is asked for.

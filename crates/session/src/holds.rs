@@ -25,19 +25,22 @@ impl Holds {
     pub const FUNCTION: Holds = Holds(1 << 6);
     /// Channels that it listens on.
     pub const CHANNELS: Holds = Holds(1 << 7);
+    /// A `search_path` that names the temporary schema, which is another one in each server.
+    pub const PATH: Holds = Holds(1 << 8);
     /// The server could not be asked, so anything.
-    pub const UNKNOWN: Holds = Holds(1 << 8);
+    pub const UNKNOWN: Holds = Holds(1 << 9);
 
     /// What DISCARD ALL takes away. Source: PostgreSQL documentation, "DISCARD".
-    pub(crate) const REMOVED_BY_DISCARD_ALL: [Holds; 5] = [
+    pub(crate) const REMOVED_BY_DISCARD_ALL: [Holds; 6] = [
         Holds::TEMPORARY,
         Holds::CURSORS,
         Holds::LOCKS,
         Holds::SEQUENCES,
         Holds::CHANNELS,
+        Holds::PATH,
     ];
 
-    const REASONS: [(Holds, &'static str); 9] = [
+    const REASONS: [(Holds, &'static str); 10] = [
         (Holds::TEMPORARY, "temporary objects"),
         (Holds::CURSORS, "cursors with hold"),
         (Holds::LOCKS, "advisory locks"),
@@ -46,6 +49,7 @@ impl Holds {
         (Holds::SEED, "setseed"),
         (Holds::FUNCTION, "pin_functions"),
         (Holds::CHANNELS, "LISTEN"),
+        (Holds::PATH, "pg_temp in search_path"),
         (Holds::UNKNOWN, "unknown state"),
     ];
 

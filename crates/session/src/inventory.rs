@@ -260,6 +260,7 @@ impl ServerSession {
                 // What the client started with was set here too: what is missing was reset.
                 let initial = client.initial.iter();
                 client.settings = table.intern(initial.chain(self.settings.iter()));
+                self.note_path(client);
             }
         }
     }

@@ -8,7 +8,7 @@ use crate::client::{ClientSession, SessionState};
 use crate::debts::Debts;
 use crate::holds::Holds;
 use crate::names::OwnNames;
-use crate::owed::Owed;
+use crate::owed::{Hidden, Owed};
 use crate::prepared::{Entry, Prepared};
 use crate::settings::Settings;
 use crate::told::Change;
@@ -97,6 +97,8 @@ pub struct ServerSession {
     pub(crate) own: OwnNames,
     /// The client that has or had it last, as a number that no other has; 0: none.
     last_client: u64,
+    /// Another client has had it before the one that has it now.
+    pub(crate) has_history: bool,
     /// The client that has it now had it last as well, or its sequences' values were discarded since.
     pub(crate) sequences_are_its: bool,
     /// A RESET was sent while the client has start values of its own: what it does must be known before the next
@@ -144,6 +146,7 @@ impl ServerSession {
             pin_limit: None,
             own: OwnNames::default(),
             last_client: 0,
+            has_history: false,
             sequences_are_its: false,
             reset_under_way: false,
             bound: None,
@@ -190,10 +193,19 @@ impl ServerSession {
             && self.owed.iter().all(|o| matches!(o, Owed::Hidden(_)))
     }
 
+    /// True if the server holds nothing and owes nothing, but for settings that were to be brought.
+    pub(crate) fn is_untouched(&self) -> bool {
+        let mut owed = self.owed.iter();
+        self.holds.is_empty()
+            && self.is_in_upkeep()
+            && owed.all(|o| matches!(o, Owed::Hidden(Hidden::Settings(_))))
+    }
+
     /// Notes which client has it from now on; `client` is a number that no other has.
     #[inline]
     pub fn taken_by(&mut self, client: u64) {
         self.sequences_are_its = self.last_client == client;
+        self.has_history |= self.last_client != 0 && self.last_client != client;
         self.last_client = client;
     }
 

@@ -25,6 +25,33 @@ pub(crate) enum Change {
     DiscardAll,
 }
 
+/// Libraries that forbid unknown parameters of their prefix once they are loaded.
+const PREFIXES: [&str; 6] = [
+    "auto_explain.",
+    "pg_trgm.",
+    "plperl.",
+    "plpgsql.",
+    "pltcl.",
+    "postgres_fdw.",
+];
+
+impl Change {
+    /// True if what it does hangs on what the server's process has been through.
+    fn sees_history(&self) -> bool {
+        match self {
+            Change::Set { name, value } => {
+                PREFIXES.iter().any(|p| name.starts_with(p)) || puts_temporary_first(name, value)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// True if `name` is the search path, and `value` looks into the temporary schema where it says.
+pub(crate) fn puts_temporary_first(name: &str, value: &str) -> bool {
+    name == "search_path" && value.contains("pg_temp")
+}
+
 /// What a text tells.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Told {
@@ -39,6 +66,9 @@ impl Told {
     #[inline]
     pub(crate) fn read(text: &[u8], functions: &Functions) -> Told {
         let effects = pgweir_sql::classify(text, functions);
+        if effects.contains(Effects::UNSEEN) {
+            return Told::unseen();
+        }
         if !effects.contains(Effects::SETTINGS) {
             return Told {
                 effects: effects.without(PASSING),
@@ -69,9 +99,19 @@ impl Told {
     /// What a text tells that nobody looks at.
     pub(crate) fn unseen() -> Told {
         Told {
-            effects: Effects::UNSEEN,
+            effects: Effects::UNSEEN.union(Effects::RELEASES),
             changes: None,
         }
+    }
+
+    /// True if what it does hangs on what the server's process has been through: libraries that are loaded, a temporary
+    /// schema that is there already.
+    pub(crate) fn sees_history(&self) -> bool {
+        self.effects.contains(Effects::LOADS)
+            || self
+                .changes
+                .as_deref()
+                .is_some_and(|c| c.iter().any(Change::sees_history))
     }
 
     /// True if some setting may go back to where the session started.

@@ -6,11 +6,12 @@ use pgweir_sql::Effects;
 use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::build;
 
-use crate::client::ClientSession;
+use crate::client::{ClientSession, SessionState};
+use crate::holds::Holds;
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
 use crate::settings::{IDENTITIES, Settings, SettingsTable, write_set_config};
-use crate::told::Change;
+use crate::told::{Change, puts_temporary_first};
 
 /// An account of the transaction under way, and of those before it that have not been settled.
 #[derive(Debug, Default)]
@@ -201,7 +202,18 @@ impl ServerSession {
         self.settings = here;
         if let (Some(client), Some(wanted)) = (client, wanted) {
             client.settings = wanted;
+            self.note_path(client);
         }
+    }
+}
+
+impl ServerSession {
+    /// Notes whether the client's `search_path` ties it to this server.
+    pub(crate) fn note_path(&mut self, client: &ClientSession) {
+        let path = client.settings.get("search_path").unwrap_or_default();
+        let tied = puts_temporary_first("search_path", path);
+        self.holds
+            .set(Holds::PATH, tied && client.state() == SessionState::Full);
     }
 }
 

@@ -50,7 +50,8 @@ enum Link {
     /// A server that is being checked before use.
     Checking {
         check: Pin<Box<dyn Future<Output = Upkept>>>,
-        place: Place,
+        /// For another one, if it fails; `None` if that ends the client.
+        place: Option<Place>,
     },
     /// A server.
     Linked(Box<Server>),
@@ -452,7 +453,7 @@ impl Relay {
                     self.keep(rest, n);
                     return Ok(());
                 }
-                Need::Server | Need::Replies => self.check_out(cx)?,
+                Need::Server | Need::FreshServer | Need::Replies => self.check_out(cx)?,
             }
         }
         let Link::Linked(server) = &mut self.link else {
@@ -479,6 +480,11 @@ impl Relay {
             &mut out,
             back,
         )?;
+        if step.need == Need::FreshServer {
+            self.keep(&rest[step.consumed..], 0);
+            self.renew();
+            return Ok(());
+        }
         if !out.is_empty() {
             let Server { outbox, stream, .. } = &mut **server;
             outbox
@@ -495,7 +501,7 @@ impl Relay {
             Need::Nothing => {}
             Need::Close => return Err(End::Gone),
             Need::Bytes(n) => self.keep(rest, n),
-            Need::Server | Need::Replies => self.keep(rest, 0),
+            Need::Server | Need::FreshServer | Need::Replies => self.keep(rest, 0),
         }
         if idle {
             if !just_linked {

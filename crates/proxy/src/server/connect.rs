@@ -1,6 +1,7 @@
 //! A new connection to PostgreSQL: socket, TLS, login.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::SystemTime;
@@ -14,6 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::pools::Pool;
 use crate::report::Refusal;
+use crate::server::held::Held;
 use crate::server::{Server, ServerCard, login};
 use crate::stream::{Outbox, Socket, Stream};
 use crate::tls::ServerTls;
@@ -104,6 +106,32 @@ pub(crate) async fn connect(
                 ),
             )),
         },
+    }
+}
+
+/// Makes a server's connection anew: it keeps its place in the pool. Dropped midway, it closes the server.
+pub(crate) fn renew(
+    worker: Rc<Worker>,
+    server: Box<Server>,
+) -> impl Future<Output = (Box<Server>, Result<(), Refusal>)> {
+    // Before the first poll: a future that was never polled has run nothing of its body.
+    let mut old = Held::new(worker.clone(), server);
+    async move {
+        let Server { stream, outbox, .. } = &mut *old;
+        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+        // Nobody waits for it: if the socket does not take five bytes now, closing says the same.
+        let _ = outbox.send(stream, &mut cx, &pgweir_wire::build::TERMINATE);
+        *stream = Stream::Plain(Socket::Lost);
+        let (pool, id) = (old.pool.clone(), old.id);
+        match connect(&worker, &pool, id).await {
+            Ok(server) => {
+                // The old one is closed, and its place is the new one's.
+                drop(old.let_go());
+                worker.shared.add_card(&server.card);
+                (server, Ok(()))
+            }
+            Err(why) => (old.let_go(), Err(why)),
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::{End, Link, Relay, micros, poll_read};
 use crate::client::card::{ClientState, NEVER};
 use crate::report::Refusal;
 use crate::server::Server;
+use crate::server::connect::renew;
 use crate::server::upkeep;
 use crate::stats::count;
 
@@ -90,11 +91,25 @@ impl Relay {
         }
         if needs_check && let Some(sql) = upkeep::check_query(&self.live.check_query) {
             let check = Box::pin(upkeep::run(self.worker.clone(), server, sql));
-            self.link = Link::Checking { check, place };
+            self.link = Link::Checking {
+                check,
+                place: Some(place),
+            };
             return Ok(());
         }
         self.linked_to(server);
         Ok(())
+    }
+
+    /// Has the server's connection made anew, for what must not see what other clients have done to it.
+    #[cold]
+    pub(super) fn renew(&mut self) {
+        if let Link::Linked(server) = std::mem::replace(&mut self.link, Link::Alone) {
+            self.link = Link::Checking {
+                check: Box::pin(renew(self.worker.clone(), server)),
+                place: None,
+            };
+        }
     }
 
     #[inline]
@@ -220,6 +235,11 @@ impl Relay {
                 Ok(true)
             }
             Poll::Ready((server, Err(why))) => {
+                let Some(place) = place else {
+                    self.link = Link::Alone;
+                    self.worker.discard(server, &why.message);
+                    return Err(End::Told(why));
+                };
                 let why = format!("check query failed: {why}");
                 self.try_another(cx, server, place, &why)?;
                 if let Link::Linked(_) = self.link {
