@@ -57,9 +57,9 @@ pub(crate) fn effects_of_executed(
         return effects;
     }
     let mut all = effects.without(Effects::EXECUTES);
-    match pgweir_sql::named(text) {
-        pgweir_sql::Names::Any => all |= Effects::PROCEDURE,
-        pgweir_sql::Names::These(names) => {
+    match pgweir_sql::executed(text) {
+        pgweir_sql::Executed::Any => all |= Effects::PROCEDURE,
+        pgweir_sql::Executed::Names(names) => {
             for name in names {
                 all |= match (
                     client.sql_named(name.as_bytes()),
@@ -158,12 +158,12 @@ impl ServerSession {
     }
 
     fn names_in(&self, client: &ClientSession, text: &[u8]) -> Vec<Box<[u8]>> {
-        match pgweir_sql::named(text) {
-            pgweir_sql::Names::These(names) => names
+        match pgweir_sql::executed(text) {
+            pgweir_sql::Executed::Names(names) => names
                 .into_iter()
                 .map(|n| n.into_bytes().into_boxed_slice())
                 .collect(),
-            pgweir_sql::Names::Any => {
+            pgweir_sql::Executed::Any => {
                 let all = self.own.keys().chain(client.all_names());
                 let all: std::collections::BTreeSet<&Box<[u8]>> = all.collect();
                 all.into_iter().cloned().collect()
