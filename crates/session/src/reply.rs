@@ -172,7 +172,7 @@ pub fn reply(
                 if !server.unexplained.is_empty() {
                     server.explain(client.as_deref_mut(), settings);
                 }
-                server.ready(client.as_deref_mut(), status, settings, again)?
+                server.ready(client.as_deref_mut(), status, settings, out, again)?
             }
             tag::PARSE_COMPLETE | tag::CLOSE_COMPLETE
                 if matches!(front, Some(Owed::Hidden(Hidden::Name(_)))) =>
@@ -342,6 +342,7 @@ impl ServerSession {
         client: Option<&mut ClientSession>,
         status: TransactionStatus,
         settings: &SettingsTable,
+        out: &mut Out<'_>,
         again: &mut Vec<u8>,
     ) -> Result<bool, ServerFault> {
         self.status = status;
@@ -368,7 +369,7 @@ impl ServerSession {
         if status == TransactionStatus::Idle {
             self.counts.transactions += 1;
         }
-        self.settle(client, settings, again);
+        self.settle(client, settings, out, again);
         self.reset_under_way = false;
         Ok(true)
     }

@@ -105,9 +105,9 @@ impl Told {
     }
 
     /// True if what it does hangs on what the server's process has been through: libraries that are loaded, a temporary
-    /// schema that is there already.
+    /// schema that is there already, what the functions of `pin_functions` keep.
     pub(crate) fn sees_history(&self) -> bool {
-        self.effects.contains(Effects::LOADS)
+        self.effects.intersects(Effects::LOADS | Effects::PINNED)
             || self
                 .changes
                 .as_deref()

@@ -8,6 +8,7 @@ use pgweir_wire::build;
 
 use crate::client::{ClientSession, SessionState};
 use crate::holds::Holds;
+use crate::out::Out;
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
 use crate::settings::{IDENTITIES, Settings, SettingsTable, write_set_config};
@@ -107,6 +108,7 @@ impl ServerSession {
         &mut self,
         client: Option<&mut ClientSession>,
         table: &SettingsTable,
+        out: &mut Out<'_>,
         again: &mut Vec<u8>,
     ) {
         let t = &mut self.transaction;
@@ -122,6 +124,7 @@ impl ServerSession {
                 let Some(client) = client else { return };
                 if !failed {
                     self.apply(Some(client), &changes, table);
+                    self.tell_of_start(client, &changes, table, out);
                 }
                 if self.owed.is_empty() && !self.open_segment {
                     self.take_inventory(client, again);
@@ -129,6 +132,8 @@ impl ServerSession {
             }
             TransactionStatus::InTransaction if !t.changes.is_empty() => {
                 if let Some(client) = client {
+                    let changes = self.transaction.changes.clone();
+                    self.tell_of_start(client, &changes, table, out);
                     self.return_to_start(client, again);
                 }
             }
@@ -178,6 +183,37 @@ impl ServerSession {
             .extend(set.map(|(name, value)| Change::Set { name, value }));
     }
 
+    /// Tells the client of reported parameters that RESET has returned to the client's start value, which the server does
+    /// not know: it has reported its own, or nothing.
+    fn tell_of_start(
+        &self,
+        client: &mut ClientSession,
+        changes: &[Change],
+        table: &SettingsTable,
+        out: &mut Out<'_>,
+    ) {
+        let resets = |name: &str| {
+            let last = changes.iter().rev().find_map(|change| match change {
+                Change::Set { name: n, .. } if **n == *name => Some(false),
+                Change::Reset(n) if **n == *name => Some(true),
+                Change::ResetAll | Change::DiscardAll => Some(true),
+                _ => None,
+            });
+            last == Some(true)
+        };
+        let initial = client.initial.clone();
+        for (name, value) in initial.iter().filter(|(name, _)| resets(name)) {
+            let mut reported = self.parameters.iter();
+            let reported = reported.find(|(n, _)| n.eq_ignore_ascii_case(name));
+            if let Some((reported, _)) = reported
+                && client.settings.get(name) != Some(value)
+            {
+                build::parameter_status(out.insert(), reported.as_bytes(), value.as_bytes());
+                client.settings = table.with(&client.settings, name, value);
+            }
+        }
+    }
+
     /// Carries `changes`, which hold now, over to what is known of server and client.
     fn apply(
         &mut self,
@@ -189,15 +225,14 @@ impl ServerSession {
         let mut here = self.settings.clone();
         let mut wanted = client.as_ref().map(|c| c.settings.clone());
         for change in changes {
-            if let Change::Set { name, .. } | Change::Reset(name) = change
-                && self.reports(name)
-                && !IDENTITIES.contains(&&**name)
-            {
+            let told = |name: &str| self.reports(name) && !IDENTITIES.contains(&name);
+            match change {
                 // The server tells more exactly: a DateStyle may be given in parts.
-                continue;
+                Change::Set { name, .. } if told(name) => continue,
+                Change::Reset(name) if told(name) => {}
+                change => wanted = wanted.map(|w| changed(&w, change, initial.as_deref(), table)),
             }
             here = changed(&here, change, None, table);
-            wanted = wanted.map(|w| changed(&w, change, initial.as_deref(), table));
         }
         self.settings = here;
         if let (Some(client), Some(wanted)) = (client, wanted) {
