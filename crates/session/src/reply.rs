@@ -211,7 +211,8 @@ pub fn reply(
                             break;
                         }
                         let fields = ErrorFields::read(&next[HEADER_BYTES..error.min(next.len())]);
-                        if !fields.is_fatal() && server.try_to_mend(client.as_deref(), &fields) {
+                        if !fields.is_fatal() && server.try_to_mend(client.as_deref_mut(), &fields)
+                        {
                             server.passage = Passage {
                                 left: total + error,
                                 shown: false,
@@ -425,7 +426,7 @@ impl ServerSession {
     /// ErrorResponse. Returns whether it passes as it is.
     fn failed(
         &mut self,
-        client: Option<&mut ClientSession>,
+        mut client: Option<&mut ClientSession>,
         fields: &ErrorFields<'_>,
         whole: bool,
         body: &[u8],
@@ -447,9 +448,10 @@ impl ServerSession {
             None | Some(Owed::Query(_) | Owed::Sync { .. }) => return true,
             _ => {}
         }
-        if self.try_to_mend(client.as_deref(), fields) {
+        if self.try_to_mend(client.as_deref_mut(), fields) {
             return false;
         }
+        self.outdate(fields);
         let renamed = whole
             .then(|| self.in_the_clients_words(client.as_deref(), fields, body))
             .flatten();

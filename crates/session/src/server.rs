@@ -81,6 +81,8 @@ pub struct ServerSession {
     pub(crate) names_changed_in: Option<u64>,
     /// The last segment that changed the client's unnamed statement; `None` as above.
     pub(crate) unnamed_changed_in: Option<u64>,
+    /// The statement whose Parse the pooler answered last, and the segment that the Parse was in.
+    pub(crate) placed: Option<(u64, u64)>,
     /// A Close of a statement of the pooler's may be unanswered.
     pub(crate) closes: bool,
     /// The server reads from COPY FROM STDIN, and so swallows Sync and Flush until CopyDone or CopyFail.
@@ -121,6 +123,7 @@ impl ServerSession {
             unnamed: None,
             names_changed_in: None,
             unnamed_changed_in: None,
+            placed: None,
             closes: false,
             copy_in: false,
             copy_end: false,

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::traces::Traces;
 
@@ -18,9 +18,38 @@ pub struct Statement {
     definition: Box<[u8]>,
     /// What executing it may leave behind.
     traces: Traces,
+    /// What the same text is prepared as since it was seen to return other columns than before.
+    successor: OnceLock<Arc<Statement>>,
+    ids: Arc<AtomicU64>,
 }
 
 impl Statement {
+    /// One of the same text, under a name that no server has: for everybody who prepares the text from now on.
+    ///
+    /// Whoever prepared it before goes on with this one, where the server knows that its columns are not the ones that
+    /// they were told.
+    pub(crate) fn succeeded(&self) -> Arc<Statement> {
+        let successor = || Arc::new(Statement::named(self.ids.clone(), &self.definition));
+        self.successor.get_or_init(successor).clone()
+    }
+
+    fn named(ids: Arc<AtomicU64>, definition: &[u8]) -> Statement {
+        let id = ids.fetch_add(1, Ordering::Relaxed);
+        let name = [NAME_PREFIX, id.to_string().as_bytes()].concat();
+        Statement::new(ids, id, &name, definition)
+    }
+
+    fn new(ids: Arc<AtomicU64>, id: u64, name: &[u8], definition: &[u8]) -> Statement {
+        Statement {
+            id,
+            name: name.into(),
+            traces: Traces::hinted_by(definition),
+            definition: definition.into(),
+            successor: OnceLock::new(),
+            ids,
+        }
+    }
+
     /// Unique in the process.
     pub fn id(&self) -> u64 {
         self.id
@@ -54,7 +83,7 @@ const SEEN_SLOTS: usize = 1024;
 #[derive(Debug)]
 pub struct StatementTable {
     hasher: foldhash::quality::RandomState,
-    next_id: AtomicU64,
+    ids: Arc<AtomicU64>,
     capacity_per_shard: usize,
     shards: Box<[Mutex<Shard>]>,
 }
@@ -77,7 +106,7 @@ impl StatementTable {
         };
         StatementTable {
             hasher,
-            next_id: AtomicU64::new(1),
+            ids: Arc::new(AtomicU64::new(1)),
             capacity_per_shard: capacity.div_ceil(SHARDS),
             shards: (0..SHARDS).map(|_| shard()).collect(),
         }
@@ -128,12 +157,8 @@ impl StatementTable {
 
     /// A statement of one client's own, for the servers' unnamed slot.
     pub(crate) fn unnamed(&self, definition: &[u8]) -> Arc<Statement> {
-        Arc::new(Statement {
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            name: Box::default(),
-            traces: Traces::hinted_by(definition),
-            definition: definition.into(),
-        })
+        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        Arc::new(Statement::new(self.ids.clone(), id, b"", definition))
     }
 
     fn shard(&self, hash: u64) -> std::sync::MutexGuard<'_, Shard> {
@@ -143,13 +168,7 @@ impl StatementTable {
     }
 
     fn enter(&self, shard: &mut Shard, hash: u64, definition: &[u8]) -> Arc<Statement> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let made = Arc::new(Statement {
-            id,
-            name: [NAME_PREFIX, id.to_string().as_bytes()].concat().into(),
-            traces: Traces::hinted_by(definition),
-            definition: definition.into(),
-        });
+        let made = Arc::new(Statement::named(self.ids.clone(), definition));
         if shard.statements.len() >= self.capacity_per_shard {
             // Half of the unused ones at once, so that a full table is not scanned for every new text.
             let mut keep = false;
@@ -168,11 +187,15 @@ impl StatementTable {
 }
 
 impl Shard {
-    fn find(&self, hash: u64, definition: &[u8]) -> Option<Arc<Statement>> {
-        self.statements
-            .get(&hash)
-            .filter(|s| &*s.definition == definition)
-            .cloned()
+    fn find(&mut self, hash: u64, definition: &[u8]) -> Option<Arc<Statement>> {
+        let found = self.statements.get_mut(&hash)?;
+        if &*found.definition != definition {
+            return None;
+        }
+        while let Some(successor) = found.successor.get().cloned() {
+            *found = successor;
+        }
+        Some(found.clone())
     }
 }
 
@@ -201,6 +224,19 @@ mod tests {
             t.intern(b"q\0\0\0").id(),
             t.intern(b"q\0\0\x01\0\0\0\x17").id()
         );
+    }
+
+    #[test]
+    fn whoever_prepares_a_text_gets_its_latest_successor() {
+        let t = table(100);
+        let first = t.intern(b"q");
+        let second = first.succeeded();
+        assert!(Arc::ptr_eq(&second, &first.succeeded()));
+        assert_eq!(second.definition(), first.definition());
+        assert_ne!(second.name(), first.name());
+        let third = second.succeeded();
+        assert!(Arc::ptr_eq(&third, &t.intern(b"q")));
+        assert_eq!(t.len(), 1);
     }
 
     #[test]
