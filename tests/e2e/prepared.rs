@@ -304,6 +304,41 @@ async fn a_client_that_does_not_ask_for_the_columns_hears_of_a_changed_result_ty
 }
 
 #[tokio::test]
+async fn what_is_prepared_after_a_change_of_schema_meets_no_older_plan_in_a_transaction_block() {
+    let database = postgres().database();
+    let pooler = Pooler::new("default_pool_size = 1");
+    let mut raw = Raw::login(pooler.address(), "alice", &database).await;
+    let mut other = Raw::login(pooler.address(), "alice", &database).await;
+    raw.query("create table t as select 1 as a").await;
+    let whole = |name| {
+        s().parse(name, "select * from t")
+            .bind("", name, &[])
+            .describe_portal("")
+            .execute("", 0)
+            .sync()
+    };
+    let mut columns = 1;
+    for name in ["", "named"] {
+        for _ in 0..3 {
+            other.ask(&whole(""), 1).await;
+        }
+        // In the transaction of the change, and in another client's after it.
+        raw.query("begin").await;
+        raw.query(&format!("alter table t add column b{columns} text"))
+            .await;
+        columns += 1;
+        for client in [&mut raw, &mut other] {
+            client.query("begin").await;
+            let answer = client.ask(&whole(name), 1).await;
+            let row = answer.iter().find(|m| m.tag == b'D');
+            let row = row.unwrap_or_else(|| panic!("{answer:?}")).columns();
+            assert_eq!(row.len(), columns, "{name}");
+            client.query("commit").await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn another_clients_statement_cannot_be_had_by_guessing_its_name_on_the_server() {
     let pooler = Pooler::new("default_pool_size = 1");
     let mut owner = Raw::login(pooler.address(), "alice", "postgres").await;

@@ -319,6 +319,9 @@ impl ServerSession {
         self.status = status;
         self.copy_in = false;
         self.resetting = false;
+        if status == TransactionStatus::Idle {
+            self.schema_changed |= std::mem::take(&mut self.schema_changes);
+        }
         let shown = match self.owed.pop_front() {
             Some(Owed::Query(_) | Owed::Sync { .. }) => true,
             Some(Owed::Hidden(Hidden::Settings(settings))) => {
@@ -358,6 +361,22 @@ impl ServerSession {
             b"LOAD\0" => self.traces.loaded = true,
             b"DO\0" | b"CALL\0" => self.traces.add(crate::Traces::anything()),
             b"DEALLOCATE\0" => self.prepared.doubt(),
+            b"ALTER TABLE\0"
+            | b"ALTER TYPE\0"
+            | b"ALTER VIEW\0"
+            | b"ALTER MATERIALIZED VIEW\0"
+            | b"ALTER FOREIGN TABLE\0"
+            | b"CREATE VIEW\0"
+            | b"DROP FOREIGN TABLE\0"
+            | b"DROP FUNCTION\0"
+            | b"DROP MATERIALIZED VIEW\0"
+            | b"DROP SCHEMA\0"
+            | b"DROP TABLE\0"
+            | b"DROP TYPE\0"
+            | b"DROP VIEW\0" => {
+                self.schema_changed = true;
+                self.schema_changes = true;
+            }
             b"DISCARD ALL\0" | b"DEALLOCATE ALL\0" => {
                 self.prepared.deallocated();
                 if let Some(client) = client {

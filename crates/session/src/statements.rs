@@ -20,7 +20,16 @@ pub struct Statement {
     traces: Traces,
     /// What the same text is prepared as since it was seen to return other columns than before.
     successor: OnceLock<Arc<Statement>>,
-    ids: Arc<AtomicU64>,
+    /// The count of schema changes when it was made.
+    schema: u64,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    statements: AtomicU64,
+    /// Changes of schema that were seen.
+    schemas: AtomicU64,
 }
 
 impl Statement {
@@ -29,24 +38,24 @@ impl Statement {
     /// Whoever prepared it before goes on with this one, where the server knows that its columns are not the ones that
     /// they were told.
     pub(crate) fn succeeded(&self) -> Arc<Statement> {
-        let successor = || Arc::new(Statement::named(self.ids.clone(), &self.definition));
+        let successor = || Arc::new(Statement::new(self.counts.clone(), &self.definition, true));
         self.successor.get_or_init(successor).clone()
     }
 
-    fn named(ids: Arc<AtomicU64>, definition: &[u8]) -> Statement {
-        let id = ids.fetch_add(1, Ordering::Relaxed);
-        let name = [NAME_PREFIX, id.to_string().as_bytes()].concat();
-        Statement::new(ids, id, &name, definition)
-    }
-
-    fn new(ids: Arc<AtomicU64>, id: u64, name: &[u8], definition: &[u8]) -> Statement {
+    fn new(counts: Arc<Counts>, definition: &[u8], has_name: bool) -> Statement {
+        let id = counts.statements.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = match has_name {
+            true => [NAME_PREFIX, id.to_string().as_bytes()].concat(),
+            false => Vec::new(),
+        };
         Statement {
             id,
             name: name.into(),
             traces: Traces::hinted_by(definition),
             definition: definition.into(),
             successor: OnceLock::new(),
-            ids,
+            schema: counts.schemas.load(Ordering::Acquire),
+            counts,
         }
     }
 
@@ -83,7 +92,7 @@ const SEEN_SLOTS: usize = 1024;
 #[derive(Debug)]
 pub struct StatementTable {
     hasher: foldhash::quality::RandomState,
-    ids: Arc<AtomicU64>,
+    counts: Arc<Counts>,
     capacity_per_shard: usize,
     shards: Box<[Mutex<Shard>]>,
 }
@@ -106,7 +115,7 @@ impl StatementTable {
         };
         StatementTable {
             hasher,
-            ids: Arc::new(AtomicU64::new(1)),
+            counts: Arc::default(),
             capacity_per_shard: capacity.div_ceil(SHARDS),
             shards: (0..SHARDS).map(|_| shard()).collect(),
         }
@@ -128,6 +137,12 @@ impl StatementTable {
     /// True if no statement is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Notes that a schema changed: what is prepared from now on is not to meet a plan from before, which could fail a
+    /// transaction that on a direct connection would have prepared the text itself.
+    pub fn schema_changed(&self) {
+        self.counts.schemas.fetch_add(1, Ordering::Release);
     }
 
     /// The statement for `definition`, as prepared under a name by some client.
@@ -157,8 +172,7 @@ impl StatementTable {
 
     /// A statement of one client's own, for the servers' unnamed slot.
     pub(crate) fn unnamed(&self, definition: &[u8]) -> Arc<Statement> {
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Statement::new(self.ids.clone(), id, b"", definition))
+        Arc::new(Statement::new(self.counts.clone(), definition, false))
     }
 
     fn shard(&self, hash: u64) -> std::sync::MutexGuard<'_, Shard> {
@@ -168,7 +182,7 @@ impl StatementTable {
     }
 
     fn enter(&self, shard: &mut Shard, hash: u64, definition: &[u8]) -> Arc<Statement> {
-        let made = Arc::new(Statement::named(self.ids.clone(), definition));
+        let made = Arc::new(Statement::new(self.counts.clone(), definition, true));
         if shard.statements.len() >= self.capacity_per_shard {
             // Half of the unused ones at once, so that a full table is not scanned for every new text.
             let mut keep = false;
@@ -192,8 +206,10 @@ impl Shard {
         if &*found.definition != definition {
             return None;
         }
-        while let Some(successor) = found.successor.get().cloned() {
-            *found = successor;
+        while found.successor.get().is_some()
+            || found.schema != found.counts.schemas.load(Ordering::Acquire)
+        {
+            *found = found.succeeded();
         }
         Some(found.clone())
     }
@@ -236,6 +252,19 @@ mod tests {
         assert_ne!(second.name(), first.name());
         let third = second.succeeded();
         assert!(Arc::ptr_eq(&third, &t.intern(b"q")));
+        assert_eq!(t.len(), 1);
+    }
+
+    #[test]
+    fn a_text_that_is_prepared_after_a_change_of_schema_is_another_statement_once() {
+        let t = table(100);
+        let before = t.intern(b"q");
+        t.schema_changed();
+        t.schema_changed();
+        let after = t.intern(b"q");
+        assert_ne!(before.id(), after.id());
+        assert!(Arc::ptr_eq(&after, &t.intern(b"q")));
+        assert!(Arc::ptr_eq(&after, &before.succeeded()));
         assert_eq!(t.len(), 1);
     }
 
