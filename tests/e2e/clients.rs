@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use pgweir_tests::drivers::{finish, node, python};
+use pgweir_tests::drivers::{finish, java, node, python};
 use pgweir_tests::scratch::Directory;
 use pgweir_tests::{Pooler, postgres};
 
@@ -157,4 +157,11 @@ fn libpq_pipeline_mode_works() {
 fn node_postgres_works_with_its_pool() {
     let pooler = Pooler::new("default_pool_size = 5");
     node("node_postgres.js", &[&pooler.port().to_string()]);
+}
+
+#[test]
+fn pgjdbc_works_in_every_query_mode() {
+    let database = postgres().database();
+    let pooler = Pooler::new("default_pool_size = 3");
+    java("Jdbc.java", &[&pooler.port().to_string(), &database]);
 }

@@ -245,13 +245,97 @@ async fn a_changed_result_type_outside_a_transaction_is_mended() {
             assert_eq!(row.len(), n + 2);
         }
     }
-    // In a transaction block it is the client's to know.
-    raw.query("alter table t add column c text").await;
-    raw.query("begin").await;
-    let answer = raw.ask(&run("star", &[]), 1).await;
-    assert_eq!(code(&answer), "0A000");
-    raw.query("rollback").await;
-    assert!(errors(&raw.ask(&run("star", &[]), 1).await).is_empty());
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_ask_for_the_columns_hears_of_a_changed_result_type_until_it_prepares_again()
+ {
+    let database = postgres().database();
+    let pooler = Pooler::new("default_pool_size = 1");
+    let describing = s()
+        .bind("", "old", &[])
+        .describe_portal("")
+        .execute("", 0)
+        .sync();
+    for begin in ["", "begin"] {
+        let mut raw = Raw::login(pooler.address(), "alice", &database).await;
+        let mut other = Raw::login(pooler.address(), "alice", &database).await;
+        raw.query("drop table if exists t; create table t as select 1 as a")
+            .await;
+        let prepare = |name| {
+            s().parse(name, "select * from t")
+                .describe_statement(name)
+                .sync()
+        };
+        for client in [&mut raw, &mut other] {
+            client.ask(&prepare("old"), 1).await;
+            assert_eq!(values(&client.ask(&run("old", &[]), 1).await), ["1"]);
+        }
+        raw.query("alter table t add column b text default 'new'")
+            .await;
+        raw.query(begin).await;
+        assert_eq!(
+            code(&raw.ask(&run("old", &[]), 1).await),
+            "0A000",
+            "{begin}"
+        );
+        raw.query("rollback").await;
+        assert_eq!(
+            code(&raw.ask(&run("old", &[]), 1).await),
+            "0A000",
+            "{begin}"
+        );
+        // The same text, prepared anew, has the new columns, in a transaction block too.
+        raw.query(begin).await;
+        raw.ask(&prepare("new"), 1).await;
+        let answer = raw.ask(&run("new", &[]), 1).await;
+        let row = answer.iter().find(|m| m.tag == b'D').unwrap().columns();
+        assert_eq!(row.len(), 2, "{begin}");
+        raw.query("commit").await;
+        // Nobody else was told yet.
+        assert_eq!(
+            code(&other.ask(&run("old", &[]), 1).await),
+            "0A000",
+            "{begin}"
+        );
+        assert_eq!(tags(&other.ask(&describing, 1).await), "2TDCZ", "{begin}");
+        assert_eq!(tags(&other.ask(&run("old", &[]), 1).await), "2DCZ");
+    }
+}
+
+#[tokio::test]
+async fn what_is_prepared_after_a_change_of_schema_meets_no_older_plan_in_a_transaction_block() {
+    let database = postgres().database();
+    let pooler = Pooler::new("default_pool_size = 1");
+    let mut raw = Raw::login(pooler.address(), "alice", &database).await;
+    let mut other = Raw::login(pooler.address(), "alice", &database).await;
+    raw.query("create table t as select 1 as a").await;
+    let whole = |name| {
+        s().parse(name, "select * from t")
+            .bind("", name, &[])
+            .describe_portal("")
+            .execute("", 0)
+            .sync()
+    };
+    let mut columns = 1;
+    for name in ["", "named"] {
+        for _ in 0..3 {
+            other.ask(&whole(""), 1).await;
+        }
+        // In the transaction of the change, and in another client's after it.
+        raw.query("begin").await;
+        raw.query(&format!("alter table t add column b{columns} text"))
+            .await;
+        columns += 1;
+        for client in [&mut raw, &mut other] {
+            client.query("begin").await;
+            let answer = client.ask(&whole(name), 1).await;
+            let row = answer.iter().find(|m| m.tag == b'D');
+            let row = row.unwrap_or_else(|| panic!("{answer:?}")).columns();
+            assert_eq!(row.len(), columns, "{name}");
+            client.query("commit").await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Programs in other languages that talk to a pooler.
 //!
-//! Their packages are installed once, under the target directory, by the ordinary clients of the package registries.
+//! Their packages are installed once, under the target directory, by the ordinary clients of the package registries;
+//! Java's driver is Debian's.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -91,6 +92,19 @@ pub fn node(script: &str, arguments: &[&str]) -> String {
     let mut command = Command::new("node");
     command
         .env("NODE_PATH", home.join("node_modules"))
+        .arg(scripts().join(script))
+        .args(arguments);
+    finish(&mut command)
+}
+
+/// Runs `drivers/SCRIPT` with Java and Debian's pgjdbc; panics with its output unless it exits with 0.
+pub fn java(script: &str, arguments: &[&str]) -> String {
+    let driver = Path::new("/usr/share/java/postgresql.jar");
+    assert!(driver.exists(), "install libpostgresql-jdbc-java");
+    let mut command = Command::new("java");
+    command
+        .arg("-cp")
+        .arg(driver)
         .arg(scripts().join(script))
         .args(arguments);
     finish(&mut command)

@@ -318,6 +318,25 @@ impl ClientSession {
             .insert(name.into(), NamedStatement { statement, number });
     }
 
+    /// Lets the name that `number` stands for (`None`: the unnamed statement) mean `to` where it means `from`.
+    pub(crate) fn exchange(
+        &mut self,
+        number: Option<u32>,
+        from: &Arc<Statement>,
+        to: &Arc<Statement>,
+    ) {
+        let current = match number {
+            None => self.unnamed.as_mut(),
+            Some(number) => self.named.as_mut().and_then(|names| {
+                let named = names.values_mut().find(|n| n.number == number)?;
+                Some(&mut named.statement)
+            }),
+        };
+        if let Some(current) = current.filter(|s| Arc::ptr_eq(s, from)) {
+            *current = to.clone();
+        }
+    }
+
     pub(crate) fn undo(&mut self, undo: Undo) {
         match undo {
             Undo::Nothing => {}

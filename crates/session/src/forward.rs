@@ -533,6 +533,7 @@ impl Forward<'_, '_> {
             self.displace(statement);
         }
         if self.is_there(statement) {
+            self.server.placed = Some((statement.id(), self.server.segment));
             self.server.owe(Owed::Local(Local::Parse(undo)));
         } else {
             self.send_parse(statement, true, undo);

@@ -66,6 +66,21 @@ impl Owed {
         }
     }
 
+    /// True if it answers something that makes, uses or takes away `statement` on the server.
+    pub(crate) fn is_about(&self, statement: &Arc<Statement>) -> bool {
+        let it = match self {
+            Owed::Bind(Some(used)) | Owed::Describe(Some(used)) => &used.statement,
+            Owed::Parse { of, .. } => match of {
+                Parsing::Ours(s, _) => s,
+                Parsing::Duplicate(duplicate) => &duplicate.statement,
+                Parsing::Unnamed(_) | Parsing::Theirs => return false,
+            },
+            Owed::Close(Closing::Ours(entry)) => &entry.statement,
+            _ => return false,
+        };
+        Arc::ptr_eq(it, statement)
+    }
+
     pub(crate) fn undo_mut(&mut self) -> Option<&mut Undo> {
         match self {
             Owed::Query { undo, .. }
@@ -155,9 +170,11 @@ pub(crate) enum Undo {
     Unnamed(Option<Arc<Statement>>),
 }
 
-/// A segment that will be sent again after `statement` is prepared anew.
+/// A segment that will be sent again after its statement is prepared anew.
 #[derive(Debug)]
 pub(crate) struct Mend {
     pub(crate) statement: Arc<Statement>,
+    /// What takes its place in the segment; the same one if it was only lost.
+    pub(crate) by: Arc<Statement>,
     pub(crate) segment: Vec<Owed>,
 }

@@ -45,6 +45,8 @@ impl Entry {
 pub(crate) struct Prepared {
     entries: LruCache<u64, Entry, foldhash::fast::FixedState>,
     parses: u64,
+    /// The limit that held last.
+    limit: usize,
 }
 
 impl Prepared {
@@ -52,6 +54,7 @@ impl Prepared {
         Prepared {
             entries: LruCache::unbounded_with_hasher(foldhash::fast::FixedState::default()),
             parses: 0,
+            limit: usize::MAX,
         }
     }
 
@@ -112,10 +115,25 @@ impl Prepared {
 
     /// Takes out the least recently used statement if there are more than `limit`.
     pub(crate) fn evict_over(&mut self, limit: usize) -> Option<Entry> {
+        self.limit = limit;
         if self.entries.len() <= limit {
             return None;
         }
         self.entries.pop_lru().map(|(_, e)| e)
+    }
+
+    /// Takes out the least recently used statement of which `stays` is false, if there are more than the limit that held
+    /// last.
+    pub(crate) fn evict_unless(
+        &mut self,
+        stays: impl Fn(&Arc<Statement>) -> bool,
+    ) -> Option<Entry> {
+        if self.entries.len() <= self.limit {
+            return None;
+        }
+        let mut oldest_first = self.entries.iter().rev();
+        let id = *oldest_first.find(|(_, e)| !stays(&e.statement))?.0;
+        self.entries.pop(&id)
     }
 
     /// Notes that any statement may have been deallocated by its name.

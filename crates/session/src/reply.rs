@@ -238,7 +238,8 @@ pub fn reply(
                             break;
                         }
                         let fields = ErrorFields::read(&next[HEADER_BYTES..error.min(next.len())]);
-                        if !fields.is_fatal() && server.try_to_mend(client.as_deref(), &fields) {
+                        if !fields.is_fatal() && server.try_to_mend(client.as_deref_mut(), &fields)
+                        {
                             server.passage = Passage {
                                 left: total + error,
                                 shown: false,
@@ -348,6 +349,9 @@ impl ServerSession {
         self.status = status;
         self.copy_in = false;
         self.resetting = false;
+        if status == TransactionStatus::Idle {
+            self.schema_changed |= std::mem::take(&mut self.schema_changes);
+        }
         match self.owed.pop_front() {
             Some(Owed::Query { changes, .. }) => {
                 if let Some(changes) = changes {
@@ -404,6 +408,22 @@ impl ServerSession {
         match body {
             b"RESET\0" => self.resetting = true,
             b"DEALLOCATE\0" => self.prepared.doubt(),
+            b"ALTER TABLE\0"
+            | b"ALTER TYPE\0"
+            | b"ALTER VIEW\0"
+            | b"ALTER MATERIALIZED VIEW\0"
+            | b"ALTER FOREIGN TABLE\0"
+            | b"CREATE VIEW\0"
+            | b"DROP FOREIGN TABLE\0"
+            | b"DROP FUNCTION\0"
+            | b"DROP MATERIALIZED VIEW\0"
+            | b"DROP SCHEMA\0"
+            | b"DROP TABLE\0"
+            | b"DROP TYPE\0"
+            | b"DROP VIEW\0" => {
+                self.schema_changed = true;
+                self.schema_changes = true;
+            }
             b"DISCARD ALL\0" | b"DEALLOCATE ALL\0" => {
                 self.deallocated_all(client.as_deref_mut(), body.starts_with(b"DISCARD"))
             }
@@ -518,7 +538,7 @@ impl ServerSession {
     /// ErrorResponse. Returns whether it passes as it is.
     fn failed(
         &mut self,
-        client: Option<&mut ClientSession>,
+        mut client: Option<&mut ClientSession>,
         fields: &ErrorFields<'_>,
         whole: bool,
         body: &[u8],
@@ -563,9 +583,10 @@ impl ServerSession {
             }
             return false;
         }
-        if self.try_to_mend(client.as_deref(), fields) {
+        if self.try_to_mend(client.as_deref_mut(), fields) {
             return false;
         }
+        self.outdate(fields);
         let renamed = whole
             .then(|| self.in_the_clients_words(client.as_deref(), fields, body))
             .flatten();

@@ -79,6 +79,12 @@ pub struct ServerSession {
     pub(crate) prepared: Prepared,
     /// What the server's unnamed statement is, where it is one that the pooler follows.
     pub(crate) unnamed: Option<Entry>,
+    /// The statement whose Parse the pooler answered last, and the segment that the Parse was in.
+    pub(crate) placed: Option<(u64, u64)>,
+    /// A statement completed that may change what others return; true once more when its transaction ends.
+    pub(crate) schema_changed: bool,
+    /// It did so in the transaction that is open.
+    pub(crate) schema_changes: bool,
     /// The server reads from COPY FROM STDIN, and so swallows Sync and Flush until CopyDone or CopyFail.
     pub(crate) copy_in: bool,
     /// CopyDone or CopyFail was sent since the last message that is owed an answer.
@@ -134,6 +140,9 @@ impl ServerSession {
             },
             prepared: Prepared::new(),
             unnamed: None,
+            placed: None,
+            schema_changed: false,
+            schema_changes: false,
             copy_in: false,
             copy_end: false,
             settings,
@@ -265,6 +274,13 @@ impl ServerSession {
     #[inline]
     pub fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
+    }
+
+    /// Takes whether a schema changed since the last call, for this transaction or, when it ends, for all: to be told to
+    /// [`StatementTable::schema_changed`](crate::StatementTable::schema_changed) before the client sees that it did.
+    #[inline]
+    pub fn take_schema_changed(&mut self) -> bool {
+        std::mem::take(&mut self.schema_changed)
     }
 
     /// Why a query of the pooler's own failed, if one did: the server's state is not known then.

@@ -23,9 +23,48 @@ pub struct Statement {
     judged: AtomicU64,
     /// The settings that it changes, where its text tells exactly; no function has a say in that.
     changes: OnceLock<Option<Arc<[Change]>>>,
+    /// What the same text is prepared as since it was seen to return other columns than before.
+    successor: OnceLock<Arc<Statement>>,
+    /// The count of schema changes when it was made.
+    schema: u64,
+    counts: Arc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    statements: AtomicU64,
+    /// Changes of schema that were seen.
+    schemas: AtomicU64,
 }
 
 impl Statement {
+    /// One of the same text, under a name that no server has: for everybody who prepares the text from now on.
+    ///
+    /// Whoever prepared it before goes on with this one, where the server knows that its columns are not the ones that
+    /// they were told.
+    pub(crate) fn succeeded(&self) -> Arc<Statement> {
+        let successor = || Arc::new(Statement::new(self.counts.clone(), &self.definition, true));
+        self.successor.get_or_init(successor).clone()
+    }
+
+    fn new(counts: Arc<Counts>, definition: &[u8], has_name: bool) -> Statement {
+        let id = counts.statements.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = match has_name {
+            true => [NAME_PREFIX, id.to_string().as_bytes()].concat(),
+            false => Vec::new(),
+        };
+        Statement {
+            id,
+            name: name.into(),
+            judged: AtomicU64::new(0),
+            changes: OnceLock::new(),
+            definition: definition.into(),
+            successor: OnceLock::new(),
+            schema: counts.schemas.load(Ordering::Acquire),
+            counts,
+        }
+    }
+
     /// Unique in the process.
     pub fn id(&self) -> u64 {
         self.id
@@ -65,16 +104,6 @@ impl Statement {
         &self.definition[..end.unwrap_or(self.definition.len())]
     }
 
-    fn new(id: u64, name: Box<[u8]>, definition: &[u8]) -> Arc<Statement> {
-        Arc::new(Statement {
-            id,
-            name,
-            definition: definition.into(),
-            judged: AtomicU64::new(0),
-            changes: OnceLock::new(),
-        })
-    }
-
     /// Text, terminator, number of parameter types, the types: the body of a Parse after the name.
     pub fn definition(&self) -> &[u8] {
         &self.definition
@@ -94,7 +123,7 @@ const SEEN_SLOTS: usize = 1024;
 #[derive(Debug)]
 pub struct StatementTable {
     hasher: foldhash::quality::RandomState,
-    next_id: AtomicU64,
+    counts: Arc<Counts>,
     capacity_per_shard: AtomicUsize,
     shards: Box<[Mutex<Shard>]>,
 }
@@ -124,7 +153,7 @@ impl StatementTable {
         };
         StatementTable {
             hasher,
-            next_id: AtomicU64::new(1),
+            counts: Arc::default(),
             capacity_per_shard: AtomicUsize::new(capacity.div_ceil(SHARDS)),
             shards: (0..SHARDS).map(|_| shard()).collect(),
         }
@@ -154,6 +183,12 @@ impl StatementTable {
         self.len() == 0
     }
 
+    /// Notes that a schema changed: what is prepared from now on is not to meet a plan from before, which could fail a
+    /// transaction that on a direct connection would have prepared the text itself.
+    pub fn schema_changed(&self) {
+        self.counts.schemas.fetch_add(1, Ordering::Release);
+    }
+
     /// The statement for `definition`, as prepared under a name by some client.
     pub(crate) fn intern(&self, definition: &[u8]) -> Arc<Statement> {
         let hash = self.hasher.hash_one(definition);
@@ -181,8 +216,7 @@ impl StatementTable {
 
     /// A statement of one client's own, for the servers' unnamed slot.
     pub(crate) fn unnamed(&self, definition: &[u8]) -> Arc<Statement> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        Statement::new(id, Box::default(), definition)
+        Arc::new(Statement::new(self.counts.clone(), definition, false))
     }
 
     fn shard(&self, hash: u64) -> std::sync::MutexGuard<'_, Shard> {
@@ -192,9 +226,7 @@ impl StatementTable {
     }
 
     fn enter(&self, shard: &mut Shard, hash: u64, definition: &[u8]) -> Arc<Statement> {
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let name = [NAME_PREFIX, id.to_string().as_bytes()].concat();
-        let made = Statement::new(id, name.into(), definition);
+        let made = Arc::new(Statement::new(self.counts.clone(), definition, true));
         let capacity = self.capacity_per_shard.load(Ordering::Relaxed);
         if shard.statements.len() >= capacity {
             shard.make_room(capacity);
@@ -215,7 +247,13 @@ impl Shard {
             return None;
         }
         shared.asked_for = true;
-        Some(shared.statement.clone())
+        let found = &mut shared.statement;
+        while found.successor.get().is_some()
+            || found.schema != found.counts.schemas.load(Ordering::Acquire)
+        {
+            *found = found.succeeded();
+        }
+        Some(found.clone())
     }
 
     /// Takes out a quarter at least, so that a full table is not scanned for every new text.
@@ -304,6 +342,32 @@ mod tests {
             t.intern(format!("y{i}").as_bytes());
         }
         assert!(t.len() <= 160, "{}", t.len());
+    }
+
+    #[test]
+    fn whoever_prepares_a_text_gets_its_latest_successor() {
+        let t = table(100);
+        let first = t.intern(b"q");
+        let second = first.succeeded();
+        assert!(Arc::ptr_eq(&second, &first.succeeded()));
+        assert_eq!(second.definition(), first.definition());
+        assert_ne!(second.name(), first.name());
+        let third = second.succeeded();
+        assert!(Arc::ptr_eq(&third, &t.intern(b"q")));
+        assert_eq!(t.len(), 1);
+    }
+
+    #[test]
+    fn a_text_that_is_prepared_after_a_change_of_schema_is_another_statement_once() {
+        let t = table(100);
+        let before = t.intern(b"q");
+        t.schema_changed();
+        t.schema_changed();
+        let after = t.intern(b"q");
+        assert_ne!(before.id(), after.id());
+        assert!(Arc::ptr_eq(&after, &t.intern(b"q")));
+        assert!(Arc::ptr_eq(&after, &before.succeeded()));
+        assert_eq!(t.len(), 1);
     }
 
     #[test]

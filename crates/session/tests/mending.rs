@@ -15,8 +15,8 @@ const TEXTS: [&str; 5] = [
     "show timezone",
 ];
 
-/// One segment that uses one statement.
-fn segment() -> impl Strategy<Value = Vec<Message>> {
+/// One segment that uses one statement, and asks for its columns where the server may have changed them.
+fn segment(stale: bool) -> impl Strategy<Value = Vec<Message>> {
     let name = || prop::sample::select(&["a", "b"][..]);
     let text = || prop::sample::select(&TEXTS[..]);
     prop_oneof![
@@ -26,9 +26,9 @@ fn segment() -> impl Strategy<Value = Vec<Message>> {
             Message::DescribeStatement(n),
             Message::Sync,
         ]),
-        4 => (name(), any::<bool>()).prop_map(|(n, describe)| {
+        4 => (name(), any::<bool>()).prop_map(move |(n, describe)| {
             let mut m = vec![Message::Bind("", n, 4)];
-            if describe {
+            if describe || stale {
                 m.push(Message::DescribePortal(""));
             }
             m.extend([Message::Execute("", 0), Message::CloseStatement("gone"), Message::Sync]);
@@ -55,9 +55,11 @@ proptest! {
 
     #[test]
     fn nobody_notices_that_statements_went_stale_or_were_lost(
-        programs in prop::collection::vec(prop::collection::vec(segment(), 1..12), 1..4),
+        (stale, programs) in any::<bool>().prop_flat_map(|stale| {
+            let program = prop::collection::vec(segment(stale), 1..12);
+            (Just(stale), prop::collection::vec(program, 1..4))
+        }),
         servers in 1..3usize,
-        stale in any::<bool>(),
         choices in prop::collection::vec(any::<u16>(), 1..100),
     ) {
         let scripts: Vec<Script> = programs
@@ -84,7 +86,7 @@ fn mended(trouble: Trouble, bursts: &[&[Message]]) -> u32 {
 fn a_stale_statement_is_prepared_again_once_for_each_use() {
     use Message::*;
     let prepare = [Parse("a", "rows 2 one"), Sync];
-    let execute = [Bind("", "a", 0), Execute("", 0), Sync];
+    let execute = [Bind("", "a", 0), DescribePortal(""), Execute("", 0), Sync];
     let describe = [DescribeStatement("a"), Sync];
     assert_eq!(
         mended(Trouble::Stale, &[&prepare, &execute, &describe, &execute]),
@@ -101,7 +103,7 @@ fn a_statement_is_mended_where_the_clients_settings_are_brought_to_the_server_to
         vec![("TimeZone", "Mars")],
         vec![
             bytes(&[Parse("a", "rows 1 one"), Sync]),
-            bytes(&[Bind("", "a", 0), Execute("", 0), Sync]),
+            bytes(&[Bind("", "a", 0), DescribePortal(""), Execute("", 0), Sync]),
         ],
     );
     let second = (

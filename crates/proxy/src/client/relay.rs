@@ -286,6 +286,9 @@ impl Relay {
             &mut out,
             back,
         )?;
+        if server.session.take_schema_changed() {
+            self.worker.shared.statements.schema_changed();
+        }
         if used < input.len() {
             server.kept.extend_from_slice(&input[used..]);
         }

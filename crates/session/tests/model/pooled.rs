@@ -355,6 +355,7 @@ impl House {
             }
             Need::Server => client.state = State::Waiting,
             Need::Replies => client.awaits_replies = true,
+            Need::FreshServer => unreachable!("no statement sees what other clients did"),
             Need::Close => unreachable!("no client says Terminate"),
         }
     }

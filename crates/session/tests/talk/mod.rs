@@ -178,6 +178,12 @@ pub fn describe(statement: &str) -> Vec<u8> {
     out
 }
 
+pub fn describe_portal(portal: &str) -> Vec<u8> {
+    let mut out = Vec::new();
+    build::describe(&mut out, Target::Portal, portal.as_bytes());
+    out
+}
+
 pub fn close(statement: &str) -> Vec<u8> {
     let mut out = Vec::new();
     build::close(&mut out, Target::Statement, statement.as_bytes());
