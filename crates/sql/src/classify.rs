@@ -1,0 +1,383 @@
+//! One pass over a text: what its statements may do.
+//!
+//! Statements are judged by their first word, by words that mean something wherever they stand, and by the names in
+//! front of parentheses. There is no grammar: what looks like a call is one, unless the token before the name proves
+//! that it cannot be (`calls.rs`).
+
+use memchr::{memchr, memchr2};
+
+use crate::Effects;
+use crate::functions::Functions;
+use crate::lexer::{Kind, Lexer, Strings, Token};
+use crate::words::{self, Meaning, Verb};
+
+/// What the statements of `text` may do.
+///
+/// `text` is what a Query or Parse message carries, without the zero at its end: one statement, several, none, or no SQL
+/// at all, in any client encoding of PostgreSQL. What cannot be read with certainty is [`Effects::ALL`].
+///
+/// Judged is what is written in the text: not what views, rules, triggers, defaults, operators and casts lead to. Strings
+/// are data, and so are the bodies of functions that are created. CREATE FUNCTION … BEGIN ATOMIC, and functions that are
+/// named in a definition, are judged as if they ran.
+pub fn classify(text: &[u8], functions: &Functions) -> Effects {
+    let (conforming, ambiguous) = Scan::new(text, functions, Strings::Conforming).run();
+    if !ambiguous {
+        return conforming.unwrap_or(Effects::ALL);
+    }
+    let (escaping, _) = Scan::new(text, functions, Strings::Escaping).run();
+    match (conforming, escaping) {
+        (Ok(one), Ok(other)) => one | other,
+        // The server refuses a text in which a string does not end, before it runs any of it.
+        (Ok(one), Err(Unreadable::Unterminated)) | (Err(Unreadable::Unterminated), Ok(one)) => one,
+        _ => Effects::ALL,
+    }
+}
+
+/// Why a text cannot be read to its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Unreadable {
+    Unterminated,
+    Uncertain,
+}
+
+/// A name, perhaps with a schema, perhaps a keyword.
+#[derive(Clone, Copy)]
+pub(crate) struct Name {
+    /// The token before it.
+    pub before: Token,
+    pub first: Token,
+    pub last: Token,
+    pub parts: u32,
+}
+
+pub(crate) struct Scan<'a> {
+    pub text: &'a [u8],
+    pub functions: &'a Functions,
+    pub lexer: Lexer<'a>,
+    pub effects: Effects,
+    pub verb: Verb,
+    /// The last token but spaces and comments.
+    last: Token,
+    /// The name that ended last; the last token belongs to it if it is a word, a quoted identifier or a dot after one.
+    pub name: Name,
+    /// The dot that came last stands behind a name.
+    dotted: bool,
+    /// INTO came last, and behind INSERT or MERGE: a table follows.
+    into_table: bool,
+    /// Some parameter is set, if only to the end of the transaction.
+    pub sets: bool,
+    updates: bool,
+    names_settings: bool,
+}
+
+impl<'a> Scan<'a> {
+    fn new(text: &'a [u8], functions: &'a Functions, strings: Strings) -> Self {
+        Scan {
+            text,
+            functions,
+            lexer: Lexer::new(text, strings),
+            effects: Effects::NONE,
+            verb: Verb::Awaited,
+            last: Token::EDGE,
+            name: Name {
+                before: Token::EDGE,
+                first: Token::EDGE,
+                last: Token::EDGE,
+                parts: 0,
+            },
+            dotted: false,
+            into_table: false,
+            sets: false,
+            updates: false,
+            names_settings: false,
+        }
+    }
+
+    /// What was found, and whether the other reading of backslashes would differ.
+    fn run(mut self) -> (Result<Effects, Unreadable>, bool) {
+        loop {
+            let mut token = self.lexer.next::<true>();
+            match token.kind {
+                Kind::Word => {
+                    self.extend_name(token);
+                    if self.verb == Verb::Awaited {
+                        self.begin_statement(token);
+                    } else if words::may_mean_something(token.of(self.text)) {
+                        self.word(token);
+                    }
+                }
+                Kind::Quoted => {
+                    self.extend_name(token);
+                    self.meant(words::name(token.within(self.text)));
+                }
+                Kind::Open => {
+                    if matches!(self.last.kind, Kind::Word | Kind::Quoted) {
+                        token = self.opened(token);
+                    }
+                }
+                Kind::Text | Kind::Coded => self.string(token),
+                Kind::Dot => self.dotted = matches!(self.last.kind, Kind::Word | Kind::Quoted),
+                Kind::Semicolon => {
+                    self.verb = Verb::Awaited;
+                    self.last = Token::EDGE;
+                    continue;
+                }
+                Kind::Edge => break,
+                Kind::Unterminated => {
+                    return (Err(Unreadable::Unterminated), self.lexer.is_ambiguous());
+                }
+                Kind::Uncertain => return (Err(Unreadable::Uncertain), self.lexer.is_ambiguous()),
+                Kind::Close | Kind::Other | Kind::Number | Kind::Parameter => {}
+            }
+            self.last = token;
+        }
+        let ambiguous = self.lexer.is_ambiguous();
+        (Ok(self.finish()), ambiguous)
+    }
+
+    fn finish(mut self) -> Effects {
+        if self.updates && self.names_settings {
+            self.effects |= Effects::SETTINGS | Effects::RESETS;
+            self.sets = true;
+        }
+        if self.sets && speaks_of_pg_temp(self.text) {
+            self.effects |= Effects::TEMPORARY;
+        }
+        self.effects
+    }
+
+    #[inline(always)]
+    fn extend_name(&mut self, token: Token) {
+        if self.last.kind == Kind::Dot && self.dotted {
+            self.name.last = token;
+            self.name.parts += 1;
+        } else {
+            self.name = Name {
+                before: self.last,
+                first: token,
+                last: token,
+                parts: 1,
+            };
+        }
+    }
+
+    /// A string may name a schema, as in `'pg_temp.t'::regclass`.
+    #[inline(always)]
+    fn string(&mut self, token: Token) {
+        // Behind `'`, and behind one letter more or less of any other opening.
+        let near = self.text.get(token.start + 1..token.start + 4);
+        if near.is_none_or(|near| near.iter().any(|b| matches!(b, b'p' | b'P' | b'$'))) {
+            self.string_in_full(token);
+        }
+    }
+
+    #[inline(never)]
+    fn string_in_full(&mut self, token: Token) {
+        let string = token.of(self.text);
+        let delimiter = if string.starts_with(b"$") {
+            memchr(b'$', &string[1..]).map(|offset| offset + 1)
+        } else {
+            memchr(b'\'', string)
+        };
+        if delimiter.is_some_and(|at| words::begins_pg_temp(&string[at + 1..])) {
+            self.effects |= Effects::TEMPORARY;
+        }
+    }
+
+    /// The first word of a statement.
+    fn begin_statement(&mut self, token: Token) {
+        let text = self.text;
+        self.verb = words::verb(token.of(text));
+        self.into_table = false;
+        let mut ahead = self.lexer.clone();
+        let mut next = || ahead.next::<false>();
+        match self.verb {
+            Verb::Awaited | Verb::CreateIndex | Verb::SetLocal | Verb::Unevaluated => {}
+            Verb::Plain => self.word(token),
+            Verb::Declare | Verb::Explain => {}
+            Verb::Begin => self.effects |= Effects::BEGINS,
+            Verb::Start => self.effects |= Effects::BEGINS,
+            Verb::Call | Verb::Do => self.effects |= Effects::PROCEDURE,
+            Verb::Close | Verb::Drop => self.effects |= Effects::RELEASES,
+            Verb::Execute => self.effects |= Effects::EXECUTES,
+            Verb::Listen => self.effects |= Effects::LISTENS,
+            Verb::Unlisten => self.effects |= Effects::UNLISTENS | Effects::RELEASES,
+            Verb::Load => self.effects |= Effects::LOADS,
+            Verb::Notify => self.effects |= Effects::NOTIFIES,
+            Verb::Deallocate => self.effects |= Effects::DEALLOCATES,
+            Verb::Reset => {
+                self.effects |= Effects::SETTINGS | Effects::RESETS;
+            }
+            Verb::Prepare => {
+                let transaction = next().is(text, "transaction") && {
+                    let identifier = next();
+                    matches!(identifier.kind, Kind::Text | Kind::Coded)
+                };
+                self.effects |= if transaction {
+                    Effects::ENDS | Effects::RELEASES
+                } else {
+                    Effects::PREPARES
+                };
+            }
+            Verb::Discard => {
+                self.effects |= Effects::RELEASES;
+                if next().is(text, "all") {
+                    self.effects |= Effects::SETTINGS
+                        | Effects::RESETS
+                        | Effects::DEALLOCATES
+                        | Effects::UNLISTENS;
+                }
+            }
+            Verb::Commit | Verb::End | Verb::Abort | Verb::Rollback => self.ending(),
+            Verb::Set => self.setting(),
+            Verb::Create | Verb::Alter => {
+                let mut word = next();
+                if word.is(text, "extension") {
+                    self.effects |= Effects::PROCEDURE;
+                }
+                if word.is(text, "unique") {
+                    word = next();
+                }
+                if self.verb == Verb::Create && word.is(text, "index") {
+                    self.verb = Verb::CreateIndex;
+                }
+            }
+        }
+    }
+
+    /// COMMIT, END, ROLLBACK or ABORT, with what may follow.
+    fn ending(&mut self) {
+        let text = self.text;
+        let mut ahead = self.lexer.clone();
+        let mut token = ahead.next::<false>();
+        if token.is(text, "work") || token.is(text, "transaction") {
+            token = ahead.next::<false>();
+        }
+        self.effects |= Effects::RELEASES;
+        if token.is(text, "to") || token.is(text, "prepared") {
+            return;
+        }
+        self.effects |= Effects::ENDS;
+        if token.is(text, "and") && ahead.next::<false>().is(text, "chain") {
+            self.effects |= Effects::BEGINS;
+        }
+    }
+
+    /// SET, with what may follow.
+    fn setting(&mut self) {
+        let text = self.text;
+        let mut ahead = self.lexer.clone();
+        self.sets = true;
+        let mut token = ahead.next::<false>();
+        let mut following = ahead.next::<false>();
+        // Names of parameters may begin with these words.
+        let is_keyword = |following: Token| {
+            following.kind != Kind::Dot
+                && !following.is_byte(text, b'=')
+                && !following.is(text, "to")
+        };
+        if (token.is(text, "transaction") || token.is(text, "constraints")) && is_keyword(following)
+        {
+            self.verb = Verb::SetLocal;
+            return;
+        }
+        let local = token.is(text, "local") && is_keyword(following);
+        if local {
+            self.verb = Verb::SetLocal;
+        } else {
+            self.effects |= Effects::SETTINGS;
+        }
+        if local || token.is(text, "session") && is_keyword(following) {
+            token = following;
+            following = ahead.next::<false>();
+        }
+        let name = match token.kind {
+            Kind::Quoted => token.within(text),
+            _ => token.of(text),
+        };
+        if name.eq_ignore_ascii_case(b"seed") && following.kind != Kind::Dot {
+            self.effects |= Effects::SEEDS;
+        }
+    }
+
+    /// A word that may mean something.
+    #[cold]
+    #[inline(never)]
+    fn word(&mut self, token: Token) {
+        self.meant(words::meaning(token.of(self.text)));
+    }
+
+    #[inline]
+    fn meant(&mut self, meaning: Meaning) {
+        let text = self.text;
+        let last = self.last;
+        match meaning {
+            Meaning::Nothing => {}
+            Meaning::Name(effects) => self.effects |= effects,
+            Meaning::PgSettings => self.names_settings = true,
+            Meaning::Update => self.updates = true,
+            Meaning::Temporary => {
+                let after_into = last.is(text, "into") && !self.into_table;
+                if after_into
+                    || ["create", "local", "global", "replace"]
+                        .iter()
+                        .any(|word| last.is(text, word))
+                {
+                    self.effects |= Effects::TEMPORARY;
+                }
+            }
+            Meaning::Into => {
+                self.into_table = last.is(text, "insert") || last.is(text, "merge");
+            }
+            Meaning::Hold => {
+                if self.verb == Verb::Declare && last.is(text, "with") {
+                    self.effects |= Effects::HOLDS;
+                }
+            }
+            Meaning::Execute => {
+                let executes = match self.verb {
+                    Verb::Explain => true,
+                    Verb::Create => last.is(text, "as"),
+                    _ => false,
+                };
+                if executes {
+                    self.effects |= Effects::EXECUTES;
+                }
+            }
+            Meaning::Earlier => {
+                if self.verb == Verb::Set && !last.is(text, "set") {
+                    self.effects |= Effects::RESETS;
+                }
+            }
+            Meaning::Schema => {
+                if self.verb == Verb::Alter {
+                    self.effects |= Effects::RELEASES;
+                }
+            }
+        }
+    }
+}
+
+/// Whether a text that sets parameters may put `pg_temp` into a search path: written out, or hidden by an escape.
+fn speaks_of_pg_temp(text: &[u8]) -> bool {
+    contains(text, b"pg_temp") || memchr(b'\\', text).is_some() && contains(text, b"search_path")
+}
+
+/// Whether `text` contains `word`, which is in lower case, in any case.
+fn contains(text: &[u8], word: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = memchr2(word[0], word[0].to_ascii_uppercase(), rest) {
+        rest = &rest[at..];
+        if rest
+            .get(..word.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(word))
+        {
+            return true;
+        }
+        rest = &rest[1..];
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Which prepared statements a text refers to.
+
+use crate::lexer::{Kind, Lexer, Strings, Token};
+use crate::words::{Verb, verb};
+
+/// The longest identifier that the server does not cut, in bytes.
+const LONGEST: usize = 63;
+
+/// The prepared statements that a text refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Executed {
+    /// Those of these names, in the order of the text.
+    Names(Vec<String>),
+    /// Any: all of them are meant or shown, or the text cannot be read with certainty.
+    Any,
+}
+
+/// The names of the prepared statements that EXECUTE and DEALLOCATE in `text` refer to, alone or within EXPLAIN and
+/// CREATE TABLE AS. What a function or procedure may do is not looked at.
+pub fn executed(text: &[u8]) -> Executed {
+    names(text).map_or(Executed::Any, Executed::Names)
+}
+
+fn names(text: &[u8]) -> Option<Vec<String>> {
+    let mut lexer = Lexer::new(text, Strings::Conforming);
+    let mut names = Vec::new();
+    let mut verb_of_statement = Verb::Awaited;
+    let mut last = Token::EDGE;
+    loop {
+        let token = lexer.next::<false>();
+        match token.kind {
+            Kind::Edge => break,
+            Kind::Unterminated | Kind::Uncertain => return None,
+            Kind::Semicolon => verb_of_statement = Verb::Awaited,
+            Kind::Word | Kind::Quoted if shows_statements(token, text) => return None,
+            Kind::Word if verb_of_statement == Verb::Awaited => {
+                verb_of_statement = verb(token.of(text));
+                match verb_of_statement {
+                    Verb::Execute => names.push(name(&mut lexer, text)?),
+                    Verb::Deallocate => names.push(deallocated(&mut lexer, text)?),
+                    Verb::Discard if lexer.clone().next::<false>().is(text, "all") => return None,
+                    _ => {}
+                }
+            }
+            Kind::Word if token.is(text, "execute") => {
+                let executes = match verb_of_statement {
+                    Verb::Explain => true,
+                    Verb::Create => last.is(text, "as"),
+                    _ => false,
+                };
+                if executes {
+                    names.push(name(&mut lexer, text)?);
+                }
+            }
+            _ => {}
+        }
+        last = token;
+    }
+    (!lexer.is_ambiguous()).then_some(names)
+}
+
+fn shows_statements(token: Token, text: &[u8]) -> bool {
+    let word = match token.kind {
+        Kind::Quoted => token.within(text),
+        _ => token.of(text),
+    };
+    word.eq_ignore_ascii_case(b"pg_prepared_statements")
+        || word.eq_ignore_ascii_case(b"pg_prepared_statement")
+}
+
+/// What DEALLOCATE [PREPARE] names; `None` if that is all of them.
+fn deallocated(lexer: &mut Lexer, text: &[u8]) -> Option<String> {
+    let mut ahead = lexer.clone();
+    let first = ahead.next::<false>();
+    if first.is(text, "prepare") {
+        let follows = ahead.clone().next::<false>();
+        if matches!(follows.kind, Kind::Word | Kind::Quoted) {
+            *lexer = ahead;
+        }
+    }
+    if lexer.clone().next::<false>().is(text, "all") {
+        return None;
+    }
+    name(lexer, text)
+}
+
+/// The identifier that comes next, as the server keeps it; `None` if none comes, or it depends on the server's encoding.
+fn name(lexer: &mut Lexer, text: &[u8]) -> Option<String> {
+    let token = lexer.next::<false>();
+    let mut name = match token.kind {
+        Kind::Word => {
+            let word = std::str::from_utf8(token.of(text)).ok()?;
+            word.is_ascii().then(|| word.to_ascii_lowercase())?
+        }
+        Kind::Quoted => std::str::from_utf8(token.within(text))
+            .ok()?
+            .replace("\"\"", "\""),
+        _ => return None,
+    };
+    if name.len() > LONGEST {
+        if !name.is_ascii() {
+            return None;
+        }
+        name.truncate(LONGEST);
+    }
+    Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_statement_that_is_referred_to_is_named() {
+        let long = "x".repeat(70);
+        for (text, expected) in [
+            ("execute A(1, 'b')", vec!["a"]),
+            (
+                "select 1; EXECUTE \"A\"\"b\"; execute c;",
+                vec!["A\"b", "c"],
+            ),
+            ("explain (analyze, verbose) execute p(1)", vec!["p"]),
+            ("explain analyze create table t as execute p", vec!["p"]),
+            (
+                "create temp table t (a) as /* x */ execute p (1) with no data",
+                vec!["p"],
+            ),
+            (
+                "create trigger t before insert on u execute function f()",
+                vec![],
+            ),
+            ("grant execute on function f() to u", vec![]),
+            (
+                "deallocate a; deallocate prepare b; deallocate prepare",
+                vec!["a", "b", "prepare"],
+            ),
+            ("select 'execute a' -- ; execute b", vec![]),
+            (&format!("execute {long}"), vec![&long[..63]]),
+            ("", vec![]),
+        ] {
+            let expected = expected.into_iter().map(str::to_owned).collect();
+            assert_eq!(
+                executed(text.as_bytes()),
+                Executed::Names(expected),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn all_of_them_may_be_meant() {
+        for text in [
+            "deallocate all",
+            "deallocate prepare all",
+            "discard all",
+            "select * from pg_prepared_statements",
+            "select pg_catalog.\"pg_prepared_statement\"()",
+            "execute é",
+            "execute",
+            "execute u&\"a\"",
+            "select 'a\\'; execute b --'",
+            "select 'a",
+        ] {
+            assert_eq!(executed(text.as_bytes()), Executed::Any, "{text}");
+        }
+    }
+}

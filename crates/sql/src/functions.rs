@@ -1,0 +1,295 @@
+//! Which functions leave nothing behind in a session.
+
+use std::borrow::Cow;
+
+use crate::keywords::{COLUMN_NAMES, RESERVED, RESERVED_LATER, TYPES_OR_FUNCTIONS, UNRESERVED};
+use crate::own::{HARMLESS, LEFT_OUT};
+
+/// What is known of a name.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Known(u8);
+
+impl Known {
+    /// PostgreSQL's own, and harmless.
+    pub const OWN: Known = Known(1);
+    /// Declared harmless, in whatever schema.
+    pub const HARMLESS: Known = Known(1 << 1);
+    /// Declared suspicious, in whatever schema.
+    pub const SUSPICIOUS: Known = Known(1 << 2);
+    /// The last part of a name that is declared to keep state.
+    pub const MAY_BE_PINNED: Known = Known(1 << 3);
+    /// A keyword that makes a construct of the language with the parenthesis behind it.
+    pub const CONSTRUCT: Known = Known(1 << 4);
+    /// A keyword.
+    pub const KEYWORD: Known = Known(1 << 5);
+    /// PostgreSQL's own, and not harmless.
+    pub const LEFT_OUT: Known = Known(1 << 6);
+
+    /// What is in one or the other.
+    pub const fn or(self, other: Known) -> Known {
+        Known(self.0 | other.0)
+    }
+
+    /// Whether anything of `other` is known.
+    pub fn is(self, other: Known) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// Names of functions that a user may write with an upper-case letter or not, are looked up in any case.
+const TRUNCATED: usize = 63;
+
+/// Which functions leave nothing behind in a session: PostgreSQL's own, and what was added.
+///
+/// Names are compared without regard to case, which is right for names without quotes. If two functions differ only in
+/// case, the worse of what is said of them holds for both.
+#[derive(Debug, Clone)]
+pub struct Functions {
+    /// Open addressing: 0, or one more than an index into `names`.
+    slots: Vec<u32>,
+    names: Vec<(Cow<'static, str>, Known)>,
+    pinned: Vec<Pin>,
+}
+
+/// A name declared to keep state.
+#[derive(Debug, Clone)]
+struct Pin {
+    schema: Option<Box<str>>,
+    name: Box<str>,
+    /// Everything that begins with `name`.
+    prefix: bool,
+}
+
+impl Default for Functions {
+    fn default() -> Self {
+        Functions::new()
+    }
+}
+
+impl Functions {
+    /// Those of PostgreSQL itself.
+    pub fn new() -> Self {
+        let mut functions = Functions {
+            slots: vec![0; 8192],
+            names: Vec::with_capacity(2800),
+            pinned: Vec::new(),
+        };
+        for name in HARMLESS {
+            functions.add(Cow::Borrowed(name), Known::OWN);
+        }
+        for name in LEFT_OUT {
+            functions.add(Cow::Borrowed(name), Known::LEFT_OUT);
+        }
+        for list in [
+            UNRESERVED,
+            COLUMN_NAMES,
+            TYPES_OR_FUNCTIONS,
+            RESERVED,
+            RESERVED_LATER,
+        ] {
+            for word in list {
+                functions.add(Cow::Borrowed(word), Known::KEYWORD);
+            }
+        }
+        // Of these two the form with commas finds a user's function of the same name, too.
+        let constructs = COLUMN_NAMES
+            .iter()
+            .filter(|word| !matches!(**word, "substring" | "overlay"))
+            .chain(RESERVED)
+            .chain(&["join", "verbose", "ilike", "similar", "varying"]);
+        for word in constructs {
+            functions.add(Cow::Borrowed(word), Known::CONSTRUCT);
+        }
+        functions
+    }
+
+    /// Adds functions that keep state in the backend (the setting `pin_functions`): `name` or `schema.name`, where a
+    /// trailing `*` stands for anything. A call of one is [`Effects::PINNED`](crate::Effects::PINNED), whatever else is
+    /// said of it. A name without schema is meant in every schema; a call without schema may mean every schema.
+    #[must_use]
+    pub fn with_pinning<'n>(mut self, names: impl IntoIterator<Item = &'n str>) -> Self {
+        for name in names {
+            let (schema, name) = match name.split_once('.') {
+                Some((schema, name)) => (Some(schema), name),
+                None => (None, name),
+            };
+            let prefix = name.ends_with('*');
+            let name = name.trim_end_matches('*');
+            if !prefix {
+                self.add(Cow::Owned(name.to_owned()), Known::MAY_BE_PINNED);
+            }
+            self.pinned.push(Pin {
+                schema: schema.map(Box::from),
+                name: Box::from(name),
+                prefix,
+            });
+        }
+        self
+    }
+
+    /// Adds what the catalog tells: names of functions that are harmless in whatever schema they are, and names that
+    /// are not, which beats harmless, and PostgreSQL's own of the same name unless `pg_catalog` is written before it.
+    #[must_use]
+    pub fn with_known<'h, 's>(
+        mut self,
+        harmless: impl IntoIterator<Item = &'h str>,
+        suspicious: impl IntoIterator<Item = &'s str>,
+    ) -> Self {
+        for name in harmless {
+            self.add(Cow::Owned(name.to_owned()), Known::HARMLESS);
+        }
+        for name in suspicious {
+            self.add(Cow::Owned(name.to_owned()), Known::SUSPICIOUS);
+        }
+        self
+    }
+
+    /// What is known of a name by its last part, as it is written without quotes.
+    #[inline]
+    pub(crate) fn known(&self, name: &[u8]) -> Known {
+        let name = truncated(name);
+        let mask = self.slots.len() - 1;
+        let mut slot = hash(name) as usize & mask;
+        while let Some(index) = self.slots[slot].checked_sub(1) {
+            let (found, known) = &self.names[index as usize];
+            if found.as_bytes().eq_ignore_ascii_case(name) {
+                return *known;
+            }
+            slot = (slot + 1) & mask;
+        }
+        Known::default()
+    }
+
+    /// Whether a call of `schema.name` is of a function that keeps state; `known` is what is known of `name`.
+    #[inline]
+    pub(crate) fn pins(&self, schema: Option<&[u8]>, name: &[u8], known: Known) -> bool {
+        !self.pinned.is_empty() && self.pins_by_list(schema, name, known)
+    }
+
+    fn pins_by_list(&self, schema: Option<&[u8]>, name: &[u8], known: Known) -> bool {
+        let name = truncated(name);
+        self.pinned.iter().any(|pin| {
+            let named = if pin.prefix {
+                name.get(..pin.name.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(pin.name.as_bytes()))
+            } else {
+                known.is(Known::MAY_BE_PINNED) && name.eq_ignore_ascii_case(pin.name.as_bytes())
+            };
+            let located = match (&pin.schema, schema) {
+                (Some(pinned), Some(written)) => pinned.as_bytes().eq_ignore_ascii_case(written),
+                _ => true,
+            };
+            named && located
+        })
+    }
+
+    fn add(&mut self, name: Cow<'static, str>, known: Known) {
+        if self.names.len() * 2 >= self.slots.len() {
+            self.grow();
+        }
+        let mask = self.slots.len() - 1;
+        let mut slot = hash(truncated(name.as_bytes())) as usize & mask;
+        while let Some(index) = self.slots[slot].checked_sub(1) {
+            let entry = &mut self.names[index as usize];
+            if entry.0.eq_ignore_ascii_case(&name) {
+                entry.1.0 |= known.0;
+                return;
+            }
+            slot = (slot + 1) & mask;
+        }
+        self.names.push((name, known));
+        self.slots[slot] = self.names.len() as u32;
+    }
+
+    fn grow(&mut self) {
+        let slots = self.slots.len() * 2;
+        self.slots = vec![0; slots];
+        for (index, (name, _)) in self.names.iter().enumerate() {
+            let mut slot = hash(truncated(name.as_bytes())) as usize & (slots - 1);
+            while self.slots[slot] != 0 {
+                slot = (slot + 1) & (slots - 1);
+            }
+            self.slots[slot] = index as u32 + 1;
+        }
+    }
+}
+
+/// A name as the server keeps it. (It cuts between characters, so a name of more than 63 bytes with others than ASCII
+/// may not be found: then it counts as unknown.)
+fn truncated(name: &[u8]) -> &[u8] {
+    &name[..name.len().min(TRUNCATED)]
+}
+
+/// The same for names that differ in the case of ASCII letters.
+#[inline]
+fn hash(name: &[u8]) -> u64 {
+    const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+    let mut hash = name.len() as u64;
+    let mut mix = |bytes: u64| {
+        hash = (hash ^ (bytes | 0x2020_2020_2020_2020)).wrapping_mul(MULTIPLIER);
+        hash ^= hash >> 29;
+    };
+    let (chunks, rest) = name.as_chunks::<8>();
+    for chunk in chunks {
+        mix(u64::from_le_bytes(*chunk));
+    }
+    mix(rest.iter().fold(0, |bytes, b| bytes << 8 | u64::from(*b)));
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_functions_are_found_in_any_case() {
+        let functions = Functions::new();
+        assert!(functions.known(b"LOWER").is(Known::OWN));
+        assert!(functions.known(b"pg_advisory_xact_lock").is(Known::OWN));
+        assert!(!functions.known(b"set_config").is(Known::OWN));
+        assert!(functions.known(b"IN").is(Known::CONSTRUCT));
+        assert!(functions.known(b"temp").is(Known::KEYWORD));
+        assert_eq!(functions.known(b"no_such_name"), Known::default());
+    }
+
+    #[test]
+    fn many_known_names_are_all_found_and_suspicion_adds_up() {
+        let names: Vec<String> = (0..20_000).map(|i| format!("function_{i}")).collect();
+        let functions =
+            Functions::new().with_known(names.iter().map(String::as_str), ["function_7", "Lower"]);
+        for name in &names {
+            assert!(
+                functions.known(name.as_bytes()).is(Known::HARMLESS),
+                "{name}"
+            );
+        }
+        assert!(functions.known(b"function_7").is(Known::SUSPICIOUS));
+        assert!(!functions.known(b"function_8").is(Known::SUSPICIOUS));
+        assert!(functions.known(b"lower").is(Known::SUSPICIOUS));
+    }
+
+    #[test]
+    fn pins_are_found_by_name_schema_and_prefix() {
+        let functions = Functions::new().with_pinning(["keep", "app.hold", "cache_*"]);
+        let whole = Functions::new().with_pinning(["state.*"]);
+        let pins_by = |functions: &Functions, schema: Option<&str>, name: &str| {
+            let known = functions.known(name.as_bytes());
+            functions.pins(schema.map(str::as_bytes), name.as_bytes(), known)
+        };
+        let pins = |schema, name| pins_by(&functions, schema, name);
+        assert!(pins(None, "Keep") && pins(Some("any"), "keep"));
+        assert!(pins(None, "hold") && pins(Some("APP"), "hold") && !pins(Some("other"), "hold"));
+        assert!(pins(None, "cache_put") && pins(Some("x"), "cache_") && !pins(None, "cach"));
+        assert!(pins_by(&whole, Some("state"), "anything"));
+        assert!(!pins_by(&whole, Some("other"), "anything"));
+        // A call without schema may mean any schema.
+        assert!(pins_by(&whole, None, "anything"));
+    }
+
+    #[test]
+    fn names_longer_than_the_server_keeps_are_found_by_what_it_keeps() {
+        let long = "x".repeat(70);
+        let functions = Functions::new().with_known([&long[..63]], []);
+        assert!(functions.known(long.as_bytes()).is(Known::HARMLESS));
+    }
+}

@@ -1,0 +1,25 @@
+//! What a text of SQL does to the session it runs in, judged without a grammar and without I/O.
+//!
+//! [`classify`] reads every text that passes, so it must be quick: it says what the statements *may* do, errs on the side
+//! of caution, and says nothing of a plain query. [`setting`], [`channel`] and [`executed`] read the few statements that
+//! the pooler carries out itself: exactly, or not at all.
+
+mod calls;
+mod channel;
+mod classify;
+mod effects;
+mod executed;
+mod functions;
+mod keywords;
+mod lexer;
+pub mod own;
+mod reading;
+mod setting;
+mod words;
+
+pub use channel::{Channel, channel};
+pub use classify::classify;
+pub use effects::Effects;
+pub use executed::{Executed, executed};
+pub use functions::Functions;
+pub use setting::{Setting, setting};
