@@ -1,7 +1,7 @@
 //! What a text may do to the session it runs in, as a set of flags.
 
 use std::fmt;
-use std::ops::{BitOr, BitOrAssign};
+use std::ops::{BitAnd, BitOr, BitOrAssign};
 
 /// A set of what the statements of a text may do.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -97,6 +97,16 @@ impl Effects {
         Effects(self.0 | other.0)
     }
 
+    /// The set as a number, for [`Effects::from_bits`].
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
+    /// The set that [`Effects::bits`] made a number of.
+    pub const fn from_bits(bits: u32) -> Effects {
+        Effects(bits & Effects::ALL.0)
+    }
+
     /// What is in this set and not in `other`.
     pub const fn without(self, other: Effects) -> Effects {
         Effects(self.0 & !other.0)
@@ -108,6 +118,14 @@ impl BitOr for Effects {
 
     fn bitor(self, other: Effects) -> Effects {
         self.union(other)
+    }
+}
+
+impl BitAnd for Effects {
+    type Output = Effects;
+
+    fn bitand(self, other: Effects) -> Effects {
+        Effects(self.0 & other.0)
     }
 }
 

@@ -11,12 +11,12 @@ const LONGEST: usize = 63;
 pub enum Executed {
     /// Those of these names, in the order of the text.
     Names(Vec<String>),
-    /// Any: all of them are meant or shown, or the text cannot be read with certainty.
+    /// Any: all of them are shown, or the text cannot be read with certainty.
     Any,
 }
 
-/// The names of the prepared statements that EXECUTE and DEALLOCATE in `text` refer to, alone or within EXPLAIN and
-/// CREATE TABLE AS. What a function or procedure may do is not looked at.
+/// The names of the prepared statements that PREPARE, EXECUTE and DEALLOCATE in `text` speak of, alone or within EXPLAIN
+/// and CREATE TABLE AS. What does away with all of them speaks of none. What a function or procedure may do is not looked at.
 pub fn executed(text: &[u8]) -> Executed {
     names(text).map_or(Executed::Any, Executed::Names)
 }
@@ -37,8 +37,10 @@ fn names(text: &[u8]) -> Option<Vec<String>> {
                 verb_of_statement = verb(token.of(text));
                 match verb_of_statement {
                     Verb::Execute => names.push(name(&mut lexer, text)?),
-                    Verb::Deallocate => names.push(deallocated(&mut lexer, text)?),
-                    Verb::Discard if lexer.clone().next::<false>().is(text, "all") => return None,
+                    Verb::Prepare if !lexer.clone().next::<false>().is(text, "transaction") => {
+                        names.push(name(&mut lexer, text)?);
+                    }
+                    Verb::Deallocate => names.extend(deallocated(&mut lexer, text)?),
                     _ => {}
                 }
             }
@@ -68,8 +70,8 @@ fn shows_statements(token: Token, text: &[u8]) -> bool {
         || word.eq_ignore_ascii_case(b"pg_prepared_statement")
 }
 
-/// What DEALLOCATE [PREPARE] names; `None` if that is all of them.
-fn deallocated(lexer: &mut Lexer, text: &[u8]) -> Option<String> {
+/// What DEALLOCATE [PREPARE] names, `None` for ALL; `None` around it if it cannot be told.
+fn deallocated(lexer: &mut Lexer, text: &[u8]) -> Option<Option<String>> {
     let mut ahead = lexer.clone();
     let first = ahead.next::<false>();
     if first.is(text, "prepare") {
@@ -79,9 +81,9 @@ fn deallocated(lexer: &mut Lexer, text: &[u8]) -> Option<String> {
         }
     }
     if lexer.clone().next::<false>().is(text, "all") {
-        return None;
+        return Some(None);
     }
-    name(lexer, text)
+    name(lexer, text).map(Some)
 }
 
 /// The identifier that comes next, as the server keeps it; `None` if none comes, or it depends on the server's encoding.
@@ -134,6 +136,8 @@ mod tests {
                 "deallocate a; deallocate prepare b; deallocate prepare",
                 vec!["a", "b", "prepare"],
             ),
+            ("prepare p (int) as select 1; prepare transaction 'x'", vec!["p"]),
+            ("deallocate all; deallocate prepare all; discard all", vec![]),
             ("select 'execute a' -- ; execute b", vec![]),
             (&format!("execute {long}"), vec![&long[..63]]),
             ("", vec![]),
@@ -150,9 +154,6 @@ mod tests {
     #[test]
     fn all_of_them_may_be_meant() {
         for text in [
-            "deallocate all",
-            "deallocate prepare all",
-            "discard all",
             "select * from pg_prepared_statements",
             "select pg_catalog.\"pg_prepared_statement\"()",
             "execute é",

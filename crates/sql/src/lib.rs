@@ -15,6 +15,7 @@ mod lexer;
 pub mod own;
 mod reading;
 mod setting;
+mod statements;
 mod words;
 
 pub use channel::{Channel, channel};
@@ -23,3 +24,4 @@ pub use effects::Effects;
 pub use executed::{Executed, executed};
 pub use functions::Functions;
 pub use setting::{Setting, setting};
+pub use statements::statements;

@@ -28,6 +28,8 @@ pub enum Setting {
     },
     /// RESET ALL
     ResetAll,
+    /// DISCARD ALL, which resets roles too.
+    DiscardAll,
     /// SET … TO DEFAULT, which has the effect of RESET.
     Default {
         /// The parameter.
@@ -35,7 +37,7 @@ pub enum Setting {
     },
 }
 
-/// What `text` asks for if it is exactly one SET or RESET of run-time parameters. `None` for everything else, and for
+/// What `text` asks for if it is exactly one SET or RESET of run-time parameters, or DISCARD ALL. `None` for everything else, and for
 /// what cannot be told with certainty from the text alone: SET … FROM CURRENT, SET SESSION CHARACTERISTICS, SET TIME ZONE
 /// with a number or an interval, strings with escapes or with other characters than ASCII, keywords of which versions of
 /// PostgreSQL think differently.
@@ -43,6 +45,9 @@ pub fn setting(text: &[u8]) -> Option<Setting> {
     let mut statement = Statement::of(text, LONGEST)?;
     if statement.take("reset") {
         return reset(statement);
+    }
+    if statement.take("discard") {
+        return (statement.take("all") && statement.is_at_end()).then_some(Setting::DiscardAll);
     }
     if !statement.take("set") {
         return None;
