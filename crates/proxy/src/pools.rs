@@ -110,7 +110,10 @@ impl Live {
                     pgweir_config::SessionState::Off => SessionState::Off,
                     pgweir_config::SessionState::Error => SessionState::Error,
                 },
-                functions: Arc::new(Functions::new()),
+                functions: Arc::new(
+                    Functions::new()
+                        .with_pinning(settings.pin_functions.iter().map(String::as_str)),
+                ),
                 functions_version: 1,
             },
             target: Arc::new(Target {

@@ -105,7 +105,8 @@ pub struct ServerSession {
     last_client: u64,
     /// Another client has had it before the one that has it now.
     pub(crate) has_history: bool,
-    /// The client that has it now had it last as well, or its sequences' values were discarded since.
+    /// The client that has it now had it last as well, or nobody had it before, or the values of its sequences were
+    /// discarded since.
     pub(crate) sequences_are_its: bool,
     /// A RESET was sent while the client has start values of its own: what it does must be known before the next
     /// message is sent.
@@ -213,8 +214,8 @@ impl ServerSession {
     /// Notes which client has it from now on; `client` is a number that no other has.
     #[inline]
     pub fn taken_by(&mut self, client: u64) {
-        self.sequences_are_its = self.last_client == client;
-        self.has_history |= self.last_client != 0 && self.last_client != client;
+        self.sequences_are_its = self.last_client == 0 || self.last_client == client;
+        self.has_history |= !self.sequences_are_its;
         self.last_client = client;
     }
 
