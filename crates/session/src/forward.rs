@@ -13,7 +13,7 @@ use crate::client::{
     header,
 };
 use crate::holds::Holds;
-use crate::names::effects_of_executed;
+use crate::names::effects_with_executed;
 use crate::out::Out;
 use crate::owed::{Closing, Duplicate, Local, Owed, Parsing, Undo, Used};
 use crate::prepared::{Entry, Presence};
@@ -407,7 +407,7 @@ impl Forward<'_, '_> {
                 self.server
                     .bring_names(self.client, text, self.out.insert());
             }
-            effects = effects_of_executed(self.client, text, effects, self.limits);
+            effects = effects_with_executed(self.client, text, effects, self.limits);
         }
         if resets && !self.client.initial.is_empty() {
             self.server.reset_under_way = true;

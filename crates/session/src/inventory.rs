@@ -8,6 +8,7 @@ use pgweir_wire::{Reader, WireError, build};
 
 use crate::client::{ClientSession, SessionState};
 use crate::holds::Holds;
+use crate::names::OwnText;
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
 use crate::settings::{IDENTITIES, SettingsTable};
@@ -126,9 +127,6 @@ pub(crate) struct Inventory {
     /// The server did not tell.
     pub(crate) failed: bool,
 }
-
-/// The text under which SQL prepared a name; `None` for a statement that the protocol prepared.
-type OwnText = Option<Box<[u8]>>;
 
 impl Inventory {
     /// Reads a DataRow.

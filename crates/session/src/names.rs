@@ -35,6 +35,9 @@ pub(crate) enum Own {
     Protocol(u64),
 }
 
+/// The text by which SQL prepared a name; `None` for a statement that the protocol prepared.
+pub(crate) type OwnText = Option<Box<[u8]>>;
+
 /// The clients' own names on a server.
 pub(crate) type OwnNames = HashMap<Box<[u8]>, Own>;
 
@@ -45,32 +48,33 @@ impl SqlStatement {
     }
 }
 
-/// What executing the statements that `text` speaks of may do, which is among `effects` so far as a text that says
-/// EXECUTE can tell.
-pub(crate) fn effects_of_executed(
+/// The effects of a text that speaks of prepared statements, with what executing them may do in the place of EXECUTES.
+pub(crate) fn effects_with_executed(
     client: &ClientSession,
     text: &[u8],
     effects: Effects,
     limits: &Limits,
 ) -> Effects {
-    if !effects.contains(Effects::EXECUTES) {
-        return effects;
-    }
+    let executes = effects.contains(Effects::EXECUTES);
     let mut all = effects.without(Effects::EXECUTES);
     match pgweir_sql::executed(text) {
-        pgweir_sql::Executed::Any => all |= Effects::PROCEDURE,
-        pgweir_sql::Executed::Names(names) => {
+        pgweir_sql::Executed::Any if executes => all |= Effects::PROCEDURE,
+        pgweir_sql::Executed::Any => {}
+        // DEALLOCATE ALL: its command tag says it all.
+        pgweir_sql::Executed::Names(names) if names.is_empty() => {
+            all = all.without(Effects::DEALLOCATES);
+        }
+        pgweir_sql::Executed::Names(names) if executes => {
             for name in names {
-                all |= match (
-                    client.sql_named(name.as_bytes()),
-                    client.named(name.as_bytes()),
-                ) {
+                let name = name.as_bytes();
+                all |= match (client.sql_named(name), client.named(name)) {
                     (Some(sql), _) => sql.effects(limits),
                     (None, Some(named)) => named.statement.told(limits).effects,
                     (None, None) => Effects::PROCEDURE,
                 };
             }
         }
+        pgweir_sql::Executed::Names(_) => {}
     }
     all
 }
@@ -187,7 +191,7 @@ impl ServerSession {
     /// The server says which names it has now: `found` with the texts of those that SQL prepared.
     pub(crate) fn own_names_are(
         &mut self,
-        found: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+        found: Vec<(Box<[u8]>, OwnText)>,
         client: Option<&mut ClientSession>,
     ) {
         let before = std::mem::take(&mut self.own);

@@ -288,7 +288,8 @@ mod tests {
             |name: &str, value: &str| format!("pg_catalog.set_config('{name}','{value}',false)");
         let down = "RESET SESSION AUTHORIZATION;RESET ROLE;";
         let joe = ("role", "joe");
-        let cases: [(&[(&str, &str)], &[(&str, &str)], String); 5] = [
+        type Given<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Given<'_>, Given<'_>, String); 5] = [
             (&[joe], &[], down.into()),
             (&[], &[joe], format!("SELECT {}", set("role", "joe"))),
             (&[joe, ("a", "1")], &[joe, ("a", "1")], String::new()),

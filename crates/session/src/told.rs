@@ -80,7 +80,9 @@ impl Told {
 
     fn with_changes(text: &[u8], effects: Effects, functions: &Functions) -> Told {
         let changes = exact_changes(text, effects, functions);
-        let effects = match changes {
+        let effects = match changes.as_deref() {
+            // It stands alone, and its command tag says the rest.
+            Some([Change::DiscardAll]) => Effects::NONE,
             Some(_) => effects.without(Effects::SETTINGS | Effects::RESETS),
             None => effects,
         };

@@ -136,8 +136,14 @@ mod tests {
                 "deallocate a; deallocate prepare b; deallocate prepare",
                 vec!["a", "b", "prepare"],
             ),
-            ("prepare p (int) as select 1; prepare transaction 'x'", vec!["p"]),
-            ("deallocate all; deallocate prepare all; discard all", vec![]),
+            (
+                "prepare p (int) as select 1; prepare transaction 'x'",
+                vec!["p"],
+            ),
+            (
+                "deallocate all; deallocate prepare all; discard all",
+                vec![],
+            ),
             ("select 'execute a' -- ; execute b", vec![]),
             (&format!("execute {long}"), vec![&long[..63]]),
             ("", vec![]),

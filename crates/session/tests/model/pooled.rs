@@ -2,8 +2,8 @@
 //! bytes arrive made by the test.
 
 use pgweir_session::{
-    ClientSession, Limits, Need, Out, ServerSession, SettingsTable, StatementTable, alone, forward,
-    reply,
+    ClientSession, Limits, Need, Out, ServerSession, SessionState, SettingsTable, StatementTable,
+    alone, forward, reply,
 };
 
 use super::backend::Backend;
@@ -138,7 +138,13 @@ impl House {
         let clients = scripts
             .iter()
             .map(|(start, bursts)| Client {
-                session: ClientSession::new(settings.intern(start.iter().copied()), true),
+                session: {
+                    // The model's server has nothing to take an inventory of.
+                    let start = settings.intern(start.iter().copied());
+                    let mut session = ClientSession::new(start, true);
+                    session.set_state(SessionState::Off);
+                    session
+                },
                 bursts: bursts.clone(),
                 expected: direct::run(start, bursts),
                 begun: 0,

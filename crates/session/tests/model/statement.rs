@@ -88,7 +88,9 @@ impl Statement {
             }
             ["show", name] => Statement::Show((*name).into()),
             ["reset", "all"] => Statement::ResetAll,
-            ["reset", "session", "authorization"] => Statement::ResetSessionAuthorization,
+            ["reset", "session", "authorization"] | ["reset", "role"] => {
+                Statement::ResetSessionAuthorization
+            }
             ["discard", "temp"] | ["unlisten", "*"] | ["close", "all"] => {
                 Statement::ResetSessionAuthorization
             }
