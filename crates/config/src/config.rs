@@ -158,11 +158,7 @@ impl Config {
             server_round_robin: global.server_round_robin,
             session_state: database.session_state.unwrap_or(global.session_state),
             max_pinned: database.max_pinned.unwrap_or(global.max_pinned),
-            pin_functions: database
-                .pin_functions
-                .as_ref()
-                .unwrap_or(&global.pin_functions)
-                .clone(),
+            pin_functions: [&*global.pin_functions, &*database.pin_functions].concat(),
         }
     }
 

@@ -72,8 +72,14 @@ pub(crate) struct Live {
     pub(crate) warm: bool,
 }
 
-/// The parameters a server reports at its login.
-pub(crate) type Welcome = Vec<(Box<str>, Box<str>)>;
+/// What a server says of itself when the pooler has logged in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Welcome {
+    /// The parameters that it reports.
+    pub(crate) parameters: Vec<(Box<str>, Box<str>)>,
+    /// What `connect_query` has set: every client of the pool starts with it.
+    pub(crate) settings: Arc<Settings>,
+}
 
 impl Live {
     pub(crate) fn new(
@@ -262,6 +268,7 @@ pub(crate) fn admit(counter: &AtomicU32, limit: Option<u32>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::Welcome;
     use crate::testing::{House, config_with, in_a_reactor};
 
     #[test]
@@ -271,7 +278,7 @@ mod tests {
             let pool = house.pool("db", "u");
             let before = pool.live().target.clone();
             let mine = house.shared.settings.intern([("a", "b")]);
-            pool.set_welcome(&before, Vec::new());
+            pool.set_welcome(&before, Welcome::default());
             pool.accept(&before, &mine);
             assert!(pool.welcome().is_some() && pool.has_accepted(&mine));
 
@@ -279,10 +286,10 @@ mod tests {
             house.shared.adopt(elsewhere).unwrap();
             assert!(pool.welcome().is_none() && !pool.has_accepted(&mine));
             // The old server's login ends only now.
-            pool.set_welcome(&before, Vec::new());
+            pool.set_welcome(&before, Welcome::default());
             pool.accept(&before, &mine);
             assert!(pool.welcome().is_none() && !pool.has_accepted(&mine));
-            pool.set_welcome(&pool.live().target, Vec::new());
+            pool.set_welcome(&pool.live().target, Welcome::default());
             assert!(pool.welcome().is_some());
         });
     }

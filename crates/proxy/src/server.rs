@@ -13,7 +13,7 @@ use pgweir_session::ServerSession;
 use pgweir_wire::backend::BackendKey;
 use tokio::sync::oneshot;
 
-use crate::pools::Pool;
+use crate::pools::{Pool, Welcome};
 use crate::stream::{Outbox, Stream};
 
 /// One connection to PostgreSQL. Whoever holds the box holds the server: a client's task, an upkeep task, or the pool.
@@ -32,6 +32,16 @@ pub(crate) struct Server {
     pub(crate) worker: u16,
     pub(crate) pool: Arc<Pool>,
     pub(crate) card: Arc<ServerCard>,
+}
+
+impl Server {
+    /// What clients of its pool are told, and start with; it is as it was when it logged in.
+    pub(crate) fn welcome(&self) -> Welcome {
+        Welcome {
+            parameters: self.session.parameters().to_vec(),
+            settings: self.session.settings().clone(),
+        }
+    }
 }
 
 /// What the console shows of a server, wherever the server is.

@@ -311,7 +311,7 @@ impl Worker {
                         server.card.target.host,
                         server.card.target.port
                     );
-                    let welcome = server.session.parameters().to_vec();
+                    let welcome = server.welcome();
                     pool.set_welcome(&server.card.target, welcome);
                     worker.shared.add_card(&server.card);
                     let fingerprint = server.session.fingerprint();

@@ -204,12 +204,25 @@ impl ServerSession {
         if asked.is_empty() {
             return;
         }
-        build::query(again, &asked.query());
+        self.ask(asked, effects & settled, again);
+    }
+
+    /// Asks a free server what is set there; [`ServerSession::settings`] tells, when it has answered.
+    pub fn ask_settings(&mut self, to_server: &mut Vec<u8>) {
+        let asked = Questions {
+            settings: true,
+            ..Questions::default()
+        };
+        self.ask(asked, Effects::NONE, to_server);
+    }
+
+    fn ask(&mut self, asked: Questions, effects: Effects, to_server: &mut Vec<u8>) {
+        build::query(to_server, &asked.query());
         self.unnamed = None;
         self.owed
             .push_back(Owed::Hidden(Hidden::Inventory(Box::new(Inventory {
                 asked,
-                effects: effects & settled,
+                effects,
                 settings: Vec::new(),
                 identities: Vec::new(),
                 names: Vec::new(),

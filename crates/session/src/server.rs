@@ -256,6 +256,11 @@ impl ServerSession {
         self.ended
     }
 
+    /// The settings in force.
+    pub fn settings(&self) -> &Arc<Settings> {
+        &self.settings
+    }
+
     /// The fingerprint of the settings in force.
     pub fn fingerprint(&self) -> u64 {
         self.settings.fingerprint()

@@ -221,6 +221,16 @@ impl ServerSession {
         changes: &[Change],
         table: &SettingsTable,
     ) {
+        if let Some(client) = &client
+            && client.is_shared()
+            && client.state() == SessionState::Off
+        {
+            // Nothing but what the server reports follows the client: the rest is removed.
+            if !changes.is_empty() {
+                self.transaction.may(Effects::SETTINGS);
+            }
+            return;
+        }
         let initial = client.as_ref().map(|c| c.initial.clone());
         let mut here = self.settings.clone();
         let mut wanted = client.as_ref().map(|c| c.settings.clone());

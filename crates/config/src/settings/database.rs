@@ -54,8 +54,8 @@ section! {
         session_state: Option<SessionState> = Or(Choice::<SessionState>::NEW), "", Reload, Absent;
         /// `max_pinned` for each pool of this database.
         max_pinned: Option<Option<u32>> = Or(Limit), "", Reload, Absent;
-        /// `pin_functions` for this database.
-        pin_functions: Option<Vec<String>> = Or(List), "", Reload, Absent;
+        /// More functions as in `pin_functions`, for this database.
+        pin_functions: Vec<String> = List, "", Reload, Absent;
         /// `query_wait_timeout` for this database.
         query_wait_timeout: Option<Option<Duration>> = Or(Timeout::SECONDS), "", Reload, Same;
     }

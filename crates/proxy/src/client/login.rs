@@ -264,6 +264,8 @@ async fn log_in(
     let seat = Seat::take(worker, &pool, &live, &user, limit)?;
     let settings = wishes.settings(shared, peer)?;
     let welcome = super::welcome::prepare(worker, &pool, &live, &settings).await?;
+    let start = welcome.settings.iter().chain(settings.iter());
+    let settings = shared.settings.intern(start);
 
     let mut secret = [0; 32];
     worker.random(&mut secret);
@@ -295,7 +297,7 @@ async fn log_in(
     };
 
     build::authentication_ok(&mut out);
-    for (name, value) in welcome.iter() {
+    for (name, value) in &welcome.parameters {
         let told = settings.get(&name.to_ascii_lowercase()).unwrap_or(value);
         build::parameter_status(&mut out, name.as_bytes(), told.as_bytes());
     }

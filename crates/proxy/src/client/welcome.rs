@@ -67,9 +67,7 @@ async fn try_on(
     settings: &Arc<Settings>,
     mut server: Held,
 ) -> Result<Arc<Welcome>, Refusal> {
-    let welcome = pool
-        .welcome()
-        .unwrap_or_else(|| Arc::new(server.session.parameters().to_vec()));
+    let welcome = pool.welcome().unwrap_or_else(|| Arc::new(server.welcome()));
     if !pool.has_accepted(settings) {
         let mut out = Vec::new();
         let probe = ClientSession::new(settings.clone(), true);

@@ -89,6 +89,9 @@ pub(crate) async fn connect(
                     format!("connect_query failed: {e}"),
                 )
             })?;
+            let mut question = Vec::new();
+            server.session.ask_settings(&mut question);
+            server.converse(worker, question).await?;
         }
         Ok(server)
     };
