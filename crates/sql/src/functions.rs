@@ -95,8 +95,7 @@ impl Functions {
         let constructs = COLUMN_NAMES
             .iter()
             .filter(|word| !matches!(**word, "substring" | "overlay"))
-            .chain(RESERVED)
-            .chain(&["join", "verbose", "ilike", "similar", "varying"]);
+            .chain(RESERVED);
         for word in constructs {
             functions.add(Cow::Borrowed(word), Known::CONSTRUCT);
         }
