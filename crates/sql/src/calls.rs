@@ -101,12 +101,19 @@ impl Scan<'_> {
             Kind::Other => !before.of(text).trim_ascii_end().ends_with(b"::"),
             Kind::Word => {
                 let word = before.of(text);
-                if !self.functions.known(word).is(Known::KEYWORD) {
-                    return false;
-                }
+                // The longest word below has ten letters.
+                let mut lower = [0; 10];
+                let lower = match lower.get_mut(..word.len()) {
+                    Some(lower) => {
+                        lower.copy_from_slice(word);
+                        lower.make_ascii_lowercase();
+                        &*lower
+                    }
+                    None => b"",
+                };
                 let index = self.verb == Verb::CreateIndex;
                 let defines = matches!(self.verb, Verb::Create | Verb::Alter);
-                match word.to_ascii_lowercase().as_slice() {
+                match lower {
                     b"into" | b"table" | b"view" | b"exists" | b"references" | b"as" | b"with"
                     | b"recursive" | b"function" | b"procedure" | b"routine" | b"aggregate"
                     | b"type" | b"domain" | b"ordinality" | b"prepare" | b"execute" | b"copy"
@@ -124,7 +131,8 @@ impl Scan<'_> {
                     b"time" => !is_name("zone"),
                     b"not" => !is_name("materialized"),
                     b"then" => !is_name("insert"),
-                    _ => true,
+                    // Behind a word that is none of the language's, the name is an alias.
+                    _ => self.functions.known(word).is(Known::KEYWORD),
                 }
             }
             // JSON_TABLE (… PATH '…' COLUMNS (…))

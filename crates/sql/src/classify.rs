@@ -51,14 +51,6 @@ pub(crate) struct Name {
     pub parts: usize,
 }
 
-impl Name {
-    const NONE: Name = Name {
-        before: Token::EDGE,
-        first: 0,
-        parts: 0,
-    };
-}
-
 pub(crate) struct Scan<'a> {
     pub text: &'a [u8],
     pub functions: &'a Functions,
@@ -95,49 +87,68 @@ impl<'a> Scan<'a> {
 
     /// What was found, and whether the other reading of backslashes would differ.
     fn run(mut self) -> (Result<Effects, Unreadable>, bool) {
-        // What changes with every token is kept out of `self`, so that it is kept in registers.
+        // What changes with every token is kept out of `self` and in pieces, so that it stays in registers: a token that
+        // is copied as a whole through memory costs more than finding it.
         let text = self.text;
         let strings = self.strings;
         let mut ambiguous = false;
         let mut at = 0;
         let mut awaiting = true;
-        let mut last = Token::EDGE;
+        let (mut last_kind, mut last_start, mut last_end) = (Kind::Edge, 0, 0);
+        // The token before the name that came last, and where that name begins.
+        let (mut before_kind, mut before_start, mut before_end) = (Kind::Edge, 0, 0);
+        let mut first = 0;
+        let mut parts = 0;
         // The last dot stands behind a name.
         let mut dotted = false;
-        let mut name = Name::NONE;
         let failure = loop {
-            let token = lexer::scan::<true>(text, at, strings, &mut ambiguous);
-            at = token.end;
-            match token.kind {
+            let Token { kind, start, end } = lexer::scan::<true>(text, at, strings, &mut ambiguous);
+            at = end;
+            let token = |kind| Token { kind, start, end };
+            let last = || Token {
+                kind: last_kind,
+                start: last_start,
+                end: last_end,
+            };
+            match kind {
                 Kind::Word | Kind::Quoted => {
-                    if last.kind == Kind::Dot && dotted {
-                        name.parts += 1;
+                    if last_kind == Kind::Dot && dotted {
+                        parts += 1;
                     } else {
-                        name.before = last;
-                        name.first = token.start;
-                        name.parts = 1;
+                        (before_kind, before_start, before_end) = (last_kind, last_start, last_end);
+                        (first, parts) = (start, 1);
                     }
-                    if token.kind == Kind::Quoted {
-                        self.meant(words::name(token.within(text)), last);
+                    if kind == Kind::Quoted {
+                        self.meant(words::name(token(kind).within(text)), last());
                     } else if awaiting {
                         awaiting = false;
-                        self.begin_statement(token);
-                    } else if words::may_mean_something(token.of(text)) {
-                        self.meant(words::meaning(token.of(text)), last);
+                        self.begin_statement(token(kind));
+                    } else if words::may_mean_something(&text[start..end]) {
+                        self.meant(words::meaning(&text[start..end]), last());
                     }
                 }
                 Kind::Open => {
-                    if matches!(last.kind, Kind::Word | Kind::Quoted) {
-                        last = self.opened(name, last, token);
-                        at = last.end;
+                    if matches!(last_kind, Kind::Word | Kind::Quoted) {
+                        let name = Name {
+                            before: Token {
+                                kind: before_kind,
+                                start: before_start,
+                                end: before_end,
+                            },
+                            first,
+                            parts,
+                        };
+                        let token = self.opened(name, last(), token(kind));
+                        at = token.end;
+                        (last_kind, last_start, last_end) = (token.kind, token.start, token.end);
                         continue;
                     }
                 }
-                Kind::Text | Kind::Coded => self.string(token),
-                Kind::Dot => dotted = matches!(last.kind, Kind::Word | Kind::Quoted),
+                Kind::Text | Kind::Coded => self.string(token(kind)),
+                Kind::Dot => dotted = matches!(last_kind, Kind::Word | Kind::Quoted),
                 Kind::Semicolon => {
                     awaiting = true;
-                    last = Token::EDGE;
+                    (last_kind, last_start, last_end) = (Kind::Edge, 0, 0);
                     continue;
                 }
                 Kind::Edge => break None,
@@ -145,7 +156,7 @@ impl<'a> Scan<'a> {
                 Kind::Uncertain => break Some(Unreadable::Uncertain),
                 Kind::Close | Kind::Other | Kind::Number | Kind::Parameter => {}
             }
-            last = token;
+            (last_kind, last_start, last_end) = (kind, start, end);
         };
         let found = match failure {
             None => Ok(self.finish()),

@@ -142,6 +142,16 @@ const CONTINUES_WORD: [bool; 256] = {
     table
 };
 
+const CONTINUES_RUN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 256 {
+        table[b] = matches!(CLASSES[b], Class::Flat | Class::Space);
+        b += 1;
+    }
+    table
+};
+
 /// How the end of a string is found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escapes {
@@ -206,6 +216,11 @@ pub(crate) fn scan<const RUNS: bool>(
         let Some(&b) = text.get(at) else {
             return token(Kind::Edge, at, at);
         };
+        // By far the most frequent, and cheaper to foresee than a jump by class.
+        if b == b' ' {
+            at += 1;
+            continue;
+        }
         let kind = match CLASSES[b as usize] {
             Class::Space => {
                 at += 1;
@@ -222,9 +237,7 @@ pub(crate) fn scan<const RUNS: bool>(
                 return token(Kind::Word, at, end);
             }
             Class::Flat if RUNS => {
-                let end = skip(text, at + 1, |b| {
-                    matches!(CLASSES[b as usize], Class::Flat | Class::Space)
-                });
+                let end = skip(text, at + 1, |b| CONTINUES_RUN[b as usize]);
                 return token(Kind::Other, at, end);
             }
             Class::Flat if b.is_ascii_digit() => return token(Kind::Number, at, number(text, at)),
