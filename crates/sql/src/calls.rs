@@ -10,13 +10,10 @@ use crate::words::{self, Meaning, Verb};
 const AHEAD: usize = 64;
 
 impl Scan<'_> {
-    /// A parenthesis behind a name. Returns the token behind which the scan goes on.
-    pub(crate) fn opened(&mut self, open: Token) -> Token {
+    /// A parenthesis behind a name whose last part is `last`. Returns the token behind which the scan goes on.
+    pub(crate) fn opened(&mut self, name: Name, last: Token, open: Token) -> Token {
         let text = self.text;
-        let Name {
-            first, last, parts, ..
-        } = self.name;
-        let alone = parts == 1;
+        let alone = name.parts == 1;
         let written = bare(last, text);
         let known = self.functions.known(written);
         if alone && last.kind == Kind::Word {
@@ -31,7 +28,7 @@ impl Scan<'_> {
         if sets_config {
             self.set_config(open);
         }
-        let schema = (!alone).then(|| bare(self.schema(first, last), text));
+        let schema = (!alone).then(|| bare(self.schema(name, last), text));
         // PostgreSQL's own are found first, whatever is in the search path: but not for every type of argument.
         let of_catalog = match schema {
             Some(schema) => schema.eq_ignore_ascii_case(b"pg_catalog"),
@@ -54,7 +51,7 @@ impl Scan<'_> {
                 return open;
             }
         }
-        if self.is_called() && !self.is_column_list(open) {
+        if self.is_called(name, last) && !self.is_column_list(open) {
             self.effects |= if pinned {
                 Effects::PINNED
             } else {
@@ -64,14 +61,10 @@ impl Scan<'_> {
         open
     }
 
-    /// The part of a name before the last one.
-    fn schema(&self, first: Token, last: Token) -> Token {
-        if self.name.parts == 2 {
-            return first;
-        }
-        // database.schema.name: read again, which is rare enough.
-        let mut lexer = self.lexer.from(first.start);
-        let mut before = first;
+    /// The part of a name before the last one: read again, which is rare enough.
+    fn schema(&self, name: Name, last: Token) -> Token {
+        let mut lexer = self.ahead(name.first);
+        let mut before = Token::EDGE;
         for _ in 0..AHEAD {
             let token = lexer.next::<false>();
             if token.start >= last.start {
@@ -86,25 +79,41 @@ impl Scan<'_> {
 
     /// Whether the name before a parenthesis can be that of a function that is called. What comes before it decides: no
     /// call stands behind an identifier or a closing parenthesis, nor behind the words with which definitions begin.
-    fn is_called(&self) -> bool {
+    fn is_called(&self, name: Name, last: Token) -> bool {
         let text = self.text;
-        let Name { before, last, .. } = self.name;
+        let before = name.before;
         if self.verb == Verb::Unevaluated || self.verb == Verb::Drop {
             return false;
         }
-        let is_name = |word: &str| self.name.parts == 1 && last.is(text, word);
+        let is_name = |word: &str| name.parts == 1 && last.is(text, word);
+        if is_name("verbose") && self.verb == Verb::Explain
+            || is_name("varying")
+                && ["bit", "char", "character", "nchar"]
+                    .iter()
+                    .any(|w| before.is(text, w))
+            || (is_name("join") || is_name("ilike")) && self.is_operand(before)
+        {
+            return false;
+        }
         match before.kind {
             Kind::Edge | Kind::Close | Kind::Quoted => false,
             // A type with modifiers: `x::vector(3)`.
             Kind::Other => !before.of(text).trim_ascii_end().ends_with(b"::"),
             Kind::Word => {
                 let word = before.of(text);
-                if !self.functions.known(word).is(Known::KEYWORD) {
-                    return false;
-                }
+                // The longest word below has ten letters.
+                let mut lower = [0; 10];
+                let lower = match lower.get_mut(..word.len()) {
+                    Some(lower) => {
+                        lower.copy_from_slice(word);
+                        lower.make_ascii_lowercase();
+                        &*lower
+                    }
+                    None => b"",
+                };
                 let index = self.verb == Verb::CreateIndex;
                 let defines = matches!(self.verb, Verb::Create | Verb::Alter);
-                match word.to_ascii_lowercase().as_slice() {
+                match lower {
                     b"into" | b"table" | b"view" | b"exists" | b"references" | b"as" | b"with"
                     | b"recursive" | b"function" | b"procedure" | b"routine" | b"aggregate"
                     | b"type" | b"domain" | b"ordinality" | b"prepare" | b"execute" | b"copy"
@@ -122,7 +131,8 @@ impl Scan<'_> {
                     b"time" => !is_name("zone"),
                     b"not" => !is_name("materialized"),
                     b"then" => !is_name("insert"),
-                    _ => true,
+                    // Behind a word that is none of the language's, the name is an alias.
+                    _ => self.functions.known(word).is(Known::KEYWORD),
                 }
             }
             // JSON_TABLE (… PATH '…' COLUMNS (…))
@@ -131,11 +141,34 @@ impl Scan<'_> {
         }
     }
 
+    /// Whether an operand may end with this token, so that an operator or JOIN may follow.
+    fn is_operand(&self, token: Token) -> bool {
+        let bytes = token.of(self.text);
+        match token.kind {
+            Kind::Edge | Kind::Open | Kind::Dot => false,
+            Kind::Other => bytes
+                .trim_ascii_end()
+                .last()
+                .is_some_and(|b| *b == b']' || b.is_ascii_digit()),
+            Kind::Word => {
+                const MORE_FOLLOWS: [&str; 12] = [
+                    "by", "zone", "range", "rows", "groups", "value", "content", "document",
+                    "passing", "escape", "call", "distinct",
+                ];
+                const ENDS: [&str; 5] = ["not", "end", "null", "true", "false"];
+                let among = |words: &[&str]| words.iter().any(|word| token.is(self.text, word));
+                let follows = self.functions.known(bytes).is(Known::CONSTRUCT) && !among(&ENDS);
+                !follows && !among(&MORE_FOLLOWS)
+            }
+            _ => true,
+        }
+    }
+
     /// Whether the parenthesis is that of a column list of WITH: names only, then AS and a query in parentheses. (The
     /// first of a WITH list is known by the word before it.)
     fn is_column_list(&self, open: Token) -> bool {
         let text = self.text;
-        let mut lexer = self.lexer.from(open.end);
+        let mut lexer = self.ahead(open.end);
         let mut left = AHEAD;
         let mut next = || {
             left = left.checked_sub(1)?;
@@ -176,13 +209,12 @@ impl Scan<'_> {
 
     /// OPERATOR(schema.+), skipped: a call may follow it as it may any other operator.
     fn operator(&mut self, open: Token) -> Token {
-        let mut lexer = self.lexer.clone();
+        let mut lexer = self.ahead(open.end);
         for _ in 0..AHEAD {
             let token = lexer.next::<false>();
             match token.kind {
                 Kind::Word | Kind::Quoted | Kind::Dot | Kind::Other => {}
                 Kind::Close => {
-                    self.lexer = self.lexer.from(token.end);
                     return Token {
                         kind: Kind::Other,
                         ..token
@@ -199,7 +231,7 @@ impl Scan<'_> {
     fn set_config(&mut self, open: Token) {
         self.sets = true;
         let text = self.text;
-        let mut lexer = self.lexer.from(open.end);
+        let mut lexer = self.ahead(open.end);
         let mut arguments = [Argument::Empty; 3];
         let mut index = 0;
         let mut depth = 0_u32;
@@ -211,7 +243,7 @@ impl Scan<'_> {
                     complete = true;
                     break;
                 }
-                Kind::Edge | Kind::Unterminated | Kind::Uncertain | Kind::Semicolon => break,
+                Kind::Edge | Kind::Refused | Kind::Uncertain | Kind::Semicolon => break,
                 Kind::Open => depth += 1,
                 Kind::Close => depth -= 1,
                 _ if depth == 0 && token.is_byte(text, b',') => {

@@ -8,7 +8,7 @@ use memchr::{memchr, memchr2};
 
 use crate::Effects;
 use crate::functions::Functions;
-use crate::lexer::{Kind, Lexer, Strings, Token};
+use crate::lexer::{self, Kind, Lexer, Strings, Token};
 use crate::words::{self, Meaning, Verb};
 
 /// What the statements of `text` may do.
@@ -27,8 +27,8 @@ pub fn classify(text: &[u8], functions: &Functions) -> Effects {
     let (escaping, _) = Scan::new(text, functions, Strings::Escaping).run();
     match (conforming, escaping) {
         (Ok(one), Ok(other)) => one | other,
-        // The server refuses a text in which a string does not end, before it runs any of it.
-        (Ok(one), Err(Unreadable::Unterminated)) | (Err(Unreadable::Unterminated), Ok(one)) => one,
+        // The server refuses a text before it runs any of it.
+        (Ok(one), Err(Unreadable::Refused)) | (Err(Unreadable::Refused), Ok(one)) => one,
         _ => Effects::ALL,
     }
 }
@@ -36,7 +36,7 @@ pub fn classify(text: &[u8], functions: &Functions) -> Effects {
 /// Why a text cannot be read to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Unreadable {
-    Unterminated,
+    Refused,
     Uncertain,
 }
 
@@ -45,23 +45,18 @@ enum Unreadable {
 pub(crate) struct Name {
     /// The token before it.
     pub before: Token,
-    pub first: Token,
-    pub last: Token,
-    pub parts: u32,
+    /// Where it begins.
+    pub first: usize,
+    /// Of how many parts it is.
+    pub parts: usize,
 }
 
 pub(crate) struct Scan<'a> {
     pub text: &'a [u8],
     pub functions: &'a Functions,
-    pub lexer: Lexer<'a>,
+    pub strings: Strings,
     pub effects: Effects,
     pub verb: Verb,
-    /// The last token but spaces and comments.
-    last: Token,
-    /// The name that ended last; the last token belongs to it if it is a word, a quoted identifier or a dot after one.
-    pub name: Name,
-    /// The dot that came last stands behind a name.
-    dotted: bool,
     /// INTO came last, and behind INSERT or MERGE: a table follows.
     into_table: bool,
     /// Some parameter is set, if only to the end of the transaction.
@@ -75,17 +70,9 @@ impl<'a> Scan<'a> {
         Scan {
             text,
             functions,
-            lexer: Lexer::new(text, strings),
+            strings,
             effects: Effects::NONE,
-            verb: Verb::Awaited,
-            last: Token::EDGE,
-            name: Name {
-                before: Token::EDGE,
-                first: Token::EDGE,
-                last: Token::EDGE,
-                parts: 0,
-            },
-            dotted: false,
+            verb: Verb::Plain,
             into_table: false,
             sets: false,
             updates: false,
@@ -93,46 +80,89 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// The tokens from `at` on, which must be between two of them.
+    pub fn ahead(&self, at: usize) -> Lexer<'a> {
+        Lexer::from(self.text, at, self.strings)
+    }
+
     /// What was found, and whether the other reading of backslashes would differ.
     fn run(mut self) -> (Result<Effects, Unreadable>, bool) {
-        loop {
-            let mut token = self.lexer.next::<true>();
-            match token.kind {
-                Kind::Word => {
-                    self.extend_name(token);
-                    if self.verb == Verb::Awaited {
-                        self.begin_statement(token);
-                    } else if words::may_mean_something(token.of(self.text)) {
-                        self.word(token);
+        // What changes with every token is kept out of `self` and in pieces, so that it stays in registers: a token that
+        // is copied as a whole through memory costs more than finding it.
+        let text = self.text;
+        let strings = self.strings;
+        let mut ambiguous = false;
+        let mut at = 0;
+        let mut awaiting = true;
+        let (mut last_kind, mut last_start, mut last_end) = (Kind::Edge, 0, 0);
+        // The token before the name that came last, and where that name begins.
+        let (mut before_kind, mut before_start, mut before_end) = (Kind::Edge, 0, 0);
+        let mut first = 0;
+        let mut parts = 0;
+        // The last dot stands behind a name.
+        let mut dotted = false;
+        let failure = loop {
+            let Token { kind, start, end } = lexer::scan::<true>(text, at, strings, &mut ambiguous);
+            at = end;
+            let token = |kind| Token { kind, start, end };
+            let last = || Token {
+                kind: last_kind,
+                start: last_start,
+                end: last_end,
+            };
+            match kind {
+                Kind::Word | Kind::Quoted => {
+                    if last_kind == Kind::Dot && dotted {
+                        parts += 1;
+                    } else {
+                        (before_kind, before_start, before_end) = (last_kind, last_start, last_end);
+                        (first, parts) = (start, 1);
                     }
-                }
-                Kind::Quoted => {
-                    self.extend_name(token);
-                    self.meant(words::name(token.within(self.text)));
+                    if kind == Kind::Quoted {
+                        self.meant(words::name(token(kind).within(text)), last());
+                    } else if awaiting {
+                        awaiting = false;
+                        self.begin_statement(token(kind));
+                    } else if words::may_mean_something(&text[start..end]) {
+                        self.meant(words::meaning(&text[start..end]), last());
+                    }
                 }
                 Kind::Open => {
-                    if matches!(self.last.kind, Kind::Word | Kind::Quoted) {
-                        token = self.opened(token);
+                    if matches!(last_kind, Kind::Word | Kind::Quoted) {
+                        let name = Name {
+                            before: Token {
+                                kind: before_kind,
+                                start: before_start,
+                                end: before_end,
+                            },
+                            first,
+                            parts,
+                        };
+                        let token = self.opened(name, last(), token(kind));
+                        at = token.end;
+                        (last_kind, last_start, last_end) = (token.kind, token.start, token.end);
+                        continue;
                     }
                 }
-                Kind::Text | Kind::Coded => self.string(token),
-                Kind::Dot => self.dotted = matches!(self.last.kind, Kind::Word | Kind::Quoted),
+                Kind::Text | Kind::Coded => self.string(token(kind)),
+                Kind::Dot => dotted = matches!(last_kind, Kind::Word | Kind::Quoted),
                 Kind::Semicolon => {
-                    self.verb = Verb::Awaited;
-                    self.last = Token::EDGE;
+                    awaiting = true;
+                    (last_kind, last_start, last_end) = (Kind::Edge, 0, 0);
                     continue;
                 }
-                Kind::Edge => break,
-                Kind::Unterminated => {
-                    return (Err(Unreadable::Unterminated), self.lexer.is_ambiguous());
-                }
-                Kind::Uncertain => return (Err(Unreadable::Uncertain), self.lexer.is_ambiguous()),
+                Kind::Edge => break None,
+                Kind::Refused => break Some(Unreadable::Refused),
+                Kind::Uncertain => break Some(Unreadable::Uncertain),
                 Kind::Close | Kind::Other | Kind::Number | Kind::Parameter => {}
             }
-            self.last = token;
-        }
-        let ambiguous = self.lexer.is_ambiguous();
-        (Ok(self.finish()), ambiguous)
+            (last_kind, last_start, last_end) = (kind, start, end);
+        };
+        let found = match failure {
+            None => Ok(self.finish()),
+            Some(failure) => Err(failure),
+        };
+        (found, ambiguous)
     }
 
     fn finish(mut self) -> Effects {
@@ -144,21 +174,6 @@ impl<'a> Scan<'a> {
             self.effects |= Effects::TEMPORARY;
         }
         self.effects
-    }
-
-    #[inline(always)]
-    fn extend_name(&mut self, token: Token) {
-        if self.last.kind == Kind::Dot && self.dotted {
-            self.name.last = token;
-            self.name.parts += 1;
-        } else {
-            self.name = Name {
-                before: self.last,
-                first: token,
-                last: token,
-                parts: 1,
-            };
-        }
     }
 
     /// A string may name a schema, as in `'pg_temp.t'::regclass`.
@@ -189,11 +204,11 @@ impl<'a> Scan<'a> {
         let text = self.text;
         self.verb = words::verb(token.of(text));
         self.into_table = false;
-        let mut ahead = self.lexer.clone();
+        let mut ahead = self.ahead(token.end);
         let mut next = || ahead.next::<false>();
         match self.verb {
-            Verb::Awaited | Verb::CreateIndex | Verb::SetLocal | Verb::Unevaluated => {}
-            Verb::Plain => self.word(token),
+            Verb::CreateIndex | Verb::SetLocal | Verb::Unevaluated => {}
+            Verb::Plain => self.updates |= token.is(text, "update"),
             Verb::Declare | Verb::Explain => {}
             Verb::Begin => self.effects |= Effects::BEGINS,
             Verb::Start => self.effects |= Effects::BEGINS,
@@ -228,8 +243,8 @@ impl<'a> Scan<'a> {
                         | Effects::UNLISTENS;
                 }
             }
-            Verb::Commit | Verb::End | Verb::Abort | Verb::Rollback => self.ending(),
-            Verb::Set => self.setting(),
+            Verb::Commit | Verb::End | Verb::Abort | Verb::Rollback => self.ending(token.end),
+            Verb::Set => self.setting(token.end),
             Verb::Create | Verb::Alter => {
                 let mut word = next();
                 if word.is(text, "extension") {
@@ -246,9 +261,9 @@ impl<'a> Scan<'a> {
     }
 
     /// COMMIT, END, ROLLBACK or ABORT, with what may follow.
-    fn ending(&mut self) {
+    fn ending(&mut self, at: usize) {
         let text = self.text;
-        let mut ahead = self.lexer.clone();
+        let mut ahead = self.ahead(at);
         let mut token = ahead.next::<false>();
         if token.is(text, "work") || token.is(text, "transaction") {
             token = ahead.next::<false>();
@@ -264,9 +279,9 @@ impl<'a> Scan<'a> {
     }
 
     /// SET, with what may follow.
-    fn setting(&mut self) {
+    fn setting(&mut self, at: usize) {
         let text = self.text;
-        let mut ahead = self.lexer.clone();
+        let mut ahead = self.ahead(at);
         self.sets = true;
         let mut token = ahead.next::<false>();
         let mut following = ahead.next::<false>();
@@ -300,17 +315,10 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// A word that may mean something.
-    #[cold]
-    #[inline(never)]
-    fn word(&mut self, token: Token) {
-        self.meant(words::meaning(token.of(self.text)));
-    }
-
+    /// What a word or name means behind the token `last`.
     #[inline]
-    fn meant(&mut self, meaning: Meaning) {
+    fn meant(&mut self, meaning: Meaning, last: Token) {
         let text = self.text;
-        let last = self.last;
         match meaning {
             Meaning::Nothing => {}
             Meaning::Name(effects) => self.effects |= effects,

@@ -24,18 +24,19 @@ pub fn executed(text: &[u8]) -> Executed {
 fn names(text: &[u8]) -> Option<Vec<String>> {
     let mut lexer = Lexer::new(text, Strings::Conforming);
     let mut names = Vec::new();
-    let mut verb_of_statement = Verb::Awaited;
+    let mut verb_of_statement = None;
     let mut last = Token::EDGE;
     loop {
         let token = lexer.next::<false>();
         match token.kind {
             Kind::Edge => break,
-            Kind::Unterminated | Kind::Uncertain => return None,
-            Kind::Semicolon => verb_of_statement = Verb::Awaited,
+            Kind::Refused | Kind::Uncertain => return None,
+            Kind::Semicolon => verb_of_statement = None,
             Kind::Word | Kind::Quoted if shows_statements(token, text) => return None,
-            Kind::Word if verb_of_statement == Verb::Awaited => {
-                verb_of_statement = verb(token.of(text));
-                match verb_of_statement {
+            Kind::Word if verb_of_statement.is_none() => {
+                let verb = verb(token.of(text));
+                verb_of_statement = Some(verb);
+                match verb {
                     Verb::Execute => names.push(name(&mut lexer, text)?),
                     Verb::Prepare if !lexer.clone().next::<false>().is(text, "transaction") => {
                         names.push(name(&mut lexer, text)?);
@@ -46,8 +47,8 @@ fn names(text: &[u8]) -> Option<Vec<String>> {
             }
             Kind::Word if token.is(text, "execute") => {
                 let executes = match verb_of_statement {
-                    Verb::Explain => true,
-                    Verb::Create => last.is(text, "as"),
+                    Some(Verb::Explain) => true,
+                    Some(Verb::Create) => last.is(text, "as"),
                     _ => false,
                 };
                 if executes {

@@ -95,8 +95,7 @@ impl Functions {
         let constructs = COLUMN_NAMES
             .iter()
             .filter(|word| !matches!(**word, "substring" | "overlay"))
-            .chain(RESERVED)
-            .chain(&["join", "verbose", "ilike", "similar", "varying"]);
+            .chain(RESERVED);
         for word in constructs {
             functions.add(Cow::Borrowed(word), Known::CONSTRUCT);
         }
@@ -224,17 +223,27 @@ fn truncated(name: &[u8]) -> &[u8] {
 #[inline]
 fn hash(name: &[u8]) -> u64 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut hash = name.len() as u64;
-    let mut mix = |bytes: u64| {
-        hash = (hash ^ (bytes | 0x2020_2020_2020_2020)).wrapping_mul(MULTIPLIER);
-        hash ^= hash >> 29;
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    let mix = |hash: u64, bytes: u64| {
+        let hash = (hash ^ (bytes | LOWER)).wrapping_mul(MULTIPLIER);
+        hash ^ hash >> 29
     };
-    let (chunks, rest) = name.as_chunks::<8>();
-    for chunk in chunks {
-        mix(u64::from_le_bytes(*chunk));
+    let length = name.len() as u64;
+    // Ends that overlap are cheaper than single bytes.
+    if let Some(end) = name.last_chunk::<8>() {
+        let (chunks, _) = name.as_chunks::<8>();
+        let hash = chunks
+            .iter()
+            .fold(length, |hash, chunk| mix(hash, u64::from_le_bytes(*chunk)));
+        return mix(hash, u64::from_le_bytes(*end));
     }
-    mix(rest.iter().fold(0, |bytes, b| bytes << 8 | u64::from(*b)));
-    hash
+    let bytes = match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        (Some(start), Some(end)) => {
+            u64::from(u32::from_le_bytes(*start)) << 32 | u64::from(u32::from_le_bytes(*end))
+        }
+        _ => name.iter().fold(0, |bytes, b| bytes << 8 | u64::from(*b)),
+    };
+    mix(length, bytes)
 }
 
 #[cfg(test)]

@@ -43,8 +43,9 @@ pub(crate) enum Kind {
     Other,
     /// The end of the text, or the beginning where something asks for the token before the first one.
     Edge,
-    /// The text ended within a string, a quoted identifier or a comment: the server refuses all of it.
-    Unterminated,
+    /// What the server refuses the whole text for: it ends within a string, a quoted identifier or a comment, or has a
+    /// byte that begins nothing.
+    Refused,
     /// What follows cannot be read with certainty.
     Uncertain,
 }
@@ -141,6 +142,16 @@ const CONTINUES_WORD: [bool; 256] = {
     table
 };
 
+const CONTINUES_RUN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut b = 0;
+    while b < 256 {
+        table[b] = matches!(CLASSES[b], Class::Flat | Class::Space);
+        b += 1;
+    }
+    table
+};
+
 /// How the end of a string is found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escapes {
@@ -171,9 +182,12 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// The same text from another place, which must be between two tokens.
-    pub fn from(&self, at: usize) -> Lexer<'a> {
-        Lexer { at, ..self.clone() }
+    /// The tokens from `at` on, which must be between two of them.
+    pub fn from(text: &'a [u8], at: usize, strings: Strings) -> Lexer<'a> {
+        Lexer {
+            at,
+            ..Lexer::new(text, strings)
+        }
     }
 
     /// Whether the other reading of backslashes would have found another end of some string.
@@ -184,223 +198,249 @@ impl<'a> Lexer<'a> {
     /// The next token; with `RUNS` numbers and plain punctuation that follow each other are one.
     #[inline(always)]
     pub fn next<const RUNS: bool>(&mut self) -> Token {
-        let text = self.text;
-        let mut at = self.at;
-        loop {
-            let Some(&b) = text.get(at) else {
-                self.at = at;
-                return self.token(Kind::Edge, at, at);
-            };
-            let kind = match CLASSES[b as usize] {
-                Class::Space => {
-                    at += 1;
-                    continue;
-                }
-                Class::Word => {
-                    let mut end = at + 1;
-                    while end < text.len() && CONTINUES_WORD[text[end] as usize] {
-                        end += 1;
-                    }
-                    if end == at + 1
-                        && let Some(token) = self.prefixed(at)
-                    {
-                        return token;
-                    }
-                    return self.token(Kind::Word, at, end);
-                }
-                Class::Flat if RUNS => {
-                    let mut end = at + 1;
-                    while end < text.len()
-                        && matches!(CLASSES[text[end] as usize], Class::Flat | Class::Space)
-                    {
-                        end += 1;
-                    }
-                    return self.token(Kind::Other, at, end);
-                }
-                Class::Flat if b.is_ascii_digit() => return self.number(at),
-                Class::Flat => Kind::Other,
-                Class::Dot if !RUNS && text.get(at + 1).is_some_and(u8::is_ascii_digit) => {
-                    return self.number(at);
-                }
-                Class::Dot => Kind::Dot,
-                Class::Open => Kind::Open,
-                Class::Close => Kind::Close,
-                Class::Semicolon => Kind::Semicolon,
-                Class::Quote => {
-                    let escapes = match self.strings {
-                        Strings::Conforming => Escapes::Perhaps,
-                        Strings::Escaping => Escapes::Always,
-                    };
-                    return self.string(Kind::Text, at, at + 1, escapes);
-                }
-                Class::DoubleQuote => return self.quoted(at),
-                Class::Dollar => return self.dollar(at),
-                Class::Minus if text.get(at + 1) == Some(&b'-') => {
-                    at = end_of_line(text, at + 2);
-                    continue;
-                }
-                Class::Slash if text.get(at + 1) == Some(&b'*') => {
-                    match end_of_comment(text, at + 2) {
-                        Some(end) => at = end,
-                        None => return self.token(Kind::Unterminated, at, text.len()),
-                    }
-                    continue;
-                }
-                Class::Minus | Class::Slash => Kind::Other,
-                Class::Alien => Kind::Uncertain,
-            };
-            return self.token(kind, at, at + 1);
-        }
+        let token = scan::<RUNS>(self.text, self.at, self.strings, &mut self.ambiguous);
+        self.at = token.end;
+        token
     }
+}
 
-    #[inline(always)]
-    fn token(&mut self, kind: Kind, start: usize, end: usize) -> Token {
-        self.at = end;
-        Token { kind, start, end }
-    }
-
-    /// The string or identifier whose prefix is the single letter at `start`, if that is what it is.
-    #[inline(always)]
-    fn prefixed(&mut self, start: usize) -> Option<Token> {
-        if !matches!(self.text.get(start + 1), Some(b'\'' | b'&')) {
-            return None;
-        }
-        self.with_prefix(start)
-    }
-
-    fn with_prefix(&mut self, start: usize) -> Option<Token> {
-        let next = self.text[start + 1];
-        let letter = self.text[start].to_ascii_lowercase();
-        let (quote, escapes) = match (letter, next) {
-            (b'e', b'\'') => (start + 1, Escapes::Always),
-            (b'b' | b'x', b'\'') => (start + 1, Escapes::Never),
-            (b'u', b'&') => match self.text.get(start + 2) {
-                Some(b'\'') => (start + 2, Escapes::Never),
-                // Any character may be its escape, which is told only behind it.
-                Some(b'"') => return Some(self.token(Kind::Uncertain, start, start + 3)),
-                _ => return None,
-            },
-            _ => return None,
+/// The token that begins at `at`, or behind the spaces and comments there.
+#[inline(always)]
+pub(crate) fn scan<const RUNS: bool>(
+    text: &[u8],
+    mut at: usize,
+    strings: Strings,
+    ambiguous: &mut bool,
+) -> Token {
+    loop {
+        let Some(&b) = text.get(at) else {
+            return token(Kind::Edge, at, at);
         };
-        // The letter may be the rest of an identifier that began with a character of two bytes.
-        if start >= 2
-            && self.text[start - 2] >= 0x80
-            && b"@[\\]^`{|}~".contains(&self.text[start - 1])
-        {
-            return Some(self.token(Kind::Uncertain, start, start + 1));
-        }
-        let mut token = self.string(Kind::Coded, start, quote + 1, escapes);
-        while token.kind == Kind::Coded
-            && let Some(content) = self.continuation(token.end)
-        {
-            token = self.string(Kind::Coded, start, content, escapes);
-        }
-        Some(token)
-    }
-
-    /// Where the content goes on of a string that may be continued in a later line.
-    fn continuation(&self, mut at: usize) -> Option<usize> {
-        loop {
-            match *self.text.get(at)? {
-                b'\'' => return Some(at + 1),
-                b'-' if self.text.get(at + 1) == Some(&b'-') => at = end_of_line(self.text, at + 2),
-                b if CLASSES[b as usize] == Class::Space => at += 1,
-                _ => return None,
-            }
-        }
-    }
-
-    /// The string that began at `start` and whose content begins at `content`.
-    #[inline]
-    fn string(&mut self, kind: Kind, start: usize, content: usize, escapes: Escapes) -> Token {
-        let text = self.text;
-        let mut at = content;
-        loop {
-            let Some(quote) = find(text, at, b'\'') else {
-                return self.token(Kind::Unterminated, start, text.len());
-            };
-            if escapes != Escapes::Never && quote > content && text[quote - 1] == b'\\' {
-                let run = backslashes(&text[content..quote]);
-                let behind_character = quote - run > content && text[quote - run - 1] >= 0x80;
-                let hidden = run % 2 == 1;
-                if escapes == Escapes::Perhaps {
-                    self.ambiguous |= hidden || behind_character;
-                } else if behind_character {
-                    return self.token(Kind::Uncertain, start, quote);
-                } else if hidden {
-                    at = quote + 1;
-                    continue;
-                }
-            }
-            if text.get(quote + 1) == Some(&b'\'') {
-                at = quote + 2;
-                continue;
-            }
-            return self.token(kind, start, quote + 1);
-        }
-    }
-
-    fn quoted(&mut self, start: usize) -> Token {
-        let mut at = start + 1;
-        loop {
-            let Some(quote) = find(self.text, at, b'"') else {
-                return self.token(Kind::Unterminated, start, self.text.len());
-            };
-            if self.text.get(quote + 1) == Some(&b'"') {
-                at = quote + 2;
-                continue;
-            }
-            return self.token(Kind::Quoted, start, quote + 1);
-        }
-    }
-
-    /// A parameter, or a string between dollars, or a dollar that the server will complain of.
-    fn dollar(&mut self, start: usize) -> Token {
-        let text = self.text;
-        let mut at = start + 1;
-        if text.get(at).is_some_and(u8::is_ascii_digit) {
-            while text.get(at).is_some_and(u8::is_ascii_digit) {
-                at += 1;
-            }
-            return self.token(Kind::Parameter, start, at);
-        }
-        while text
-            .get(at)
-            .is_some_and(|b| *b != b'$' && CONTINUES_WORD[*b as usize])
-        {
+        // By far the most frequent, and cheaper to foresee than a jump by class.
+        if b == b' ' {
             at += 1;
+            continue;
         }
-        if text.get(at) != Some(&b'$') {
-            return self.token(Kind::Uncertain, start, at);
-        }
-        let delimiter = &text[start..=at];
-        match memmem::find(&text[at + 1..], delimiter) {
-            Some(offset) => self.token(Kind::Text, start, at + 1 + offset + delimiter.len()),
-            None => self.token(Kind::Unterminated, start, text.len()),
-        }
-    }
-
-    fn number(&mut self, start: usize) -> Token {
-        let digits = |mut at: usize| {
-            while self.text.get(at).is_some_and(u8::is_ascii_digit) {
+        let kind = match CLASSES[b as usize] {
+            Class::Space => {
                 at += 1;
+                continue;
             }
-            at
+            Class::Word => {
+                let end = skip(text, at + 1, |b| CONTINUES_WORD[b as usize]);
+                if end == at + 1
+                    && matches!(text.get(end), Some(b'\'' | b'&'))
+                    && let Some((kind, end)) = prefixed(text, at)
+                {
+                    return token(kind, at, end);
+                }
+                return token(Kind::Word, at, end);
+            }
+            Class::Flat if RUNS => {
+                let end = skip(text, at + 1, |b| CONTINUES_RUN[b as usize]);
+                return token(Kind::Other, at, end);
+            }
+            Class::Flat if b.is_ascii_digit() => return token(Kind::Number, at, number(text, at)),
+            Class::Flat => Kind::Other,
+            Class::Dot if !RUNS && text.get(at + 1).is_some_and(u8::is_ascii_digit) => {
+                return token(Kind::Number, at, number(text, at));
+            }
+            Class::Dot => Kind::Dot,
+            Class::Open => Kind::Open,
+            Class::Close => Kind::Close,
+            Class::Semicolon => Kind::Semicolon,
+            Class::Quote => {
+                let (kind, end) = match strings {
+                    Strings::Conforming => {
+                        let (kind, end, differs) = string(text, at + 1, Escapes::Perhaps);
+                        *ambiguous |= differs;
+                        (kind, end)
+                    }
+                    Strings::Escaping => {
+                        let (kind, end, _) = string(text, at + 1, Escapes::Always);
+                        (kind, end)
+                    }
+                };
+                return token(kind, at, end);
+            }
+            Class::DoubleQuote => {
+                let (kind, end) = quoted(text, at);
+                return token(kind, at, end);
+            }
+            Class::Dollar => {
+                let (kind, end) = dollar(text, at);
+                return token(kind, at, end);
+            }
+            Class::Minus if text.get(at + 1) == Some(&b'-') => {
+                at = end_of_line(text, at + 2);
+                continue;
+            }
+            Class::Slash if text.get(at + 1) == Some(&b'*') => {
+                match end_of_comment(text, at + 2) {
+                    Some(end) => at = end,
+                    None => return token(Kind::Refused, at, text.len()),
+                }
+                continue;
+            }
+            Class::Minus | Class::Slash => Kind::Other,
+            // The second half of a character, perhaps.
+            Class::Alien if at > 0 && text[at - 1] >= 0x80 => Kind::Uncertain,
+            Class::Alien => Kind::Refused,
         };
-        let mut end = digits(start);
-        // Two dots after a number are not its decimal point.
-        if self.text.get(end) == Some(&b'.') && self.text.get(end + 1) != Some(&b'.') {
-            end = digits(end + 1);
+        return token(kind, at, at + 1);
+    }
+}
+
+#[inline(always)]
+fn token(kind: Kind, start: usize, end: usize) -> Token {
+    Token { kind, start, end }
+}
+
+/// Behind the bytes from `at` on that `belongs` is true of.
+#[inline(always)]
+fn skip(text: &[u8], at: usize, belongs: impl Fn(u8) -> bool) -> usize {
+    let rest = text.get(at..).unwrap_or_default();
+    at + rest.iter().position(|b| !belongs(*b)).unwrap_or(rest.len())
+}
+
+/// The string or identifier whose prefix is the single letter at `start`, if that is what it is.
+#[inline(never)]
+fn prefixed(text: &[u8], start: usize) -> Option<(Kind, usize)> {
+    let letter = text[start].to_ascii_lowercase();
+    let (content, escapes) = match (letter, text[start + 1]) {
+        (b'e', b'\'') => (start + 2, Escapes::Always),
+        (b'b' | b'x', b'\'') => (start + 2, Escapes::Never),
+        (b'u', b'&') => match text.get(start + 2) {
+            Some(b'\'') => (start + 3, Escapes::Never),
+            // Any character may be its escape, which is told only behind it.
+            Some(b'"') => return Some((Kind::Uncertain, start + 3)),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    // The letter may be the rest of an identifier that began with a character of two bytes.
+    if start >= 2 && text[start - 2] >= 0x80 && b"@[\\]^`{|}~".contains(&text[start - 1]) {
+        return Some((Kind::Uncertain, start + 1));
+    }
+    let mut content = content;
+    loop {
+        let (kind, end, _) = string(text, content, escapes);
+        if kind != Kind::Text {
+            return Some((kind, end));
         }
-        if matches!(self.text.get(end), Some(b'e' | b'E')) {
-            let sign = usize::from(matches!(self.text.get(end + 1), Some(b'+' | b'-')));
-            let exponent = digits(end + 1 + sign);
-            if exponent > end + 1 + sign {
-                end = exponent;
+        match continuation(text, end) {
+            Some(next) => content = next,
+            None => return Some((Kind::Coded, end)),
+        }
+    }
+}
+
+/// Where the content goes on of a string that may be continued in a later line.
+fn continuation(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        match *text.get(at)? {
+            b'\'' => return Some(at + 1),
+            b'-' if text.get(at + 1) == Some(&b'-') => at = end_of_line(text, at + 2),
+            b if CLASSES[b as usize] == Class::Space => at += 1,
+            _ => return None,
+        }
+    }
+}
+
+/// Where the string ends whose content begins at `content`, and whether it would end elsewhere if a backslash counted.
+#[inline]
+fn string(text: &[u8], content: usize, escapes: Escapes) -> (Kind, usize, bool) {
+    let mut at = content;
+    let mut ambiguous = false;
+    loop {
+        let Some(quote) = find(text, at, b'\'') else {
+            return (Kind::Refused, text.len(), ambiguous);
+        };
+        if escapes != Escapes::Never && quote > content && text[quote - 1] == b'\\' {
+            let run = backslashes(&text[content..quote]);
+            let behind_character = quote - run > content && text[quote - run - 1] >= 0x80;
+            let hidden = run % 2 == 1;
+            if escapes == Escapes::Perhaps {
+                ambiguous |= hidden || behind_character;
+            } else if behind_character {
+                return (Kind::Uncertain, quote, ambiguous);
+            } else if hidden {
+                at = quote + 1;
+                continue;
             }
         }
-        self.token(Kind::Number, start, end)
+        if text.get(quote + 1) == Some(&b'\'') {
+            at = quote + 2;
+            continue;
+        }
+        return (Kind::Text, quote + 1, ambiguous);
     }
+}
+
+#[inline]
+fn quoted(text: &[u8], start: usize) -> (Kind, usize) {
+    let mut at = start + 1;
+    loop {
+        let Some(quote) = find(text, at, b'"') else {
+            return (Kind::Refused, text.len());
+        };
+        if text.get(quote + 1) == Some(&b'"') {
+            at = quote + 2;
+            continue;
+        }
+        return (Kind::Quoted, quote + 1);
+    }
+}
+
+/// A parameter, or a string between dollars, or a dollar that the server will complain of.
+#[inline]
+fn dollar(text: &[u8], start: usize) -> (Kind, usize) {
+    if text.get(start + 1).is_some_and(u8::is_ascii_digit) {
+        return (Kind::Parameter, digits(text, start + 1));
+    }
+    dollar_quoted(text, start)
+}
+
+#[inline(never)]
+fn dollar_quoted(text: &[u8], start: usize) -> (Kind, usize) {
+    let at = skip(text, start + 1, |b| b != b'$' && CONTINUES_WORD[b as usize]);
+    if text.get(at) != Some(&b'$') {
+        let is_ascii = text[start..at].is_ascii();
+        return (
+            if is_ascii {
+                Kind::Refused
+            } else {
+                Kind::Uncertain
+            },
+            at,
+        );
+    }
+    let delimiter = &text[start..=at];
+    match memmem::find(&text[at + 1..], delimiter) {
+        Some(offset) => (Kind::Text, at + 1 + offset + delimiter.len()),
+        None => (Kind::Refused, text.len()),
+    }
+}
+
+fn digits(text: &[u8], at: usize) -> usize {
+    skip(text, at, |b| b.is_ascii_digit())
+}
+
+/// Behind the number that begins at `start`.
+fn number(text: &[u8], start: usize) -> usize {
+    let mut end = digits(text, start);
+    // Two dots after a number are not its decimal point.
+    if text.get(end) == Some(&b'.') && text.get(end + 1) != Some(&b'.') {
+        end = digits(text, end + 1);
+    }
+    if matches!(text.get(end), Some(b'e' | b'E')) {
+        let sign = usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
+        let exponent = digits(text, end + 1 + sign);
+        if exponent > end + 1 + sign {
+            end = exponent;
+        }
+    }
+    end
 }
 
 /// How many backslashes stand at the end.
@@ -457,10 +497,7 @@ mod tests {
         loop {
             let token = lexer.next::<false>();
             found.push((token.kind, &text[token.start..token.end]));
-            if matches!(
-                token.kind,
-                Kind::Edge | Kind::Unterminated | Kind::Uncertain
-            ) {
+            if matches!(token.kind, Kind::Edge | Kind::Refused | Kind::Uncertain) {
                 found.pop_if(|last| last.0 == Kind::Edge);
                 return found;
             }
@@ -482,10 +519,10 @@ mod tests {
             ("-- x'\n'y'", vec![(Text, "'y'")]),
             (
                 "/*/ */ ' */*/'y'",
-                vec![(Text, "' */*/'"), (Word, "y"), (Unterminated, "'")],
+                vec![(Text, "' */*/'"), (Word, "y"), (Refused, "'")],
             ),
             ("/*/**/'*/1", vec![(Number, "1")]),
-            ("/*/* */", vec![(Unterminated, "/*/* */")]),
+            ("/*/* */", vec![(Refused, "/*/* */")]),
             ("1.5e+3e", vec![(Number, "1.5e+3"), (Word, "e")]),
             ("1e'\\''", vec![(Number, "1"), (Coded, "e'\\''")]),
             (".5", vec![(Number, ".5")]),
@@ -500,8 +537,9 @@ mod tests {
             ("fooe'a'", vec![(Word, "fooe"), (Text, "'a'")]),
             ("\"a\"\"b\"", vec![(Quoted, "\"a\"\"b\"")]),
             ("'a''b'", vec![(Text, "'a''b'")]),
-            ("$", vec![(Uncertain, "$")]),
-            ("\\", vec![(Uncertain, "\\")]),
+            ("$", vec![(Refused, "$")]),
+            ("\\", vec![(Refused, "\\")]),
+            ("é\\", vec![(Word, "é"), (Uncertain, "\\")]),
         ] {
             assert_eq!(kinds(text, Strings::Conforming), expected, "{text}");
         }

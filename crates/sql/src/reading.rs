@@ -28,7 +28,7 @@ impl<'a> Statement<'a> {
             match token.kind {
                 Kind::Edge => break,
                 Kind::Semicolon => ended = !tokens.is_empty(),
-                Kind::Unterminated | Kind::Uncertain | Kind::Coded => return None,
+                Kind::Refused | Kind::Uncertain | Kind::Coded => return None,
                 _ if ended || tokens.len() == longest => return None,
                 _ => tokens.push(token),
             }

@@ -41,7 +41,9 @@ pub(crate) fn may_mean_something(word: &[u8]) -> bool {
         return false;
     };
     let letter = (first | 0x20).wrapping_sub(b'a') as usize;
-    letter < 26 && LENGTHS[letter] >> word.len().min(31) & 1 == 1
+    letter < 26
+        && LENGTHS[letter] >> word.len().min(31) & 1 == 1
+        && (letter != usize::from(b'p' - b'a') || word[2] == b'_')
 }
 
 /// What a word means in the middle of a statement.
@@ -65,35 +67,44 @@ pub(crate) enum Meaning {
 
 /// What `word` means in the middle of a statement.
 pub(crate) fn meaning(word: &[u8]) -> Meaning {
-    const KEYWORDS: &[(&str, Meaning)] = &[
-        ("temp", Meaning::Temporary),
-        ("temporary", Meaning::Temporary),
-        ("into", Meaning::Into),
-        ("hold", Meaning::Hold),
-        ("execute", Meaning::Execute),
-        ("default", Meaning::Earlier),
-        ("current", Meaning::Earlier),
-        ("local", Meaning::Earlier),
-        ("schema", Meaning::Schema),
-        ("update", Meaning::Update),
-    ];
-    let found = KEYWORDS
-        .iter()
-        .find(|(keyword, _)| keyword.as_bytes().eq_ignore_ascii_case(word));
-    match found {
-        Some((_, meaning)) => *meaning,
-        None => name(word),
+    match word.len() {
+        4 if same(word, b"into") => Meaning::Into,
+        4 if same(word, b"temp") => Meaning::Temporary,
+        4 if same(word, b"hold") => Meaning::Hold,
+        5 if same(word, b"local") => Meaning::Earlier,
+        6 if same(word, b"update") => Meaning::Update,
+        6 if same(word, b"schema") => Meaning::Schema,
+        7 if same(word, b"default") => Meaning::Earlier,
+        7 if same(word, b"execute") => Meaning::Execute,
+        7 if same(word, b"current") => Meaning::Earlier,
+        9 if same(word, b"temporary") => Meaning::Temporary,
+        _ => name(word),
     }
+}
+
+/// Whether `word` is `keyword`, which is in lower case and of letters only.
+#[inline(always)]
+fn same<const N: usize>(word: &[u8], keyword: &[u8; N]) -> bool {
+    word.len() == N && word.iter().zip(keyword).all(|(w, k)| w | 0x20 == *k)
 }
 
 /// What a name means, which quotes do not change.
 pub(crate) fn name(word: &[u8]) -> Meaning {
+    match word.len() {
+        6 if same(word, b"setval") => Meaning::Name(Effects::ADVANCES_SEQUENCE),
+        7 if same(word, b"nextval") => Meaning::Name(Effects::ADVANCES_SEQUENCE),
+        7 if same(word, b"currval") => Meaning::Name(Effects::READS_SEQUENCE),
+        7 if same(word, b"lastval") => Meaning::Name(Effects::READS_SEQUENCE),
+        7 if same(word, b"setseed") => Meaning::Name(Effects::SEEDS),
+        7.. if begins(word, b"pg_") => pg_name(word),
+        _ => Meaning::Nothing,
+    }
+}
+
+/// What a name means that begins `pg_`.
+#[inline(never)]
+fn pg_name(word: &[u8]) -> Meaning {
     const NAMES: &[(&str, Meaning)] = &[
-        ("nextval", Meaning::Name(Effects::ADVANCES_SEQUENCE)),
-        ("setval", Meaning::Name(Effects::ADVANCES_SEQUENCE)),
-        ("currval", Meaning::Name(Effects::READS_SEQUENCE)),
-        ("lastval", Meaning::Name(Effects::READS_SEQUENCE)),
-        ("setseed", Meaning::Name(Effects::SEEDS)),
         ("pg_settings", Meaning::PgSettings),
         ("pg_advisory_lock", Meaning::Name(Effects::LOCKS)),
         ("pg_advisory_lock_shared", Meaning::Name(Effects::LOCKS)),
@@ -121,15 +132,18 @@ pub(crate) fn name(word: &[u8]) -> Meaning {
 
 /// Whether it begins `pg_temp`, in any case.
 pub(crate) fn begins_pg_temp(word: &[u8]) -> bool {
-    word.get(..7)
-        .is_some_and(|start| start.eq_ignore_ascii_case(b"pg_temp"))
+    begins(word, b"pg_temp")
+}
+
+#[inline(always)]
+fn begins<const N: usize>(word: &[u8], start: &[u8; N]) -> bool {
+    word.first_chunk::<N>()
+        .is_some_and(|found| found.eq_ignore_ascii_case(start))
 }
 
 /// The first word of a statement, as far as the rest must be judged by it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Verb {
-    /// The statement has not begun.
-    Awaited,
     /// Nothing of what follows: SELECT, INSERT, UPDATE, SAVEPOINT, and everything that is not below.
     Plain,
     Abort,
@@ -166,52 +180,37 @@ pub(crate) enum Verb {
 
 /// The verb that a first word is.
 pub(crate) fn verb(word: &[u8]) -> Verb {
-    let is = |keyword: &str| word.eq_ignore_ascii_case(keyword.as_bytes());
-    let any = |verbs: &[(&str, Verb)]| {
-        verbs
-            .iter()
-            .find(|(keyword, _)| is(keyword))
-            .map_or(Verb::Plain, |(_, verb)| *verb)
-    };
-    match word.first().map_or(0, |b| b | 0x20) {
-        b'a' => any(&[
-            ("alter", Verb::Alter),
-            ("abort", Verb::Abort),
-            ("analyze", Verb::Unevaluated),
-            ("analyse", Verb::Unevaluated),
-        ]),
-        b'b' => any(&[("begin", Verb::Begin)]),
-        b'c' => any(&[
-            ("commit", Verb::Commit),
-            ("create", Verb::Create),
-            ("call", Verb::Call),
-            ("close", Verb::Close),
-            ("comment", Verb::Unevaluated),
-        ]),
-        b'd' => any(&[
-            ("declare", Verb::Declare),
-            ("drop", Verb::Drop),
-            ("do", Verb::Do),
-            ("deallocate", Verb::Deallocate),
-            ("discard", Verb::Discard),
-        ]),
-        b'e' => any(&[
-            ("end", Verb::End),
-            ("execute", Verb::Execute),
-            ("explain", Verb::Explain),
-        ]),
-        b'g' => any(&[("grant", Verb::Unevaluated)]),
-        b'l' => any(&[("listen", Verb::Listen), ("load", Verb::Load)]),
-        b'n' => any(&[("notify", Verb::Notify)]),
-        b'p' => any(&[("prepare", Verb::Prepare)]),
-        b'r' => any(&[
-            ("rollback", Verb::Rollback),
-            ("reset", Verb::Reset),
-            ("revoke", Verb::Unevaluated),
-        ]),
-        b's' if word.len() < 6 => any(&[("set", Verb::Set), ("start", Verb::Start)]),
-        b'u' => any(&[("unlisten", Verb::Unlisten)]),
-        b'v' => any(&[("vacuum", Verb::Unevaluated)]),
+    match word.len() {
+        2 if same(word, b"do") => Verb::Do,
+        3 if same(word, b"end") => Verb::End,
+        3 if same(word, b"set") => Verb::Set,
+        4 if same(word, b"call") => Verb::Call,
+        4 if same(word, b"drop") => Verb::Drop,
+        4 if same(word, b"load") => Verb::Load,
+        5 if same(word, b"alter") => Verb::Alter,
+        5 if same(word, b"abort") => Verb::Abort,
+        5 if same(word, b"begin") => Verb::Begin,
+        5 if same(word, b"close") => Verb::Close,
+        5 if same(word, b"grant") => Verb::Unevaluated,
+        5 if same(word, b"reset") => Verb::Reset,
+        5 if same(word, b"start") => Verb::Start,
+        6 if same(word, b"commit") => Verb::Commit,
+        6 if same(word, b"create") => Verb::Create,
+        6 if same(word, b"listen") => Verb::Listen,
+        6 if same(word, b"notify") => Verb::Notify,
+        6 if same(word, b"revoke") => Verb::Unevaluated,
+        6 if same(word, b"vacuum") => Verb::Unevaluated,
+        7 if same(word, b"analyze") => Verb::Unevaluated,
+        7 if same(word, b"analyse") => Verb::Unevaluated,
+        7 if same(word, b"comment") => Verb::Unevaluated,
+        7 if same(word, b"declare") => Verb::Declare,
+        7 if same(word, b"discard") => Verb::Discard,
+        7 if same(word, b"execute") => Verb::Execute,
+        7 if same(word, b"explain") => Verb::Explain,
+        7 if same(word, b"prepare") => Verb::Prepare,
+        8 if same(word, b"rollback") => Verb::Rollback,
+        8 if same(word, b"unlisten") => Verb::Unlisten,
+        10 if same(word, b"deallocate") => Verb::Deallocate,
         _ => Verb::Plain,
     }
 }

@@ -100,6 +100,8 @@ fn plain_statements_leave_nothing() {
         "SELECT set_config('a.b', $1, true)",
         "SELECT pg_catalog.set_config('a.b', f, TRUE) FROM t",
         "TRUNCATE t",
+        "SELECT * FROM a INNER JOIN (b JOIN (c) ON true) ON name ILIKE ('x') OR b[1] NOT ILIKE ('y')",
+        "CREATE TABLE t (a character varying(20), b bit varying (3))",
         "SELECT a.b.c, a.*, (t).x, a[1:2] FROM a",
         "SELECT 'C:\\path\\' FROM t",
         "SELECT 'C:\\path\\', 'x' FROM t WHERE a = 'y'",
@@ -334,6 +336,9 @@ fn calls_of_unknown_functions_are_seen() {
         "select * from xmltable('x' passing f(1) columns a int)",
         "select a:: --\nint, f(1)",
         "select -- ::\n f(1)",
+        "select join(1)",
+        "select a = ilike(1), verbose(2) from t order by similar(3)",
+        "select varying(1)",
     ] {
         assert_eq!(
             classify(text.as_bytes(), &Functions::new()).without(EXECUTES),
@@ -379,6 +384,8 @@ fn a_backslash_counts_in_both_ways() {
         ("select E'a'\n'\\'; listen x; --'", NONE),
         ("select b'\\'; listen x; --'", Effects::LISTENS),
         ("select '\\n' ; listen x", Effects::LISTENS),
+        // Under the other setting nothing runs: a backslash stands outside of strings, or a string does not end.
+        ("select 'a\\', '\\\\'; listen x", Effects::LISTENS),
     ]);
 }
 
