@@ -16,7 +16,7 @@ pub fn statements(text: &[u8]) -> impl Iterator<Item = &[u8]> {
                     start = Some(token.end);
                     token.start
                 }
-                Kind::Edge | Kind::Unterminated => {
+                Kind::Edge | Kind::Refused | Kind::Uncertain => {
                     start = None;
                     text.len()
                 }
