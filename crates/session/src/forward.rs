@@ -8,6 +8,7 @@ use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::frontend::{BindNames, Named, Parse, Target, tag};
 use pgweir_wire::{Header, MAX_MESSAGE_BYTES, WireError, build};
 
+use crate::channels::{self, Leave};
 use crate::client::{
     ClientSession, Fault, Limits, MAX_NAME_BYTES, Need, Passage, SessionState, Step, WHOLE_BYTES,
     header,
@@ -145,13 +146,22 @@ impl Forward<'_, '_> {
             let rewrites = self.client.rewrites();
             match h.tag {
                 tag::QUERY => {
-                    let undo = Undo::Unnamed(self.client.unnamed.take());
-                    self.server.unnamed = None;
                     let text = rest.get(HEADER_BYTES..h.total() - 1);
                     let told = match text {
                         Some(text) => Told::read(text, &self.limits.functions),
                         None => Told::unseen(),
                     };
+                    let leave = self.may_listen(&told, text.unwrap_or_default());
+                    if let Leave::Awaited = leave {
+                        return Ok(Need::Channels);
+                    }
+                    let undo = Undo::Unnamed(self.client.unnamed.take());
+                    self.server.unnamed = None;
+                    if let Leave::Refused(error) = leave {
+                        self.server.refuse_query(error, undo, self.out.insert());
+                        self.client.passage = Passage::Drop(h.total());
+                        continue;
+                    }
                     let mut changes = None;
                     if !told.is_nothing() {
                         if let Some(error) = self.server.refusal(self.client, told.effects) {
@@ -235,6 +245,11 @@ impl Forward<'_, '_> {
                         if !parse.name.is_empty() && self.server.owed.is_provisional(parse.name) {
                             return Ok(Need::Replies);
                         }
+                        if self.client.channels.is_some() {
+                            let text = parse.definition.split(|&b| b == 0).next();
+                            let text = text.unwrap_or_default();
+                            self.lend_channels(pgweir_sql::classify(text, &self.limits.functions));
+                        }
                         self.begin_parse();
                         self.parse(parse, h.total());
                     } else if rest.get(HEADER_BYTES) == Some(&0) {
@@ -284,7 +299,15 @@ impl Forward<'_, '_> {
                     if self.server.owed.is_provisional(names.statement) {
                         return Ok(Need::Replies);
                     }
-                    if let Some(error) = self.begin_execution(names) {
+                    let leave = self.may_listen_by(names.statement);
+                    if let Leave::Awaited = leave {
+                        return Ok(Need::Channels);
+                    }
+                    let refusal = match leave {
+                        Leave::Refused(error) => Some(error),
+                        _ => self.begin_execution(names),
+                    };
+                    if let Some(error) = refusal {
                         self.begin_bind();
                         self.server.refuse_message(error, self.out.insert());
                         self.client.passage = Passage::Drop(h.total());
@@ -358,6 +381,47 @@ impl Forward<'_, '_> {
         true
     }
 
+    /// Whether a text that tells this may be sent.
+    #[inline]
+    fn may_listen(&mut self, told: &Told, text: &[u8]) -> Leave {
+        let under_way = self.server.transaction.listens();
+        self.client.may_listen(told, text, under_way)
+    }
+
+    /// Whether the statement of this name may be executed.
+    #[inline]
+    fn may_listen_by(&mut self, name: &[u8]) -> Leave {
+        let statement = match name {
+            b"" => self.client.unnamed.as_ref(),
+            name => self.client.named(name).map(|n| &n.statement),
+        };
+        let Some(statement) = statement else {
+            return Leave::Granted;
+        };
+        let told = statement.told(self.limits);
+        if told.is_nothing() && self.client.channels.is_none() {
+            return Leave::Granted;
+        }
+        let statement = statement.clone();
+        self.may_listen(&told, statement.text())
+    }
+
+    /// Sees to it that the server listens to the client's channels when it comes to a text of these effects that is sent
+    /// next, if it hangs on that.
+    #[inline]
+    fn lend_channels(&mut self, effects: Effects) {
+        let shown = Effects::LISTENING | Effects::UNLISTENS;
+        if effects.intersects(shown)
+            && self.client.channels.is_some()
+            && self.client.follows_channels()
+            && !self.server.open_segment
+            && !self.server.lent_channels
+            && self.server.status == TransactionStatus::Idle
+        {
+            self.server.bring_channels(self.client, self.out.insert());
+        }
+    }
+
     fn begin_parse(&mut self) {
         self.server.in_segment();
         self.server.counts.client_parses += 1;
@@ -403,6 +467,12 @@ impl Forward<'_, '_> {
             }
             effects = effects_of_executed(self.client, text, effects, self.limits);
         }
+        if changes.as_deref().is_some_and(channels::any)
+            && (!self.client.follows_channels() || self.server.holds.contains(Holds::CHANNELS))
+        {
+            effects |= channels::ABOUT;
+        }
+        self.lend_channels(effects);
         if resets && !self.client.initial.is_empty() {
             self.server.reset_under_way = true;
         }
@@ -653,11 +723,15 @@ impl Forward<'_, '_> {
         let changes = self.will_do(told, statement.text(), between);
         match names.portal {
             b"" => self.server.bound = changes,
-            _ if changes.is_some() => {
-                let settings = Effects::SETTINGS | Effects::RESETS;
-                self.server.transaction.may(settings);
+            _ => {
+                if let Some(changes) = changes {
+                    let settings = Effects::SETTINGS | Effects::RESETS;
+                    self.server.transaction.may(settings);
+                    if channels::any(&changes) {
+                        self.server.transaction.may(channels::ABOUT);
+                    }
+                }
             }
-            _ => {}
         }
         None
     }
