@@ -299,19 +299,15 @@ impl Forward<'_, '_> {
                     if self.server.owed.is_provisional(names.statement) {
                         return Ok(Need::Replies);
                     }
-                    let leave = self.may_listen_by(names.statement);
-                    if let Leave::Awaited = leave {
-                        return Ok(Need::Channels);
-                    }
-                    let refusal = match leave {
-                        Leave::Refused(error) => Some(error),
-                        _ => self.begin_execution(names),
-                    };
-                    if let Some(error) = refusal {
-                        self.begin_bind();
-                        self.server.refuse_message(error, self.out.insert());
-                        self.client.passage = Passage::Drop(h.total());
-                        continue;
+                    match self.begin_execution(names) {
+                        Leave::Granted => {}
+                        Leave::Awaited => return Ok(Need::Channels),
+                        Leave::Refused(error) => {
+                            self.begin_bind();
+                            self.server.refuse_message(error, self.out.insert());
+                            self.client.passage = Passage::Drop(h.total());
+                            continue;
+                        }
                     }
                     self.begin_bind();
                     self.bind(names, h.total(), rest)?;
@@ -386,24 +382,6 @@ impl Forward<'_, '_> {
     fn may_listen(&mut self, told: &Told, text: &[u8]) -> Leave {
         let under_way = self.server.transaction.listens();
         self.client.may_listen(told, text, under_way)
-    }
-
-    /// Whether the statement of this name may be executed.
-    #[inline]
-    fn may_listen_by(&mut self, name: &[u8]) -> Leave {
-        let statement = match name {
-            b"" => self.client.unnamed.as_ref(),
-            name => self.client.named(name).map(|n| &n.statement),
-        };
-        let Some(statement) = statement else {
-            return Leave::Granted;
-        };
-        let told = statement.told(self.limits);
-        if told.is_nothing() && self.client.channels.is_none() {
-            return Leave::Granted;
-        }
-        let statement = statement.clone();
-        self.may_listen(&told, statement.text())
     }
 
     /// Sees to it that the server listens to the client's channels when it comes to a text of these effects that is sent
@@ -696,9 +674,9 @@ impl Forward<'_, '_> {
         self.server.owe(Owed::Close(Closing::Unnamed));
     }
 
-    /// Notes what executing the statement that is bound will do, or says why it is refused.
+    /// Notes what executing the statement that is bound will do, if it may be executed.
     #[inline]
-    fn begin_execution(&mut self, names: BindNames<'_>) -> Option<Box<[u8]>> {
+    fn begin_execution(&mut self, names: BindNames<'_>) -> Leave {
         self.server.bound = None;
         let statement = match names.statement {
             b"" => self.client.unnamed.as_ref(),
@@ -709,15 +687,19 @@ impl Forward<'_, '_> {
             if !names.statement.is_empty() {
                 self.server.transaction.may(Effects::PROCEDURE);
             }
-            return None;
+            return Leave::Granted;
         };
         let told = statement.told(self.limits);
-        if told.is_nothing() {
-            return None;
+        if told.is_nothing() && self.client.channels.is_none() {
+            return Leave::Granted;
         }
         let statement = statement.clone();
+        match self.may_listen(&told, statement.text()) {
+            Leave::Granted => {}
+            refused => return refused,
+        }
         if let Some(error) = self.server.refusal(self.client, told.effects) {
-            return Some(error);
+            return Leave::Refused(error);
         }
         let between = !self.server.open_segment;
         let changes = self.will_do(told, statement.text(), between);
@@ -733,7 +715,7 @@ impl Forward<'_, '_> {
                 }
             }
         }
-        None
+        Leave::Granted
     }
 
     fn bind(&mut self, names: BindNames<'_>, total: usize, rest: &[u8]) -> Result<(), Fault> {
