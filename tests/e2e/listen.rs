@@ -45,12 +45,19 @@ async fn two_hundred_clients_over_two_servers_hear_everything_once_and_in_order(
     let mut clients = Vec::new();
     for n in 0..200 {
         let mut raw = Raw::login(pooler.address(), "alice", &database).await;
-        run(&mut raw, &format!("listen everybody; listen group_{}", n % 7)).await;
+        run(
+            &mut raw,
+            &format!("listen everybody; listen group_{}", n % 7),
+        )
+        .await;
         clients.push(raw);
     }
     let mut speaker = Raw::login(pooler.address(), "alice", &database).await;
     for round in 0..20 {
-        let sql = format!("notify everybody, '{round}'; notify group_{}, '{round}'", round % 7);
+        let sql = format!(
+            "notify everybody, '{round}'; notify group_{}, '{round}'",
+            round % 7
+        );
         run(&mut speaker, &sql).await;
     }
     run(&mut speaker, "notify everybody, 'end'").await;
@@ -74,7 +81,12 @@ async fn a_client_that_listens_keeps_no_server() {
     let (pooler, database, mut idle) = listener("", "news").await;
     let mut other = Raw::login(pooler.address(), "alice", &database).await;
     run(&mut other, "begin").await;
-    assert_eq!(other.value("select count(*) from pg_listening_channels()").await, "0");
+    assert_eq!(
+        other
+            .value("select count(*) from pg_listening_channels()")
+            .await,
+        "0"
+    );
     run(&mut other, "notify news, 'here'; commit").await;
     assert_eq!(heard(&mut idle).await, "news:here");
     let mut third = Raw::login(pooler.address(), "alice", &database).await;
@@ -90,7 +102,7 @@ async fn a_client_hears_what_it_notifies_itself() {
         found.push(heard(&mut raw).await);
     }
     assert_eq!(found, ["news:a", "news:b"]);
-    let hear = Script::new().extended("select pg_notify('news', 'c')", &[]).sync();
+    let hear = Script::new().extended("select pg_notify('news', 'c')", &[]);
     let mut found = notifications(&raw.ask(&hear, 1).await);
     if found.is_empty() {
         found.push(heard(&mut raw).await);
@@ -120,17 +132,17 @@ async fn what_is_not_listened_to_any_more_is_not_heard() {
     for stop in [
         "unlisten news",
         "UNLISTEN \"news\"",
-        "unlisten *; listen end",
+        "unlisten *; listen fin",
         "discard all",
         "begin; unlisten news; commit",
         "do $$ begin perform 1; end $$; unlisten news",
     ] {
         let (_pooler, _database, mut raw) = listener("", "news").await;
-        run(&mut raw, "listen end").await;
+        run(&mut raw, "listen fin").await;
         run(&mut raw, stop).await;
-        run(&mut raw, "listen end").await;
-        run(&mut raw, "notify news, 'too late'; notify end").await;
-        assert_eq!(heard(&mut raw).await, "end:", "{stop}");
+        run(&mut raw, "listen fin").await;
+        run(&mut raw, "notify news, 'too late'; notify fin").await;
+        assert_eq!(heard(&mut raw).await, "fin:", "{stop}");
     }
 }
 
@@ -144,33 +156,61 @@ async fn what_a_transaction_listens_to_holds_if_it_commits() {
         (&["begin; listen a; commit"], "a"),
         (&["begin; listen a; rollback"], ""),
         (&["listen a; select 1/0"], ""),
-        (&["begin", "listen a", "savepoint s", "listen b", "rollback to s", "listen c", "commit"], "ac"),
-        (&["begin", "savepoint s", "listen a", "release s", "commit"], "a"),
-        (&["begin", "listen a", "savepoint s", "listen b", "rollback"], ""),
+        (
+            &[
+                "begin",
+                "listen a",
+                "savepoint s",
+                "listen b",
+                "rollback to s",
+                "listen c",
+                "commit",
+            ],
+            "ac",
+        ),
+        (
+            &["begin", "savepoint s", "listen a", "release s", "commit"],
+            "a",
+        ),
+        (
+            &["begin", "listen a", "savepoint s", "listen b", "rollback"],
+            "",
+        ),
         (&["listen a", "begin", "unlisten a", "rollback"], "a"),
-        (&["begin", "listen a", "listen b", "unlisten a", "commit"], "b"),
+        (
+            &["begin", "listen a", "listen b", "unlisten a", "commit"],
+            "b",
+        ),
         (&["listen a; listen b", "unlisten *; listen c"], "c"),
         (&["listen a", "listen b", "begin; unlisten a; commit"], "b"),
         (&["do $$ begin execute 'listen a'; end $$"], "a"),
-        (&["listen b", "do $$ begin execute 'listen a'; end $$", "listen c"], "abc"),
-        (&["do $$ begin execute 'listen a'; end $$", "unlisten *", "listen c"], "c"),
+        (
+            &[
+                "listen b",
+                "do $$ begin execute 'listen a'; end $$",
+                "listen c",
+            ],
+            "abc",
+        ),
+        (
+            &[
+                "do $$ begin execute 'listen a'; end $$",
+                "unlisten *",
+                "listen c",
+            ],
+            "c",
+        ),
     ] {
-        let (_pooler, _database, mut raw) = listener("", "end").await;
+        let (_pooler, _database, mut raw) = listener("", "fin").await;
         for sql in steps {
             raw.query(sql).await;
         }
-        let mut found = run(&mut raw, "notify a; notify b; notify c; notify \"end\"").await;
-        while found.last().is_none_or(|f| f != "end:") {
-            // Already it may be that nothing comes after it.
-            if steps.contains(&"unlisten *; listen c") || steps.contains(&"unlisten *") {
-                while found.is_empty() {
-                    found.push(heard(&mut raw).await);
-                }
-                break;
-            }
+        run(&mut raw, "listen fin").await;
+        let mut found = run(&mut raw, "notify a; notify b; notify c; notify fin").await;
+        while !found.contains(&"fin:".to_owned()) {
             found.push(heard(&mut raw).await);
         }
-        found.retain(|f| f != "end:");
+        found.retain(|f| f != "fin:");
         // What a server itself tells comes with its answer, and the rest after it.
         found.sort();
         let found: String = found.iter().map(|f| f.trim_end_matches(':')).collect();
@@ -191,8 +231,7 @@ async fn prepared_and_pipelined_statements_listen_too() {
         .query("begin")
         .query("listen d")
         .query("commit")
-        .extended("listen e", &[])
-        .sync();
+        .extended("listen e", &[]);
     let answers = raw.ask(&script, 7).await;
     assert!(errors(&answers).is_empty(), "{answers:?}");
     let mut found = run(&mut raw, "notify e; notify d; notify c; notify b; notify a").await;
@@ -227,7 +266,7 @@ async fn pg_listening_channels_shows_what_its_client_listens_to() {
     let (pooler, database, mut raw) = listener("", "\"A b\"").await;
     run(&mut raw, "listen c").await;
     assert_eq!(raw.value(SHOW).await, "A b,c");
-    let answer = raw.ask(&Script::new().extended(SHOW, &[]).sync(), 1).await;
+    let answer = raw.ask(&Script::new().extended(SHOW, &[]), 1).await;
     assert_eq!(values(&answer), ["A b,c"], "{answer:?}");
     let mut other = Raw::login(pooler.address(), "alice", &database).await;
     assert_eq!(other.value(SHOW).await, "");
@@ -259,7 +298,10 @@ async fn a_lost_connection_is_told_of_and_opened_again() {
         assert_eq!(postgres().psql("postgres", &kill), "t");
         let notice = raw.until(b'N').await.pop().unwrap().error().unwrap();
         assert_eq!((&*notice.severity, &*notice.code), ("NOTICE", "08006"));
-        assert!(notice.message.contains("may have been missed"), "{notice:?}");
+        assert!(
+            notice.message.contains("may have been missed"),
+            "{notice:?}"
+        );
         // Asks for one more, so that it is known to be open again.
         run(&mut raw, "listen more").await;
         run(&mut raw, "notify news, 'again'").await;
@@ -283,19 +325,27 @@ async fn a_lost_connection_can_end_its_clients() {
 #[tokio::test]
 async fn who_cannot_listen_gets_the_servers_own_error_and_goes_on() {
     let database = postgres().database();
-    postgres().psql("postgres", &format!("alter database {database} connection limit 1"));
+    postgres().psql(
+        "postgres",
+        &format!("alter database {database} connection limit 1"),
+    );
     let pooler = Pooler::new("default_pool_size = 1\nserver_login_retry = \"100ms\"");
     let mut raw = Raw::login(pooler.address(), "alice", &database).await;
     let error = raw.error("listen news").await;
     assert_eq!(error.code, "53300", "{error:?}");
     assert_eq!(raw.value("select 1").await, "1");
-    let answer = raw.ask(&Script::new().extended("listen news", &[]).sync(), 1).await;
+    let answer = raw
+        .ask(&Script::new().extended("listen news", &[]), 1)
+        .await;
     assert_eq!(errors(&answer)[0].code, "53300");
     run(&mut raw, "begin").await;
     assert_eq!(raw.error("listen news").await.code, "53300");
     assert_eq!(raw.error("select 1").await.code, "25P02");
     run(&mut raw, "rollback").await;
-    postgres().psql("postgres", &format!("alter database {database} connection limit -1"));
+    postgres().psql(
+        "postgres",
+        &format!("alter database {database} connection limit -1"),
+    );
     while !errors(&raw.query("listen news").await).is_empty() {}
     run(&mut raw, "notify news, 'at last'").await;
     assert_eq!(heard(&mut raw).await, "news:at last");
@@ -335,6 +385,35 @@ async fn payloads_come_in_the_clients_encoding() {
 }
 
 #[tokio::test]
+async fn a_client_that_changes_its_encoding_is_told_and_hears_in_the_new_one() {
+    let (_pooler, _database, mut raw) = listener("", "news").await;
+    run(&mut raw, "set client_encoding = 'LATIN1'").await;
+    let notice = raw.until(b'N').await.pop().unwrap().error().unwrap();
+    assert!(
+        notice.message.contains("may have been missed"),
+        "{notice:?}"
+    );
+    // So that the new connection is known to be open.
+    run(&mut raw, "listen more").await;
+    run(&mut raw, "select pg_notify('news', chr(228))").await;
+    let message = raw.until(b'A').await.pop().unwrap();
+    assert_eq!(message.body[4..], b"news\0\xe4\0"[..]);
+}
+
+#[tokio::test]
+async fn one_connection_listens_for_all_users_of_a_database() {
+    let (pooler, database, mut raw) = listener("", "news").await;
+    let mut other = Raw::login(pooler.address(), "bob", &database).await;
+    run(&mut other, "listen news").await;
+    let hubs =
+        format!("select count(*) from pg_stat_activity where datname = '{database}' and {HUB}");
+    assert_eq!(postgres().psql("postgres", &hubs), "1");
+    run(&mut raw, "unlisten *").await;
+    run(&mut other, "notify news, 'x'").await;
+    assert_eq!(heard(&mut other).await, "news:x");
+}
+
+#[tokio::test]
 async fn listening_is_not_refused_where_pinning_is() {
     let (_pooler, _database, mut raw) = listener("session_state = \"error\"", "news").await;
     run(&mut raw, "notify news, 'x'").await;
@@ -348,7 +427,9 @@ async fn where_only_settings_follow_a_client_it_hears_nothing_of_its_channels() 
         let (_pooler, _database, mut raw) = listener(&settings, "news").await;
         let count = "select count(*) from pg_listening_channels()";
         assert_eq!(raw.value(count).await, "0");
-        let hubs = format!("select count(*) from pg_stat_activity where datname = current_database() and {HUB}");
+        let hubs = format!(
+            "select count(*) from pg_stat_activity where datname = current_database() and {HUB}"
+        );
         assert_eq!(raw.value(&hubs).await, "0");
     }
 }

@@ -47,11 +47,12 @@ impl Transaction {
         self.failed = true;
     }
 
-    /// True if it listens to something new, so far as its texts tell exactly.
+    /// True if its texts tell that it may listen to something new.
     #[inline]
     pub(crate) fn listens(&self) -> bool {
         let is_listen = |c: &Change| matches!(c, Change::Listen(_));
-        !self.changes.is_empty() && self.changes.iter().any(is_listen)
+        self.effects.contains(Effects::LISTENS)
+            || (!self.changes.is_empty() && self.changes.iter().any(is_listen))
     }
 
     /// True if it may have set a parameter.

@@ -90,7 +90,10 @@ fn what_cannot_be_heard_is_refused_where_it_stands() {
     assert_ne!(&sent[..listen.len()], &*listen);
     let shown = t.hear(&[&error("42601", "refused"), &idle()]);
     assert_eq!(shown, [refusal, idle()].concat());
-    assert_eq!(t.hear(&[&complete("SELECT 1"), &idle()]), [complete("SELECT 1"), idle()].concat());
+    assert_eq!(
+        t.hear(&[&complete("SELECT 1"), &idle()]),
+        [complete("SELECT 1"), idle()].concat()
+    );
     assert_eq!(channels(&t), "");
 }
 
@@ -129,13 +132,23 @@ fn after_a_return_to_a_savepoint_the_server_says_what_is_left() {
     let mut t = Talk::new();
     t.send(&[&query("begin")]);
     answered(&mut t, &[&complete("BEGIN"), &in_transaction()]);
-    for (text, tag) in [("listen a", "LISTEN"), ("savepoint s", "SAVEPOINT"), ("listen b", "LISTEN"), ("rollback to s", "ROLLBACK"), ("commit", "COMMIT")] {
+    for (text, tag) in [
+        ("listen a", "LISTEN"),
+        ("savepoint s", "SAVEPOINT"),
+        ("listen b", "LISTEN"),
+        ("rollback to s", "ROLLBACK"),
+        ("commit", "COMMIT"),
+    ] {
         let message = query(text);
         if t.try_send(&message).unwrap().need == Need::Channels {
             t.client.channels_are_heard();
             t.send(&[&message]);
         }
-        let status = if text == "commit" { idle() } else { in_transaction() };
+        let status = if text == "commit" {
+            idle()
+        } else {
+            in_transaction()
+        };
         let again = answered(&mut t, &[&complete(tag), &status]);
         assert_eq!(!again.is_empty(), text == "commit", "{text}");
     }
@@ -158,7 +171,13 @@ fn what_nobody_could_read_pins_and_is_heard_from_its_server() {
     // What is listened to elsewhere as well is heard once.
     let listen = query("listen news");
     send_heard(&mut t, &listen);
-    let input = [complete("LISTEN"), notification("news"), notification("mine"), idle()].concat();
+    let input = [
+        complete("LISTEN"),
+        notification("news"),
+        notification("mine"),
+        idle(),
+    ]
+    .concat();
     let heard = t.try_hear(&input).unwrap();
     let shown = [complete("LISTEN"), notification("mine"), idle()].concat();
     assert_eq!(heard.to_client, shown);
@@ -168,7 +187,13 @@ fn what_nobody_could_read_pins_and_is_heard_from_its_server() {
 fn notifications_on_a_clients_channels_come_from_elsewhere() {
     let mut t = Talk::new();
     send_heard(&mut t, &query("listen news"));
-    let input = [notification("news"), complete("LISTEN"), notification("news"), idle()].concat();
+    let input = [
+        notification("news"),
+        complete("LISTEN"),
+        notification("news"),
+        idle(),
+    ]
+    .concat();
     let heard = t.try_hear(&input).unwrap();
     assert_eq!(heard.to_client, [complete("LISTEN"), idle()].concat());
 }
@@ -183,11 +208,24 @@ fn a_text_that_asks_for_channels_finds_them_on_its_server() {
     let lent = query("LISTEN \"a\";LISTEN \"b\"\"\"");
     assert_eq!(t.send(&[&ask]), [lent, ask.clone()].concat());
     t.hear(&[&complete("LISTEN"), &complete("LISTEN"), &idle()]);
-    let again = answered(&mut t, &[&row_description(), &row("a"), &complete("SELECT 1"), &idle()]);
+    let again = answered(
+        &mut t,
+        &[
+            &row_description(),
+            &row("a"),
+            &complete("SELECT 1"),
+            &idle(),
+        ],
+    );
     assert_eq!(again, query("UNLISTEN *"));
     // And by the extended protocol, ahead of the segment.
     t.hear(&[&complete("UNLISTEN"), &idle()]);
-    let sent = t.send(&[&parse("", "select pg_listening_channels()"), &bind(""), &execute(), SYNC]);
+    let sent = t.send(&[
+        &parse("", "select pg_listening_channels()"),
+        &bind(""),
+        &execute(),
+        SYNC,
+    ]);
     assert!(sent.starts_with(&query("LISTEN \"a\";LISTEN \"b\"\"\"")));
 }
 

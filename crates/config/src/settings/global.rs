@@ -3,7 +3,9 @@
 use super::section;
 use crate::kinds::{Bool, Check, Choice, Count, Delay, Limit, List, Or, Path};
 use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
-use crate::values::{AuthType, CheckQuery, ListenLost, LogFormat, LogLevel, PoolMode, SessionState};
+use crate::values::{
+    AuthType, CheckQuery, ListenLost, LogFormat, LogLevel, PoolMode, SessionState,
+};
 use crate::values::{SslMode, TlsProtocols};
 use std::path::PathBuf;
 use std::time::Duration;

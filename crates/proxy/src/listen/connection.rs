@@ -34,8 +34,8 @@ const MESSAGE_BYTES: u32 = 1 << 20;
 enum End {
     /// Nobody has listened for a while.
     Unused,
-    /// It broke, or the server said so.
-    Lost(Refusal),
+    /// It broke, or the server said so; `served`: it has listened.
+    Lost { why: Refusal, served: bool },
 }
 
 /// Listens for the clients of `hub`, until nobody has for a while.
@@ -48,25 +48,30 @@ pub(super) async fn serve(worker: Rc<Worker>, pool: Arc<Pool>, key: Key, hub: Ar
         );
     };
     loop {
-        let end = match open(&worker, &pool, &key).await {
+        let error = match open(&worker, &pool, &key).await {
             Ok((mut stream, mut inbox)) => {
                 told("is open");
-                let end = listen(&worker, &hub, &mut stream, &mut inbox).await;
-                if let End::Lost(why) = &end {
-                    told(&format!("is lost: {why}"));
-                    let loss = loss(&worker);
-                    hub.with(|table| table.lost(&loss));
+                match listen(&worker, &hub, &mut stream, &mut inbox).await {
+                    End::Unused => return told("is closed: nobody listens"),
+                    End::Lost { why, served } => {
+                        told(&format!("is lost: {why}"));
+                        let loss = loss(&worker);
+                        hub.with(|table| table.lost(&loss));
+                        if served {
+                            continue;
+                        }
+                        why
+                    }
                 }
-                end
             }
             Err(error) => {
                 told(&format!("cannot be opened: {error}"));
-                hub.with(|table| table.failed(&error));
-                wait(&worker, &hub, &pool, &error).await
+                error
             }
         };
-        if let End::Unused = end {
-            told("is closed: nobody listens");
+        hub.with(|table| table.failed(&error));
+        wait(&hub, &pool, &error).await;
+        if worker.shared.hubs.retire(&hub) {
             return;
         }
     }
@@ -96,12 +101,13 @@ async fn open(worker: &Worker, pool: &Pool, key: &Key) -> Result<(Stream, Inbox)
 /// Passes on what is notified, and carries out what the table asks for.
 async fn listen(worker: &Worker, hub: &Arc<Hub>, stream: &mut Stream, inbox: &mut Inbox) -> End {
     let mut unused_since = None;
+    let mut served = false;
     loop {
         if let Some(sql) = hub.with(|table| table.next_batch()) {
             let mut query = Vec::new();
             build::query(&mut query, &sql);
             if let Err(why) = write(stream, &query).await {
-                return End::Lost(why);
+                return End::Lost { why, served };
             }
         }
         unused_since = match hub.with(|table| table.is_unused()) {
@@ -136,28 +142,27 @@ async fn listen(worker: &Worker, hub: &Arc<Hub>, stream: &mut Stream, inbox: &mu
                 });
                 hub.with(|table| table.notified(name, &message));
             }
-            Ok((tag::READY_FOR_QUERY, _)) => hub.with(|table| table.answered()),
+            Ok((tag::READY_FOR_QUERY, _)) => {
+                served = true;
+                hub.with(|table| table.answered());
+            }
             Ok((tag::ERROR_RESPONSE, body)) => {
-                // A server that does not listen (a replica), or that goes away.
-                let error = error(&body);
-                hub.with(|table| table.failed(&error));
-                return End::Lost(error);
+                // The server goes away, or does not listen, as one in recovery.
+                let why = error(&body);
+                return End::Lost { why, served };
             }
             Ok(_) => {}
-            Err(why) => return End::Lost(why),
+            Err(why) => return End::Lost { why, served },
         }
     }
 }
 
 /// Waits `server_login_retry` after a failure; who asks meanwhile is told of it.
-async fn wait(worker: &Worker, hub: &Arc<Hub>, pool: &Pool, error: &Refusal) -> End {
+async fn wait(hub: &Hub, pool: &Pool, error: &Refusal) {
     let retry = Instant::now() + pool.live().settings.server_login_retry;
     loop {
-        if worker.shared.hubs.retire(hub) {
-            return End::Unused;
-        }
         tokio::select! {
-            () = sleep_until(retry) => return End::Lost(error.clone()),
+            () = sleep_until(retry) => return,
             () = hub.work.notified() => hub.with(|table| table.failed(error)),
         }
     }

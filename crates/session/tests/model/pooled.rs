@@ -355,6 +355,7 @@ impl House {
             }
             Need::Server => client.state = State::Waiting,
             Need::Replies => client.awaits_replies = true,
+            Need::Channels => unreachable!("no program listens"),
             Need::Close => unreachable!("no client says Terminate"),
         }
     }

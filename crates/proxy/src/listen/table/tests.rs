@@ -94,7 +94,11 @@ fn asking_again_forgets_what_came_for_what_was_not_firm() {
         table.notified(b"b", message);
     }
     table.notified(b"a", b"3");
-    assert_eq!(taken(&mut table, 1), "", "what is not firm holds back what follows");
+    assert_eq!(
+        taken(&mut table, 1),
+        "",
+        "what is not firm holds back what follows"
+    );
     table.settle(1, channels(&["a", "b"]));
     assert_eq!(taken(&mut table, 1), "23");
 }
