@@ -402,12 +402,25 @@ async fn a_client_that_changes_its_encoding_is_told_and_hears_in_the_new_one() {
 
 #[tokio::test]
 async fn one_connection_listens_for_all_users_of_a_database() {
-    let (pooler, database, mut raw) = listener("", "news").await;
+    let (pooler, database, mut raw) = listener("admin_users = [\"alice\"]", "news").await;
     let mut other = Raw::login(pooler.address(), "bob", &database).await;
     run(&mut other, "listen news").await;
     let hubs =
         format!("select count(*) from pg_stat_activity where datname = '{database}' and {HUB}");
     assert_eq!(postgres().psql("postgres", &hubs), "1");
+    let mut admin = Raw::login(pooler.address(), "alice", "pgbouncer").await;
+    let servers = admin.query("show servers").await;
+    let rows = servers
+        .iter()
+        .filter(|m| m.tag == b'D')
+        .map(|m| m.columns());
+    let states: Vec<_> = rows
+        .map(|r| (r[2].clone().unwrap(), r[4].clone().unwrap()))
+        .collect();
+    let listening = states
+        .iter()
+        .filter(|s| **s == (database.clone(), "listen".to_owned()));
+    assert_eq!(listening.count(), 1, "{states:?}");
     run(&mut raw, "unlisten *").await;
     run(&mut other, "notify news, 'x'").await;
     assert_eq!(heard(&mut other).await, "news:x");

@@ -7,6 +7,6 @@ mod connection;
 mod hub;
 mod table;
 
-pub(crate) use connection::missed;
-pub(crate) use hub::{Hub, Hubs, Key};
+pub(crate) use connection::{APPLICATION_NAME, missed};
+pub(crate) use hub::{Connection, Hub, Hubs, Key};
 pub(crate) use table::{Answer, Taken};

@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pgweir_config::ListenLost;
 use pgweir_wire::backend::{ErrorFields, tag};
@@ -12,7 +12,7 @@ use pgweir_wire::sqlstate;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, sleep_until};
 
-use super::hub::{Hub, Key};
+use super::hub::{Connection, Hub, Key};
 use super::table::Loss;
 use crate::message::Inbox;
 use crate::pools::Pool;
@@ -25,7 +25,7 @@ use crate::worker::Worker;
 const LINGER: Duration = Duration::from_secs(30);
 
 /// How the connection is to be told from others in `pg_stat_activity`.
-const APPLICATION_NAME: &str = "pgweir listen";
+pub(crate) const APPLICATION_NAME: &str = "pgweir listen";
 
 /// The longest message that a server sends to a connection that only listens, in bytes.
 const MESSAGE_BYTES: u32 = 1 << 20;
@@ -49,9 +49,12 @@ pub(super) async fn serve(worker: Rc<Worker>, pool: Arc<Pool>, key: Key, hub: Ar
     };
     loop {
         let error = match open(&worker, &pool, &key).await {
-            Ok((mut stream, mut inbox)) => {
+            Ok((mut stream, mut inbox, shown)) => {
                 told("is open");
-                match listen(&worker, &hub, &mut stream, &mut inbox).await {
+                hub.set_connection(Some(shown));
+                let end = listen(&worker, &hub, &mut stream, &mut inbox).await;
+                hub.set_connection(None);
+                match end {
                     End::Unused => return told("is closed: nobody listens"),
                     End::Lost { why, served } => {
                         told(&format!("is lost: {why}"));
@@ -78,9 +81,23 @@ pub(super) async fn serve(worker: Rc<Worker>, pool: Arc<Pool>, key: Key, hub: Ar
 }
 
 /// A connection that is logged in and speaks the clients' encoding.
-async fn open(worker: &Worker, pool: &Pool, key: &Key) -> Result<(Stream, Inbox), Refusal> {
+async fn open(
+    worker: &Worker,
+    pool: &Arc<Pool>,
+    key: &Key,
+) -> Result<(Stream, Inbox, Connection), Refusal> {
     let live = pool.live();
-    let (mut stream, _) = dial(worker, pool, &live).await?;
+    let (mut stream, logged_in) = dial(worker, pool, &live).await?;
+    let (remote, local) = stream.addresses();
+    let shown = Connection {
+        pool: pool.clone(),
+        target: live.target.clone(),
+        remote,
+        local,
+        connected_at: SystemTime::now(),
+        pid: logged_in.key.map_or(0, |key| key.pid),
+        tls: stream.tls(),
+    };
     let mut inbox = Inbox::default();
     let mut sql = format!("SET application_name='{APPLICATION_NAME}'");
     if let Some(encoding) = &key.encoding {
@@ -91,7 +108,7 @@ async fn open(worker: &Worker, pool: &Pool, key: &Key) -> Result<(Stream, Inbox)
     write(&mut stream, &query).await?;
     loop {
         match next(&mut stream, &mut inbox).await? {
-            (tag::READY_FOR_QUERY, _) => return Ok((stream, inbox)),
+            (tag::READY_FOR_QUERY, _) => return Ok((stream, inbox, shown)),
             (tag::ERROR_RESPONSE, body) => return Err(error(&body)),
             _ => {}
         }

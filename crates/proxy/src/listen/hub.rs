@@ -1,10 +1,12 @@
 //! What the clients of one database that listen share, and where it is found.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
+use std::time::SystemTime;
 
 use pgweir_config::Host;
 use pgweir_session::Channel;
@@ -14,6 +16,7 @@ use super::connection;
 use super::table::{Answer, Table, Taken};
 use crate::pools::{Live, Pool};
 use crate::report::Refusal;
+use crate::server::connect::Target;
 use crate::worker::Worker;
 
 /// Which connection a client shares.
@@ -53,6 +56,20 @@ pub(crate) struct Hub {
     table: Mutex<Table<Waker, Refusal>>,
     /// There may be something for the task to do.
     pub(super) work: Notify,
+    connection: Mutex<Option<Connection>>,
+}
+
+/// The connection of a hub, as the console shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    /// The pool whose login it has.
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) target: Arc<Target>,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) connected_at: SystemTime,
+    pub(crate) pid: u32,
+    pub(crate) tls: Option<String>,
 }
 
 impl Hub {
@@ -60,7 +77,7 @@ impl Hub {
     pub(super) fn with<R>(&self, step: impl FnOnce(&mut Table<Waker, Refusal>) -> R) -> R {
         let mut table = self.table();
         let result = step(&mut table);
-        let wakers = table.to_wake();
+        let wakers = table.take_woken();
         drop(table);
         for waker in wakers {
             waker.wake();
@@ -110,6 +127,17 @@ impl Hub {
         self.work.notify_one();
     }
 
+    /// Says which connection there is from now on.
+    pub(super) fn set_connection(&self, connection: Option<Connection>) {
+        *self.slot() = connection;
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<Connection>> {
+        self.connection
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_unused(&self) -> bool {
         self.table().is_unused()
     }
@@ -149,6 +177,14 @@ impl Hubs {
         // Under the lock: a hub that nobody uses may be about to close.
         let news = hub.table().enter(client, limit_bytes);
         (hub, news)
+    }
+
+    /// The connections that are open.
+    pub(crate) fn connections(&self) -> Vec<Connection> {
+        let all = self.all();
+        all.iter()
+            .filter_map(|(_, hub)| hub.slot().clone())
+            .collect()
     }
 
     /// Takes `hub` away if nobody uses it. Says whether it did.

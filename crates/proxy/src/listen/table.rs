@@ -343,7 +343,7 @@ impl<W: Clone, E: Clone> Table<W, E> {
     }
 
     /// Those to be woken.
-    pub(crate) fn to_wake(&mut self) -> Vec<W> {
+    pub(crate) fn take_woken(&mut self) -> Vec<W> {
         std::mem::take(&mut self.woken)
     }
 }

@@ -169,12 +169,12 @@ fn a_listener_is_woken_once_until_it_has_looked() {
     let news = table.enter(7, LIMIT);
     table.set_waker(7, 77);
     table.settle(7, channels(&["a"]));
-    assert_eq!(table.to_wake(), [77]);
+    assert_eq!(table.take_woken(), [77]);
     table.notified(b"a", b"1");
-    assert!(table.to_wake().is_empty());
+    assert!(table.take_woken().is_empty());
     news.store(false, std::sync::atomic::Ordering::Release);
     table.notified(b"a", b"2");
-    assert_eq!(table.to_wake(), [77]);
+    assert_eq!(table.take_woken(), [77]);
 }
 
 #[derive(Debug, Clone)]
