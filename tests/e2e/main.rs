@@ -11,6 +11,7 @@ mod console;
 mod copy;
 mod failures;
 mod limits;
+mod listen;
 mod malformed;
 mod many;
 mod modes;

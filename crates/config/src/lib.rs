@@ -41,6 +41,6 @@ pub use secret::SecretText;
 pub use settings::{Changeable, Database, Global, PgBouncer, Section, Setting, User};
 pub use source::{Origin, Place};
 pub use values::{
-    AuthType, CheckQuery, Host, LogFormat, LogLevel, PoolMode, SessionState, SslMode, TlsProtocols,
-    Word,
+    AuthType, CheckQuery, Host, ListenLost, LogFormat, LogLevel, PoolMode, SessionState, SslMode,
+    TlsProtocols, Word,
 };

@@ -64,6 +64,16 @@ words! {
 }
 
 words! {
+    /// What happens to clients that listen when the connection that listens for them is lost.
+    ListenLost {
+        /// They get a notice that notifications may have been missed.
+        Notice = "notice",
+        /// Their connections end.
+        Disconnect = "disconnect",
+    }
+}
+
+words! {
     /// How clients prove who they are.
     AuthType {
         /// No proof: any user that is known gets in.

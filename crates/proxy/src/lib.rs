@@ -9,6 +9,7 @@ mod console;
 mod control;
 mod gate;
 mod kill;
+mod listen;
 mod listener;
 mod message;
 mod placement;

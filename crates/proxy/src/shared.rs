@@ -18,6 +18,7 @@ use tokio::sync::mpsc::UnboundedSender;
 use crate::console::{self, Consoles};
 use crate::control::{OnChange, Watch};
 use crate::gate::Gate;
+use crate::listen::Hubs;
 use crate::pools::{Database, Directory, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::{Server, ServerCard};
@@ -45,6 +46,8 @@ pub(crate) struct Shared {
     pub(crate) clients: AtomicU32,
     pub(crate) next_client: AtomicU64,
     pub(crate) gate: Gate,
+    /// The connections that listen for clients.
+    pub(crate) hubs: Hubs,
     /// Who waits for something that the pools or the clients come to by themselves.
     pub(crate) watches: Mutex<Vec<Watch>>,
     /// Held while the configuration is replaced, so that no change is lost to another.
@@ -111,6 +114,7 @@ impl Shared {
             clients: AtomicU32::new(0),
             next_client: AtomicU64::new(1),
             gate: Gate::default(),
+            hubs: Hubs::default(),
             watches: Mutex::default(),
             changing: Mutex::default(),
             on_change: Mutex::default(),

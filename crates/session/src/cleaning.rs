@@ -20,6 +20,7 @@ impl ServerSession {
     pub fn cleaning(&self) -> Option<String> {
         if self.transaction.effects.is_empty()
             && self.holds.is_empty()
+            && !self.listens
             && self.own.len() <= OWN_NAMES
         {
             return Some(String::new());
@@ -44,7 +45,10 @@ impl ServerSession {
             (settings, "RESET SESSION AUTHORIZATION"),
             (settings, "RESET ROLE"),
             (settings, "RESET ALL"),
-            (left(Effects::LISTENS, Holds::CHANNELS), "UNLISTEN *"),
+            (
+                self.listens || left(Effects::LISTENS, Holds::CHANNELS),
+                "UNLISTEN *",
+            ),
             (self.removes_names(effects), "DEALLOCATE ALL"),
             (left(Effects::HOLDS, Holds::CURSORS), "CLOSE ALL"),
             (left(Effects::TEMPORARY, Holds::TEMPORARY), "DISCARD TEMP"),
@@ -77,6 +81,8 @@ impl ServerSession {
         }
         self.transaction = Transaction::default();
         self.holds = Holds::NONE;
+        self.listens = false;
+        self.lent_channels = false;
     }
 
     /// Notes that DISCARD ALL is about to be sent.
@@ -86,6 +92,8 @@ impl ServerSession {
         self.prepared.clear();
         self.own = OwnNames::default();
         self.unnamed = None;
+        self.listens = false;
+        self.lent_channels = false;
         let lasting =
             self.transaction.effects & (Effects::LOADS | Effects::SEEDS | Effects::PINNED);
         self.transaction = Transaction::default();

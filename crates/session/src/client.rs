@@ -10,6 +10,7 @@ use pgweir_wire::{Header, MAX_MESSAGE_BYTES, WireError, build, sqlstate};
 
 use pgweir_sql::Functions;
 
+use crate::channels::Channels;
 use crate::names::{SqlNames, SqlStatement};
 use crate::owed::Undo;
 use crate::settings::Settings;
@@ -122,6 +123,9 @@ pub enum Need {
     FreshServer,
     /// An answer from the server to what it was sent: call again after [`crate::reply`], with the same bytes.
     Replies,
+    /// That [`ClientSession::wanted_channels`] are heard: call again with the same bytes when it has been noted that they
+    /// are, or are refused.
+    Channels,
     /// The end of the connection: the client said Terminate.
     Close,
 }
@@ -185,6 +189,7 @@ pub struct ClientSession {
     sql_named: Option<Box<SqlNames>>,
     /// It has asked for `currval` or `lastval`: other clients' values are kept from it.
     pub(crate) reads_sequences: bool,
+    pub(crate) channels: Option<Box<Channels>>,
 }
 
 impl ClientSession {
@@ -206,6 +211,7 @@ impl ClientSession {
             state: SessionState::default(),
             sql_named: None,
             reads_sequences: false,
+            channels: None,
         }
     }
 

@@ -8,6 +8,7 @@ use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::frontend::{BindNames, Named, Parse, Target, tag};
 use pgweir_wire::{Header, MAX_MESSAGE_BYTES, WireError, build};
 
+use crate::channels::{self, Leave};
 use crate::client::{
     ClientSession, Fault, Limits, MAX_NAME_BYTES, Need, Passage, SessionState, Step, WHOLE_BYTES,
     header,
@@ -153,8 +154,17 @@ impl Forward<'_, '_> {
                     if told.sees_history() && self.wants_fresh_server() {
                         return Ok(Need::FreshServer);
                     }
+                    let leave = self.may_listen(&told, text.unwrap_or_default());
+                    if let Leave::Awaited = leave {
+                        return Ok(Need::Channels);
+                    }
                     let undo = Undo::Unnamed(self.client.unnamed.take());
                     self.server.unnamed = None;
+                    if let Leave::Refused(error) = leave {
+                        self.server.refuse_query(error, undo, self.out.insert());
+                        self.client.passage = Passage::Drop(h.total());
+                        continue;
+                    }
                     let mut changes = None;
                     if !told.is_nothing() {
                         if let Some(error) = self.server.refusal(self.client, told.effects) {
@@ -238,6 +248,11 @@ impl Forward<'_, '_> {
                         if !parse.name.is_empty() && self.server.owed.is_provisional(parse.name) {
                             return Ok(Need::Replies);
                         }
+                        if self.client.channels.is_some() {
+                            let text = parse.definition.split(|&b| b == 0).next();
+                            let text = text.unwrap_or_default();
+                            self.lend_channels(pgweir_sql::classify(text, &self.limits.functions));
+                        }
                         self.begin_parse();
                         self.parse(parse, h.total());
                     } else if rest.get(HEADER_BYTES) == Some(&0) {
@@ -287,11 +302,15 @@ impl Forward<'_, '_> {
                     if self.server.owed.is_provisional(names.statement) {
                         return Ok(Need::Replies);
                     }
-                    if let Some(error) = self.begin_execution(names) {
-                        self.begin_bind();
-                        self.server.refuse_message(error, self.out.insert());
-                        self.client.passage = Passage::Drop(h.total());
-                        continue;
+                    match self.begin_execution(names) {
+                        Leave::Granted => {}
+                        Leave::Awaited => return Ok(Need::Channels),
+                        Leave::Refused(error) => {
+                            self.begin_bind();
+                            self.server.refuse_message(error, self.out.insert());
+                            self.client.passage = Passage::Drop(h.total());
+                            continue;
+                        }
                     }
                     self.begin_bind();
                     self.bind(names, h.total(), rest)?;
@@ -364,6 +383,29 @@ impl Forward<'_, '_> {
         true
     }
 
+    /// Whether a text that tells this may be sent.
+    #[inline]
+    fn may_listen(&mut self, told: &Told, text: &[u8]) -> Leave {
+        let under_way = self.server.transaction.listens();
+        self.client.may_listen(told, text, under_way)
+    }
+
+    /// Sees to it that the server listens to the client's channels when it comes to a text of these effects that is sent
+    /// next, if it hangs on that.
+    #[inline]
+    fn lend_channels(&mut self, effects: Effects) {
+        let shown = Effects::LISTENING | Effects::UNLISTENS;
+        if effects.intersects(shown)
+            && self.client.channels.is_some()
+            && self.client.follows_channels()
+            && !self.server.open_segment
+            && !self.server.lent_channels
+            && self.server.status == TransactionStatus::Idle
+        {
+            self.server.bring_channels(self.client, self.out.insert());
+        }
+    }
+
     fn begin_parse(&mut self) {
         self.server.in_segment();
         self.server.counts.client_parses += 1;
@@ -409,6 +451,12 @@ impl Forward<'_, '_> {
             }
             effects = effects_with_executed(self.client, text, effects, self.limits);
         }
+        if changes.as_deref().is_some_and(channels::any)
+            && (!self.client.follows_channels() || self.server.holds.contains(Holds::CHANNELS))
+        {
+            effects |= channels::ABOUT;
+        }
+        self.lend_channels(effects);
         if resets && !self.client.initial.is_empty() {
             self.server.reset_under_way = true;
         }
@@ -658,9 +706,9 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Notes what executing the statement that is bound will do, or says why it is refused.
+    /// Notes what executing the statement that is bound will do, if it may be executed.
     #[inline]
-    fn begin_execution(&mut self, names: BindNames<'_>) -> Option<Box<[u8]>> {
+    fn begin_execution(&mut self, names: BindNames<'_>) -> Leave {
         self.server.bound = None;
         let statement = match names.statement {
             b"" => self.client.unnamed.as_ref(),
@@ -672,27 +720,35 @@ impl Forward<'_, '_> {
                 let effects = sql.effects(self.limits);
                 self.server.transaction.may(effects);
             }
-            return None;
+            return Leave::Granted;
         };
         let told = statement.told(self.limits);
-        if told.is_nothing() {
-            return None;
+        if told.is_nothing() && self.client.channels.is_none() {
+            return Leave::Granted;
         }
         let statement = statement.clone();
+        match self.may_listen(&told, statement.text()) {
+            Leave::Granted => {}
+            refused => return refused,
+        }
         if let Some(error) = self.server.refusal(self.client, told.effects) {
-            return Some(error);
+            return Leave::Refused(error);
         }
         let between = !self.server.open_segment;
         let changes = self.will_do(told, statement.text(), between);
         match names.portal {
             b"" => self.server.bound = changes,
-            _ if changes.is_some() => {
-                let settings = Effects::SETTINGS | Effects::RESETS;
-                self.server.transaction.may(settings);
+            _ => {
+                if let Some(changes) = changes {
+                    let settings = Effects::SETTINGS | Effects::RESETS;
+                    self.server.transaction.may(settings);
+                    if channels::any(&changes) {
+                        self.server.transaction.may(channels::ABOUT);
+                    }
+                }
             }
-            _ => {}
         }
-        None
+        Leave::Granted
     }
 
     fn bind(&mut self, names: BindNames<'_>, total: usize, rest: &[u8]) -> Result<(), Fault> {

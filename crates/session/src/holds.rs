@@ -82,7 +82,6 @@ impl Holds {
         holds.set(Holds::TEMPORARY, effects.contains(Effects::TEMPORARY));
         holds.set(Holds::CURSORS, effects.contains(Effects::HOLDS));
         holds.set(Holds::LOCKS, effects.contains(Effects::LOCKS));
-        holds.set(Holds::CHANNELS, effects.contains(Effects::LISTENS));
         holds
     }
 

@@ -6,6 +6,7 @@
 use pgweir_sql::Effects;
 use pgweir_wire::{Reader, WireError, build};
 
+use crate::channels::{ABOUT, Channel};
 use crate::client::{ClientSession, SessionState};
 use crate::holds::Holds;
 use crate::names::OwnText;
@@ -46,7 +47,7 @@ impl Questions {
             cursors: asks(Effects::HOLDS, Holds::CURSORS),
             locks: asks(Effects::LOCKS, Holds::LOCKS),
             names: anything || effects.intersects(Effects::PREPARES | Effects::DEALLOCATES),
-            channels: asks(Effects::LISTENS, Holds::CHANNELS),
+            channels: asks(ABOUT, Holds::CHANNELS),
         }
     }
 
@@ -108,7 +109,10 @@ impl Questions {
             ));
         }
         if self.channels {
-            select("'n',NULL,NULL WHERE EXISTS(SELECT FROM pg_catalog.pg_listening_channels())");
+            select(&format!(
+                "'n',{},NULL FROM pg_catalog.pg_listening_channels() AS channel",
+                hex("channel"),
+            ));
         }
         sql
     }
@@ -123,6 +127,7 @@ pub(crate) struct Inventory {
     settings: Vec<(String, String)>,
     identities: Vec<(String, String)>,
     names: Vec<(Box<[u8]>, OwnText)>,
+    channels: Vec<Channel>,
     holds: Holds,
     /// The server did not tell.
     pub(crate) failed: bool,
@@ -151,7 +156,10 @@ impl Inventory {
             b"t" => self.holds.set(Holds::TEMPORARY, true),
             b"c" => self.holds.set(Holds::CURSORS, true),
             b"l" => self.holds.set(Holds::LOCKS, true),
-            b"n" => self.holds.set(Holds::CHANNELS, true),
+            b"n" => match unhex(name) {
+                Some(name) => self.channels.push(name.into()),
+                None => self.failed = true,
+            },
             b"p" | b"P" => match (unhex(name), unhex(value)) {
                 (Some(name), Some(value)) => {
                     let text = (kind == b"p").then(|| value.into());
@@ -177,11 +185,12 @@ fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
 }
 
 impl ServerSession {
-    /// Asks the server what the transactions so far have left, where their texts leave that open.
-    pub(crate) fn take_inventory(&mut self, client: &ClientSession, again: &mut Vec<u8>) {
+    /// Asks the server what the transactions so far have left, where their texts leave that open. Returns whether it is
+    /// asked for channels.
+    pub(crate) fn take_inventory(&mut self, client: &ClientSession, again: &mut Vec<u8>) -> bool {
         let effects = self.transaction.effects;
         if effects.is_empty() && !self.holds.contains(Holds::UNKNOWN) {
-            return;
+            return false;
         }
         let only_settings = |effects| Questions {
             settings: Questions::after(effects, Holds::NONE).settings,
@@ -193,7 +202,7 @@ impl ServerSession {
                 true => (Questions::default(), Effects::ALL),
                 false => (only_settings(effects & Effects::RESETS), Effects::ALL),
             },
-            SessionState::Off => return,
+            SessionState::Off => return false,
             SessionState::Settings => (only_settings(effects), Effects::SETTINGS | Effects::RESETS),
             SessionState::Full | SessionState::Error => {
                 self.holds |= Holds::certain(effects);
@@ -202,9 +211,10 @@ impl ServerSession {
         };
         self.transaction.effects = effects.without(settled);
         if asked.is_empty() {
-            return;
+            return false;
         }
         self.ask(asked, effects & settled, again);
+        asked.channels
     }
 
     /// Asks a free server what is set there; [`ServerSession::settings`] tells, when it has answered.
@@ -226,6 +236,7 @@ impl ServerSession {
                 settings: Vec::new(),
                 identities: Vec::new(),
                 names: Vec::new(),
+                channels: Vec::new(),
                 holds: Holds::NONE,
                 failed: false,
             }))));
@@ -237,6 +248,7 @@ impl ServerSession {
         inventory: Inventory,
         client: Option<&mut ClientSession>,
         table: &SettingsTable,
+        again: &mut Vec<u8>,
     ) {
         self.holds.set(Holds::UNKNOWN, inventory.failed);
         if inventory.failed {
@@ -249,13 +261,22 @@ impl ServerSession {
             (asked.temporary, Holds::TEMPORARY),
             (asked.cursors, Holds::CURSORS),
             (asked.locks, Holds::LOCKS),
-            (asked.channels, Holds::CHANNELS),
         ] {
             if asked {
                 self.holds.set(kind, inventory.holds.contains(kind));
             }
         }
         let mut client = client;
+        if asked.channels {
+            let others = match client.as_deref_mut() {
+                Some(client) => self.channels_are(inventory.channels, client),
+                None => !inventory.channels.is_empty(),
+            };
+            self.holds.set(Holds::CHANNELS, others);
+            if let Some(client) = client.as_deref_mut() {
+                self.settle_channels(client, again);
+            }
+        }
         if asked.names {
             self.own_names_are(inventory.names, client.as_deref_mut());
         }

@@ -13,6 +13,7 @@
 //! an error.
 
 mod align;
+mod channels;
 mod cleaning;
 mod client;
 mod debts;
@@ -32,6 +33,7 @@ mod statements;
 mod told;
 mod transaction;
 
+pub use channels::{Channel, quote};
 pub use client::{ClientSession, Fault, Limits, Need, SessionState, Step, alone, decline};
 pub use forward::forward;
 pub use holds::Holds;

@@ -20,6 +20,9 @@ use crate::statements::Statement;
 /// An ErrorResponse longer than this, in bytes, is judged by its beginning.
 const ERROR_BYTES: usize = 8 << 10;
 
+/// So many bytes of a NotificationResponse hold its channel: the head, a process's number, a name and its terminator.
+const NOTIFICATION_BYTES: usize = HEADER_BYTES + 4 + 64;
+
 /// The longest message of a server's, in bytes: any that a client can take, as it reads lengths as signed.
 const MAX_MESSAGE_BYTES: u32 = i32::MAX as u32;
 
@@ -128,10 +131,10 @@ pub fn reply(
                 tag::ROW_DESCRIPTION
                 | tag::PARAMETER_DESCRIPTION
                 | tag::NOTICE_RESPONSE
-                | tag::NOTIFICATION_RESPONSE
                 | tag::FUNCTION_CALL_RESPONSE => {}
+                tag::NOTIFICATION_RESPONSE if have >= NOTIFICATION_BYTES => {}
                 tag::ERROR_RESPONSE if have >= ERROR_BYTES => {}
-                tag::ERROR_RESPONSE => break,
+                tag::ERROR_RESPONSE | tag::NOTIFICATION_RESPONSE => break,
                 _ => {
                     h.check(MAX_SHORT_BYTES)?;
                     break;
@@ -267,7 +270,13 @@ pub fn reply(
                 Some(Owed::Query { .. }) => true,
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
-            tag::NOTICE_RESPONSE | tag::NOTIFICATION_RESPONSE => !hidden,
+            tag::NOTIFICATION_RESPONSE => {
+                let name = body.get(4..).unwrap_or_default();
+                let name = name.split(|&b| b == 0).next().unwrap_or_default();
+                let elsewhere = client.as_deref().is_some_and(|c| c.hears_elsewhere(name));
+                !hidden && !elsewhere
+            }
+            tag::NOTICE_RESPONSE => !hidden,
             other => return Err(ServerFault::Unexpected(other)),
         };
         server.passage = Passage { left: total, shown };
@@ -360,7 +369,7 @@ impl ServerSession {
             }
             Some(Owed::Sync { .. } | Owed::Refused { is_query: true, .. }) => {}
             Some(Owed::Hidden(hidden)) => {
-                self.hidden_done(hidden, client, settings);
+                self.hidden_done(hidden, client, settings, again);
                 return Ok(false);
             }
             Some(Owed::Mend(mend)) => {
@@ -384,6 +393,7 @@ impl ServerSession {
         hidden: Hidden,
         client: Option<&mut ClientSession>,
         table: &SettingsTable,
+        again: &mut Vec<u8>,
     ) {
         match hidden {
             Hidden::Settings(settings) => {
@@ -392,7 +402,7 @@ impl ServerSession {
                     self.settings_in_doubt = false;
                 }
             }
-            Hidden::Inventory(inventory) => self.inventory_taken(*inventory, client, table),
+            Hidden::Inventory(inventory) => self.inventory_taken(*inventory, client, table, again),
             Hidden::Upkeep | Hidden::Start | Hidden::Name(_) => {}
         }
     }

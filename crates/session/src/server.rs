@@ -99,6 +99,10 @@ pub struct ServerSession {
     pub(crate) holds: Holds,
     /// How many clients may keep a server in this pool, if no other one may now.
     pub(crate) pin_limit: Option<u32>,
+    /// It listens to channels of its client's that are heard elsewhere too.
+    pub(crate) listens: bool,
+    /// It listens to all of its client's channels.
+    pub(crate) lent_channels: bool,
     /// Names that are clients' own.
     pub(crate) own: OwnNames,
     /// The client that has or had it last, as a number that no other has; 0: none.
@@ -154,6 +158,8 @@ impl ServerSession {
             transaction: Transaction::default(),
             holds: Holds::NONE,
             pin_limit: None,
+            listens: false,
+            lent_channels: false,
             own: OwnNames::default(),
             last_client: 0,
             has_history: false,
@@ -209,6 +215,13 @@ impl ServerSession {
         self.holds.is_empty()
             && self.is_in_upkeep()
             && owed.all(|o| matches!(o, Owed::Hidden(Hidden::Settings(_))))
+    }
+
+    /// True if what the client gets next is nothing of the server's, and no transaction is under way: it may be told of
+    /// what happened elsewhere.
+    #[inline]
+    pub fn lets_others_speak(&self) -> bool {
+        self.is_in_upkeep() && (self.passage.left == 0 || !self.passage.shown)
     }
 
     /// Notes which client has it from now on; `client` is a number that no other has.

@@ -4,15 +4,20 @@ use std::sync::Arc;
 
 use pgweir_sql::{Effects, Functions, Setting};
 
+use crate::channels::{self, Channel};
+
 /// Longest text that is read for exact changes of settings, in bytes; a longer one is judged by its effects alone.
 const EXACT_BYTES: usize = 4 << 10;
+
+/// What may be told exactly.
+const FOLLOWED: Effects = Effects::SETTINGS.union(channels::ABOUT);
 
 /// What matters to nobody once the transaction has ended.
 const PASSING: Effects = Effects::BEGINS
     .union(Effects::ENDS)
     .union(Effects::NOTIFIES);
 
-/// A change of settings that a text tells exactly.
+/// A change of settings or channels that a text tells exactly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     /// `SET name`: as `set_config(name, value, false)`. The name is in lower case.
@@ -21,8 +26,24 @@ pub(crate) enum Change {
     Reset(Box<str>),
     /// `RESET ALL`, which leaves roles as they are.
     ResetAll,
-    /// `DISCARD ALL`, or what does the same to settings.
+    /// `DISCARD ALL`, or what does the same to settings and channels.
     DiscardAll,
+    /// `LISTEN`.
+    Listen(Channel),
+    /// `UNLISTEN`.
+    Unlisten(Channel),
+    /// `UNLISTEN *`.
+    UnlistenAll,
+}
+
+impl Change {
+    /// True if some setting goes back to where the session started.
+    fn resets(&self) -> bool {
+        matches!(
+            self,
+            Change::Reset(_) | Change::ResetAll | Change::DiscardAll
+        )
+    }
 }
 
 /// Libraries that forbid unknown parameters of their prefix once they are loaded.
@@ -57,7 +78,7 @@ pub(crate) fn puts_temporary_first(name: &str, value: &str) -> bool {
 pub(crate) struct Told {
     /// What its statements may do, but for `changes`.
     pub(crate) effects: Effects,
-    /// All that they do to settings, in order; `None`: what the effects say of settings holds.
+    /// All that they do to settings and channels, in order; `None`: what the effects say of those holds.
     pub(crate) changes: Option<Arc<[Change]>>,
 }
 
@@ -69,7 +90,7 @@ impl Told {
         if effects.contains(Effects::UNSEEN) {
             return Told::unseen();
         }
-        if !effects.contains(Effects::SETTINGS) {
+        if !effects.intersects(FOLLOWED) {
             return Told {
                 effects: effects.without(PASSING),
                 changes: None,
@@ -83,7 +104,7 @@ impl Told {
         let effects = match changes.as_deref() {
             // It stands alone, and its command tag says the rest.
             Some([Change::DiscardAll]) => Effects::NONE,
-            Some(_) => effects.without(Effects::SETTINGS | Effects::RESETS),
+            Some(_) => effects.without(FOLLOWED | Effects::RESETS),
             None => effects,
         };
         Told {
@@ -122,12 +143,34 @@ impl Told {
             || self
                 .changes
                 .as_deref()
-                .is_some_and(|c| c.iter().any(|c| !matches!(c, Change::Set { .. })))
+                .is_some_and(|c| c.iter().any(Change::resets))
+    }
+
+    /// True if it may make its client listen.
+    #[inline]
+    pub(crate) fn may_listen(&self) -> bool {
+        let is_listen = |c: &Change| matches!(c, Change::Listen(_));
+        self.effects.contains(Effects::LISTENS)
+            || (self.changes.as_deref()).is_some_and(|c| c.iter().any(is_listen))
+    }
+
+    /// The channels that it may make its client listen to, as far as `text` names them.
+    pub(crate) fn listens(&self, text: &[u8]) -> Vec<Channel> {
+        let channel = |change| match change {
+            Change::Listen(channel) => Some(channel),
+            _ => None,
+        };
+        match &self.changes {
+            Some(changes) => changes.iter().cloned().filter_map(channel).collect(),
+            None => pgweir_sql::statements(text)
+                .filter_map(|s| channels::read(s).and_then(channel))
+                .collect(),
+        }
     }
 }
 
-/// The changes that `text` makes, if every statement of it that touches settings says exactly how, and no transaction
-/// ends between them.
+/// The changes that `text` makes, if every statement of it that touches settings or channels says exactly how, and no
+/// transaction ends between them.
 pub(crate) fn exact_changes(
     text: &[u8],
     effects: Effects,
@@ -139,7 +182,11 @@ pub(crate) fn exact_changes(
     }
     let mut changes = Vec::new();
     for statement in pgweir_sql::statements(text) {
-        if !pgweir_sql::classify(statement, functions).contains(Effects::SETTINGS) {
+        let effects = pgweir_sql::classify(statement, functions);
+        if !effects.contains(Effects::SETTINGS) {
+            if effects.intersects(channels::ABOUT) {
+                changes.push(channels::read(statement)?);
+            }
             continue;
         }
         match pgweir_sql::setting(statement)? {

@@ -6,6 +6,7 @@ use pgweir_sql::Effects;
 use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::build;
 
+use crate::channels;
 use crate::client::{ClientSession, SessionState};
 use crate::holds::Holds;
 use crate::out::Out;
@@ -19,7 +20,7 @@ use crate::told::{Change, puts_temporary_first};
 pub(crate) struct Transaction {
     /// What its texts say it may do, but for `changes`.
     pub(crate) effects: Effects,
-    /// Settings that it changed, in order.
+    /// Settings and channels that it changed, in order.
     changes: Vec<Change>,
     /// It has a savepoint to which changes may be rolled back.
     savepoints: bool,
@@ -46,6 +47,14 @@ impl Transaction {
     /// Notes an error.
     pub(crate) fn failed(&mut self) {
         self.failed = true;
+    }
+
+    /// True if its texts tell that it may listen to something new.
+    #[inline]
+    pub(crate) fn listens(&self) -> bool {
+        let is_listen = |c: &Change| matches!(c, Change::Listen(_));
+        self.effects.contains(Effects::LISTENS)
+            || (!self.changes.is_empty() && self.changes.iter().any(is_listen))
     }
 
     /// True if it may have set a parameter.
@@ -89,11 +98,14 @@ impl ServerSession {
             b"ROLLBACK\0" => {
                 t.wrote = false;
                 if !t.changes.is_empty() {
-                    t.changes.clear();
                     if t.savepoints {
                         // Some of them may stay.
                         t.effects |= Effects::SETTINGS;
+                        if channels::any(&t.changes) {
+                            t.effects |= Effects::LISTENS;
+                        }
                     }
+                    t.changes.clear();
                 }
             }
             b"SAVEPOINT\0" => t.savepoints = true,
@@ -117,17 +129,21 @@ impl ServerSession {
             TransactionStatus::Idle => {
                 t.savepoints = false;
                 t.wrote = false;
-                if t.changes.is_empty() && t.effects.is_empty() {
+                let asked = client.as_ref().is_some_and(|c| c.has_asked_for_channels());
+                if t.changes.is_empty() && t.effects.is_empty() && !asked && !self.listens {
                     return;
                 }
                 let changes = std::mem::take(&mut t.changes);
                 let Some(client) = client else { return };
                 if !failed {
-                    self.apply(Some(client), &changes, table);
+                    self.apply(Some(&mut *client), &changes, table);
                     self.tell_of_start(client, &changes, table, out);
                 }
                 if self.owed.is_empty() && !self.open_segment {
-                    self.take_inventory(client, again);
+                    let asks = self.take_inventory(client, again);
+                    if !asks {
+                        self.settle_channels(client, again);
+                    }
                 }
             }
             TransactionStatus::InTransaction if !t.changes.is_empty() => {
@@ -155,6 +171,7 @@ impl ServerSession {
                         due.push((name.clone(), value.into()));
                     }
                 }
+                Change::Listen(_) | Change::Unlisten(_) | Change::UnlistenAll => {}
                 Change::ResetAll | Change::DiscardAll => {
                     due = client
                         .initial
@@ -217,7 +234,7 @@ impl ServerSession {
     /// Carries `changes`, which hold now, over to what is known of server and client.
     fn apply(
         &mut self,
-        client: Option<&mut ClientSession>,
+        mut client: Option<&mut ClientSession>,
         changes: &[Change],
         table: &SettingsTable,
     ) {
@@ -228,6 +245,7 @@ impl ServerSession {
             // Nothing but what the server reports follows the client: the rest is removed.
             if !changes.is_empty() {
                 self.transaction.may(Effects::SETTINGS);
+                self.listens |= channels::any(changes);
             }
             return;
         }
@@ -235,6 +253,12 @@ impl ServerSession {
         let mut here = self.settings.clone();
         let mut wanted = client.as_ref().map(|c| c.settings.clone());
         for change in changes {
+            self.listens |= matches!(change, Change::Listen(_));
+            if let Some(client) = client.as_deref_mut()
+                && client.follows_channels()
+            {
+                client.change_channels(change);
+            }
             let told = |name: &str| self.reports(name) && !IDENTITIES.contains(&name);
             match change {
                 // The server tells more exactly: a DateStyle may be given in parts.
@@ -291,6 +315,7 @@ fn changed(
             let initial = initial.map(Settings::iter).into_iter().flatten();
             table.intern(initial.chain(kept))
         }
+        Change::Listen(_) | Change::Unlisten(_) | Change::UnlistenAll => settings.clone(),
         Change::DiscardAll => table.intern(initial.map(Settings::iter).into_iter().flatten()),
     }
 }

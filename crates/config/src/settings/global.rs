@@ -3,7 +3,9 @@
 use super::section;
 use crate::kinds::{Bool, Check, Choice, Count, Delay, Limit, List, Or, Path};
 use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
-use crate::values::{AuthType, CheckQuery, LogFormat, LogLevel, PoolMode, SessionState};
+use crate::values::{
+    AuthType, CheckQuery, ListenLost, LogFormat, LogLevel, PoolMode, SessionState,
+};
 use crate::values::{SslMode, TlsProtocols};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -62,6 +64,10 @@ section! {
         /// else is removed before the next client comes. `off`: as `settings`, for those settings only that the server
         /// reports.
         session_state: SessionState = Choice::<SessionState>::NEW, "full", Reload, Absent;
+        /// What happens to clients that LISTEN, in transaction and statement mode, when the
+        /// connection that listens for all of them is lost: a `notice` says that notifications may
+        /// have been missed, or their connections end (`disconnect`). It is opened again either way.
+        listen_lost: ListenLost = Choice::<ListenLost>::NEW, "notice", Reload, Absent;
         /// How many clients of one pool may keep a server for what lives in its process. 0 is no limit.
         max_pinned: Option<u32> = Limit, "0", Reload, Absent;
         /// Functions that keep something in the server's process, for which a client keeps its server until it

@@ -7,6 +7,7 @@
 
 mod checkout;
 mod ending;
+mod listening;
 mod moving;
 mod pinning;
 mod summons;
@@ -37,6 +38,8 @@ use crate::worker::{SCRATCH_BYTES, Scratch, Worker};
 
 pub(crate) use ending::shutting_down;
 pub(crate) use moving::Baggage;
+
+use listening::Listening;
 
 use ending::{End, server_lost, settings_failed};
 use summons::timeouts;
@@ -87,6 +90,7 @@ pub(crate) struct Relay {
     moved: bool,
     /// The log has a line that it keeps a server.
     told_of_pin: bool,
+    listening: Option<Box<Listening>>,
 }
 
 impl Relay {
@@ -128,6 +132,7 @@ impl Relay {
             turned: now,
             moved: false,
             told_of_pin: false,
+            listening: None,
         };
         relay.arm(now);
         relay
@@ -141,6 +146,9 @@ impl Relay {
             return self.rest(cx);
         }
         loop {
+            if self.listening.is_some() {
+                self.heed_hub(cx)?;
+            }
             if !self.outbox.is_empty()
                 && let Poll::Ready(r) = self.outbox.poll_drain(&mut self.stream, cx)
             {
@@ -186,6 +194,9 @@ impl Relay {
         if !self.outbox.is_empty() {
             return Ok(false);
         }
+        if self.awaits_hub() {
+            return self.read_ahead(cx);
+        }
         if self.holds_back() {
             return self.go_on(cx).map(|()| true);
         }
@@ -219,7 +230,7 @@ impl Relay {
         // Each side is read only while the other takes what it is given: so nobody's memory grows.
         if self.outbox.is_empty() {
             progress = self.read_server(cx)?;
-            if progress && self.holds_back() {
+            if progress && self.holds_back() && !self.awaits_hub() {
                 self.go_on(cx)?;
             }
         }
@@ -320,6 +331,9 @@ impl Relay {
         let ended = counts.queries > 0;
         let status = server.session.status();
         self.note_holds()?;
+        if self.session.take_settled_channels() {
+            self.note_channels();
+        }
         if ended {
             self.query_ended(counts, status)?;
         } else if self.timeouts.is_some()
@@ -456,7 +470,9 @@ impl Relay {
                     self.keep(rest, n);
                     return Ok(());
                 }
-                Need::Server | Need::FreshServer | Need::Replies => self.check_out(cx)?,
+                Need::Server | Need::FreshServer | Need::Replies | Need::Channels => {
+                    self.check_out(cx)?
+                }
             }
         }
         let Link::Linked(server) = &mut self.link else {
@@ -505,6 +521,10 @@ impl Relay {
             Need::Close => return Err(End::Gone),
             Need::Bytes(n) => self.keep(rest, n),
             Need::Server | Need::FreshServer | Need::Replies => self.keep(rest, 0),
+            Need::Channels => {
+                self.keep(rest, 0);
+                self.ask_hub(cx);
+            }
         }
         if idle {
             if !just_linked {

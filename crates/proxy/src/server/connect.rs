@@ -13,9 +13,10 @@ use pgweir_wire::sqlstate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::pools::Pool;
+use crate::pools::{Live, Pool};
 use crate::report::Refusal;
 use crate::server::held::Held;
+use crate::server::login::LoggedIn;
 use crate::server::{Server, ServerCard, login};
 use crate::stream::{Outbox, Socket, Stream};
 use crate::tls::ServerTls;
@@ -38,24 +39,9 @@ pub(crate) async fn connect(
     id: ServerId,
 ) -> Result<Box<Server>, Refusal> {
     let live = pool.live();
-    let timeout = worker.shared.config().global.server_connect_timeout;
     let target = live.target.clone();
     let work = async {
-        let tls = worker.shared.server_tls();
-        let mut stream = open(worker, &target, &tls).await?;
-        let logged_in = match login::log_in(worker, &mut stream, pool, &live).await {
-            // As libpq: a server may admit one of the two only.
-            Err(first) if first.code == sqlstate::INVALID_AUTHORIZATION => {
-                let Some(other) = the_other_way(worker, &target, &tls, &stream).await else {
-                    return Err(first);
-                };
-                stream = other;
-                login::log_in(worker, &mut stream, pool, &live)
-                    .await
-                    .map_err(|_| first)?
-            }
-            other => other?,
-        };
+        let (stream, logged_in) = log_in_anew(worker, pool, &live).await?;
         let (remote, local) = stream.addresses();
         let card = Arc::new(ServerCard {
             id,
@@ -95,6 +81,46 @@ pub(crate) async fn connect(
         }
         Ok(server)
     };
+    in_time(worker, &live.target, work).await
+}
+
+/// Opens a connection that no pool counts, and logs in as the servers of `pool` do.
+pub(crate) async fn dial(
+    worker: &Worker,
+    pool: &Pool,
+    live: &Live,
+) -> Result<(Stream, LoggedIn), Refusal> {
+    in_time(worker, &live.target, log_in_anew(worker, pool, live)).await
+}
+
+async fn log_in_anew(
+    worker: &Worker,
+    pool: &Pool,
+    live: &Live,
+) -> Result<(Stream, LoggedIn), Refusal> {
+    let target = &live.target;
+    let tls = worker.shared.server_tls();
+    let mut stream = open(worker, target, &tls).await?;
+    match login::log_in(worker, &mut stream, pool, live).await {
+        // As libpq: a server may admit one of the two only.
+        Err(first) if first.code == sqlstate::INVALID_AUTHORIZATION => {
+            let Some(mut other) = the_other_way(worker, target, &tls, &stream).await else {
+                return Err(first);
+            };
+            let logged_in = login::log_in(worker, &mut other, pool, live).await;
+            Ok((other, logged_in.map_err(|_| first)?))
+        }
+        logged_in => Ok((stream, logged_in?)),
+    }
+}
+
+/// Bounds `work` by `server_connect_timeout`.
+async fn in_time<T>(
+    worker: &Worker,
+    target: &Target,
+    work: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    let timeout = worker.shared.config().global.server_connect_timeout;
     match timeout {
         None => work.await,
         Some(limit) => match tokio::time::timeout(limit, work).await {

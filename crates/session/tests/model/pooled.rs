@@ -361,7 +361,7 @@ impl House {
             }
             Need::Server => client.state = State::Waiting,
             Need::Replies => client.awaits_replies = true,
-            Need::FreshServer => unreachable!("no statement sees what other clients did"),
+            Need::FreshServer | Need::Channels => unreachable!("no program needs it"),
             Need::Close => unreachable!("no client says Terminate"),
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use pgweir_session::ClientSession;
 
-use super::{End, Relay};
+use super::{End, Listening, Relay};
 use crate::client::card::ClientCard;
 use crate::pools::{Pool, User};
 use crate::register::Address;
@@ -23,6 +23,7 @@ pub(crate) struct Baggage {
     session: ClientSession,
     kept: Vec<u8>,
     need: usize,
+    listening: Option<Box<Listening>>,
 }
 
 impl Baggage {
@@ -60,6 +61,10 @@ impl Baggage {
         );
         relay.outbox = self.outbox;
         relay.need = self.need;
+        relay.listening = self.listening;
+        if let Some(listening) = &mut relay.listening {
+            listening.moved();
+        }
         match lost {
             Ok(()) => {
                 tokio::task::spawn_local(relay);
@@ -94,6 +99,7 @@ impl Relay {
             session: std::mem::replace(&mut self.session, nobody),
             kept: std::mem::take(&mut self.kept),
             need: self.need,
+            listening: self.listening.take(),
         });
         self.moved = true;
         let shared = &self.worker.shared;

@@ -45,7 +45,7 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
         ("free_servers", 0),
         (
             "used_servers",
-            shared.pools().servers(Instant::now()).count(),
+            shared.pools().servers(Instant::now()).count() + shared.hubs.connections().len(),
         ),
         // Names are looked up by the system, which keeps no list for us.
         ("dns_names", 0),

@@ -14,6 +14,7 @@ use super::moment;
 use crate::client::card::{Buffers, ClientRow, ClientState};
 use crate::console;
 use crate::console::relation::{self, Column, Head, Value, int4, int8, text};
+use crate::listen::{APPLICATION_NAME, Connection};
 use crate::shared::Shared;
 use crate::worker::Order;
 
@@ -278,7 +279,36 @@ fn server_rows(shared: &Shared, clients: &[ClientRow]) -> Vec<Row> {
         });
     }
     rows.sort_by_key(|r| r.id);
+    drop(machine);
+    rows.extend((1..).zip(shared.hubs.connections()).map(listening_row));
     rows
+}
+
+/// A connection that listens for clients. It is in no pool, and its number is none of a server's.
+fn listening_row((number, connection): (u64, Connection)) -> Row {
+    let id = 1 << 40 | number;
+    Row {
+        kind: "S",
+        user: connection.target.user.to_string(),
+        database: connection.pool.database.name.to_string(),
+        state: "listen",
+        peer: connection.remote,
+        target: Some((connection.target.host.to_string(), connection.target.port)),
+        local: connection.local,
+        connected_at: connection.connected_at,
+        requested_at: connection.connected_at,
+        wait: Duration::ZERO,
+        close_needed: false,
+        ptr: server_ptr(id),
+        link: String::new(),
+        remote_pid: connection.pid,
+        tls: connection.tls.unwrap_or_default(),
+        application_name: APPLICATION_NAME.to_owned(),
+        prepared_statements: 0,
+        id,
+        pinned: Holds::NONE,
+        buffers: None,
+    }
 }
 
 fn ago(elapsed: Duration) -> SystemTime {
