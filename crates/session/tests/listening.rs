@@ -266,3 +266,32 @@ fn a_chained_transaction_that_ends_its_client_leaves_no_channel() {
     t.server.roll_back(&mut out);
     assert_eq!(t.server.cleaning().as_deref(), Some("UNLISTEN *"));
 }
+
+#[test]
+fn what_is_sent_while_the_server_is_asked_is_settled_by_its_own_answer() {
+    let mut t = Talk::new();
+    t.send(&[&query("do $$ begin execute 'listen mine'; end $$")]);
+    answered(&mut t, &[&complete("DO"), &idle()]);
+    send_heard(&mut t, &query("listen news"));
+    t.hear(&[&found(&["mine"])]);
+    assert_eq!(wanted(&t), "news");
+    assert!(!t.client.take_settled_channels());
+    let again = answered(&mut t, &[&complete("LISTEN"), &idle()]);
+    assert_eq!(again, query("UNLISTEN \"news\""));
+    assert_eq!(channels(&t), "news");
+    assert!(t.client.take_settled_channels());
+}
+
+#[test]
+fn a_pipelined_listen_takes_nothing_from_the_one_behind_it() {
+    let mut t = Talk::new();
+    send_heard(&mut t, &query("listen a"));
+    send_heard(&mut t, &query("listen b"));
+    assert!(answered(&mut t, &[&complete("LISTEN"), &idle()]).is_empty());
+    assert!(!t.client.take_settled_channels());
+    assert_eq!(wanted(&t), "a,b");
+    let again = answered(&mut t, &[&complete("LISTEN"), &idle()]);
+    assert_eq!(again, query("UNLISTEN *"));
+    assert_eq!(channels(&t), "a,b");
+    assert!(t.client.take_settled_channels());
+}
