@@ -47,6 +47,8 @@ enum Stage {
 /// Whether a message may be sent.
 pub(crate) enum Leave {
     Granted,
+    /// What was sent before it is to be answered first.
+    Behind,
     Awaited,
     Refused(Box<[u8]>),
 }
@@ -146,6 +148,12 @@ impl ClientSession {
             }
             _ => {}
         }
+    }
+
+    /// True if it has been said whether what it is about to listen to is heard.
+    pub(crate) fn channels_are_answered(&self) -> bool {
+        let channels = self.channels.as_ref();
+        channels.is_some_and(|c| matches!(c.stage, Stage::Heard | Stage::Refused(_)))
     }
 
     /// True if something about its channels is to be settled when all that it has sent is answered.

@@ -283,15 +283,35 @@ fn what_is_sent_while_the_server_is_asked_is_settled_by_its_own_answer() {
 }
 
 #[test]
-fn a_pipelined_listen_takes_nothing_from_the_one_behind_it() {
+fn a_pipelined_listen_waits_until_the_one_before_it_is_settled() {
     let mut t = Talk::new();
     send_heard(&mut t, &query("listen a"));
-    send_heard(&mut t, &query("listen b"));
-    assert!(answered(&mut t, &[&complete("LISTEN"), &idle()]).is_empty());
-    assert!(!t.client.take_settled_channels());
-    assert_eq!(wanted(&t), "a,b");
+    let second = query("listen b");
+    let waits = t.try_send(&second).unwrap();
+    assert_eq!((waits.consumed, waits.need), (0, Need::Replies));
     let again = answered(&mut t, &[&complete("LISTEN"), &idle()]);
     assert_eq!(again, query("UNLISTEN *"));
-    assert_eq!(channels(&t), "a,b");
     assert!(t.client.take_settled_channels());
+    send_heard(&mut t, &second);
+    assert_eq!((channels(&t), wanted(&t)), ("a".into(), "b".into()));
+}
+
+#[test]
+fn two_listens_of_one_segment_are_heard_one_after_the_other() {
+    let mut t = Talk::new();
+    let first = [
+        parse("", "listen a"),
+        bind(""),
+        execute(),
+        parse("", "listen b"),
+    ]
+    .concat();
+    assert_eq!(t.try_send(&first).unwrap().need, Need::Channels);
+    t.client.channels_are_heard();
+    let rest = [bind(""), execute(), parse("", "listen b")].concat();
+    t.send(&[&rest]);
+    let behind = t.try_send(&bind("")).unwrap();
+    assert_eq!((&*behind.to_server, behind.need), (FLUSH, Need::Replies));
+    t.hear(&[ONE, TWO, &complete("LISTEN"), ONE]);
+    send_heard(&mut t, &bind(""));
 }
