@@ -401,6 +401,33 @@ async fn a_client_that_changes_its_encoding_is_told_and_hears_in_the_new_one() {
 }
 
 #[tokio::test]
+async fn a_client_whose_database_moves_is_told_and_hears_from_there() {
+    let (here, there) = (postgres().database(), postgres().database());
+    let port = postgres().port();
+    let shop = |name: &str| {
+        format!("[databases.shop]\nhost = \"127.0.0.1\"\nport = {port}\ndbname = \"{name}\"\n")
+    };
+    let settings = "admin_users = [\"alice\"]\ndefault_pool_size = 1\n";
+    let pooler = Pooler::new(&format!("{settings}{}", shop(&here)));
+    let mut raw = Raw::login(pooler.address(), "alice", "shop").await;
+    run(&mut raw, "listen news").await;
+    let file = std::fs::read_to_string(pooler.file()).unwrap();
+    std::fs::write(pooler.file(), file.replace(&here, &there)).unwrap();
+    let mut admin = Raw::login(pooler.address(), "alice", "pgbouncer").await;
+    run(&mut admin, "reload").await;
+    let notice = raw.until(b'N').await.pop().unwrap().error().unwrap();
+    assert!(
+        notice.message.contains("may have been missed"),
+        "{notice:?}"
+    );
+    // So that the new connection is known to be open.
+    run(&mut raw, "listen more").await;
+    postgres().psql(&here, "notify news, 'here'");
+    postgres().psql(&there, "notify news, 'there'");
+    assert_eq!(heard(&mut raw).await, "news:there");
+}
+
+#[tokio::test]
 async fn one_connection_listens_for_all_users_of_a_database() {
     let (pooler, database, mut raw) = listener("admin_users = [\"alice\"]", "news").await;
     let mut other = Raw::login(pooler.address(), "bob", &database).await;

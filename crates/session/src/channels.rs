@@ -27,7 +27,9 @@ pub(crate) struct Channels {
     /// Those that it may come to listen to by what it has sent, or is about to send.
     pub(crate) asked: BTreeSet<Channel>,
     stage: Stage,
-    /// What it listens to may have changed.
+    /// `held` is another one than when it was last settled.
+    changed: bool,
+    /// It is settled, and nobody was told yet.
     settled: bool,
 }
 
@@ -45,6 +47,8 @@ enum Stage {
 /// Whether a message may be sent.
 pub(crate) enum Leave {
     Granted,
+    /// What was sent before it is to be answered first.
+    Behind,
     Awaited,
     Refused(Box<[u8]>),
 }
@@ -128,7 +132,7 @@ impl ClientSession {
     pub(crate) fn change_channels(&mut self, change: &Change) {
         if let Change::Listen(channel) = change {
             let channels = self.channels.get_or_insert_default();
-            channels.held.insert(channel.clone());
+            channels.changed |= channels.held.insert(channel.clone());
             return;
         }
         let Some(channels) = &mut self.channels else {
@@ -136,20 +140,27 @@ impl ClientSession {
         };
         match change {
             Change::Unlisten(channel) => {
-                channels.settled |= channels.held.remove(channel);
+                channels.changed |= channels.held.remove(channel);
             }
             Change::UnlistenAll | Change::DiscardAll => {
-                channels.settled |= !channels.held.is_empty();
+                channels.changed |= !channels.held.is_empty();
                 channels.held.clear();
             }
             _ => {}
         }
     }
 
-    /// True if it has asked for channels of which it is not known what became of them.
+    /// True if it has been said whether what it is about to listen to is heard.
+    pub(crate) fn channels_are_answered(&self) -> bool {
+        let channels = self.channels.as_ref();
+        channels.is_some_and(|c| matches!(c.stage, Stage::Heard | Stage::Refused(_)))
+    }
+
+    /// True if something about its channels is to be settled when all that it has sent is answered.
     #[inline]
-    pub(crate) fn has_asked_for_channels(&self) -> bool {
-        self.channels.as_ref().is_some_and(|c| !c.asked.is_empty())
+    pub(crate) fn has_unsettled_channels(&self) -> bool {
+        let channels = self.channels.as_ref();
+        channels.is_some_and(|c| c.changed || !c.asked.is_empty())
     }
 
     /// What it has asked for is settled, unless that has not been sent yet.
@@ -157,7 +168,7 @@ impl ClientSession {
         if let Some(channels) = &mut self.channels
             && matches!(channels.stage, Stage::Nothing)
         {
-            channels.settled |= !channels.asked.is_empty();
+            channels.settled |= std::mem::take(&mut channels.changed) || !channels.asked.is_empty();
             channels.asked.clear();
             if channels.held.is_empty() && !channels.settled {
                 self.channels = None;
@@ -221,9 +232,10 @@ impl ServerSession {
         }
         if let Some(channels) = &mut client.channels {
             if lent {
-                channels.settled |= channels.held != listened;
+                channels.changed |= channels.held != listened;
                 channels.held = listened;
             } else {
+                channels.changed |= !listened.is_subset(&channels.held);
                 channels.held.append(&mut listened);
             }
         }

@@ -155,8 +155,10 @@ impl Forward<'_, '_> {
                         return Ok(Need::FreshServer);
                     }
                     let leave = self.may_listen(&told, text.unwrap_or_default());
-                    if let Leave::Awaited = leave {
-                        return Ok(Need::Channels);
+                    match leave {
+                        Leave::Awaited => return Ok(Need::Channels),
+                        Leave::Behind => return Ok(Need::Replies),
+                        Leave::Granted | Leave::Refused(_) => {}
                     }
                     let undo = Undo::Unnamed(self.client.unnamed.take());
                     self.server.unnamed = None;
@@ -305,6 +307,7 @@ impl Forward<'_, '_> {
                     match self.begin_execution(names) {
                         Leave::Granted => {}
                         Leave::Awaited => return Ok(Need::Channels),
+                        Leave::Behind => return Ok(Need::Replies),
                         Leave::Refused(error) => {
                             self.begin_bind();
                             self.server.refuse_message(error, self.out.insert());
@@ -387,6 +390,17 @@ impl Forward<'_, '_> {
     #[inline]
     fn may_listen(&mut self, told: &Told, text: &[u8]) -> Leave {
         let under_way = self.server.transaction.listens();
+        if (under_way || told.may_listen())
+            && self.client.has_unsettled_channels()
+            && !self.client.channels_are_answered()
+            && self.server.is_sending()
+        {
+            // What is notified after the answers to those is not to be taken for older than they are.
+            if self.server.open_segment {
+                self.out.insert().extend_from_slice(&build::FLUSH);
+            }
+            return Leave::Behind;
+        }
         self.client.may_listen(told, text, under_way)
     }
 

@@ -273,7 +273,11 @@ impl ServerSession {
                 None => !inventory.channels.is_empty(),
             };
             self.holds.set(Holds::CHANNELS, others);
-            if let Some(client) = client.as_deref_mut() {
+            // What the client has sent meanwhile is settled when that is answered.
+            if let Some(client) = client.as_deref_mut()
+                && self.owed.is_empty()
+                && !self.open_segment
+            {
                 self.settle_channels(client, again);
             }
         }

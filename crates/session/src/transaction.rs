@@ -129,8 +129,8 @@ impl ServerSession {
             TransactionStatus::Idle => {
                 t.savepoints = false;
                 t.wrote = false;
-                let asked = client.as_ref().is_some_and(|c| c.has_asked_for_channels());
-                if t.changes.is_empty() && t.effects.is_empty() && !asked && !self.listens {
+                let unsettled = client.as_ref().is_some_and(|c| c.has_unsettled_channels());
+                if t.changes.is_empty() && t.effects.is_empty() && !unsettled && !self.listens {
                     return;
                 }
                 let changes = std::mem::take(&mut t.changes);

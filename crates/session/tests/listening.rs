@@ -266,3 +266,52 @@ fn a_chained_transaction_that_ends_its_client_leaves_no_channel() {
     t.server.roll_back(&mut out);
     assert_eq!(t.server.cleaning().as_deref(), Some("UNLISTEN *"));
 }
+
+#[test]
+fn what_is_sent_while_the_server_is_asked_is_settled_by_its_own_answer() {
+    let mut t = Talk::new();
+    t.send(&[&query("do $$ begin execute 'listen mine'; end $$")]);
+    answered(&mut t, &[&complete("DO"), &idle()]);
+    send_heard(&mut t, &query("listen news"));
+    t.hear(&[&found(&["mine"])]);
+    assert_eq!(wanted(&t), "news");
+    assert!(!t.client.take_settled_channels());
+    let again = answered(&mut t, &[&complete("LISTEN"), &idle()]);
+    assert_eq!(again, query("UNLISTEN \"news\""));
+    assert_eq!(channels(&t), "news");
+    assert!(t.client.take_settled_channels());
+}
+
+#[test]
+fn a_pipelined_listen_waits_until_the_one_before_it_is_settled() {
+    let mut t = Talk::new();
+    send_heard(&mut t, &query("listen a"));
+    let second = query("listen b");
+    let waits = t.try_send(&second).unwrap();
+    assert_eq!((waits.consumed, waits.need), (0, Need::Replies));
+    let again = answered(&mut t, &[&complete("LISTEN"), &idle()]);
+    assert_eq!(again, query("UNLISTEN *"));
+    assert!(t.client.take_settled_channels());
+    send_heard(&mut t, &second);
+    assert_eq!((channels(&t), wanted(&t)), ("a".into(), "b".into()));
+}
+
+#[test]
+fn two_listens_of_one_segment_are_heard_one_after_the_other() {
+    let mut t = Talk::new();
+    let first = [
+        parse("", "listen a"),
+        bind(""),
+        execute(),
+        parse("", "listen b"),
+    ]
+    .concat();
+    assert_eq!(t.try_send(&first).unwrap().need, Need::Channels);
+    t.client.channels_are_heard();
+    let rest = [bind(""), execute(), parse("", "listen b")].concat();
+    t.send(&[&rest]);
+    let behind = t.try_send(&bind("")).unwrap();
+    assert_eq!((&*behind.to_server, behind.need), (FLUSH, Need::Replies));
+    t.hear(&[ONE, TWO, &complete("LISTEN"), ONE]);
+    send_heard(&mut t, &bind(""));
+}

@@ -189,6 +189,9 @@ impl Relay {
     fn alone(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         if self.worker.generation.get() != self.generation {
             self.refresh()?;
+            if self.listening.is_some() {
+                self.heed_hub(cx)?;
+            }
         }
         // A client that does not read its answers is not read either.
         if !self.outbox.is_empty() {

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until};
 use super::hub::{Connection, Hub, Key};
 use super::table::Loss;
 use crate::message::Inbox;
-use crate::pools::Pool;
+use crate::pools::{Live, Pool};
 use crate::report::Refusal;
 use crate::server::connect::dial;
 use crate::stream::Stream;
@@ -47,8 +47,14 @@ pub(super) async fn serve(worker: Rc<Worker>, pool: Arc<Pool>, key: Key, hub: Ar
             pool.user.name
         );
     };
+    let mut live = pool.live();
     loop {
-        let error = match open(&worker, &pool, &key).await {
+        // A reload may have moved that pool, but not the others whose clients are here.
+        let now = pool.live();
+        if key.is_at(&now) {
+            live = now;
+        }
+        let error = match open(&worker, &pool, &live, &key).await {
             Ok((mut stream, mut inbox, shown)) => {
                 told("is open");
                 hub.set_connection(Some(shown));
@@ -73,7 +79,7 @@ pub(super) async fn serve(worker: Rc<Worker>, pool: Arc<Pool>, key: Key, hub: Ar
             }
         };
         hub.with(|table| table.failed(&error));
-        wait(&hub, &pool, &error).await;
+        wait(&hub, &live, &error).await;
         if worker.shared.hubs.retire(&hub) {
             return;
         }
@@ -84,10 +90,10 @@ pub(super) async fn serve(worker: Rc<Worker>, pool: Arc<Pool>, key: Key, hub: Ar
 async fn open(
     worker: &Worker,
     pool: &Arc<Pool>,
+    live: &Live,
     key: &Key,
 ) -> Result<(Stream, Inbox, Connection), Refusal> {
-    let live = pool.live();
-    let (mut stream, logged_in) = dial(worker, pool, &live).await?;
+    let (mut stream, logged_in) = dial(worker, pool, live).await?;
     let (remote, local) = stream.addresses();
     let shown = Connection {
         pool: pool.clone(),
@@ -175,8 +181,8 @@ async fn listen(worker: &Worker, hub: &Arc<Hub>, stream: &mut Stream, inbox: &mu
 }
 
 /// Waits `server_login_retry` after a failure; who asks meanwhile is told of it.
-async fn wait(hub: &Hub, pool: &Pool, error: &Refusal) {
-    let retry = Instant::now() + pool.live().settings.server_login_retry;
+async fn wait(hub: &Hub, live: &Live, error: &Refusal) {
+    let retry = Instant::now() + live.settings.server_login_retry;
     loop {
         tokio::select! {
             () = sleep_until(retry) => return,

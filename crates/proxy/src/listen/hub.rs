@@ -40,13 +40,17 @@ impl Key {
         }
     }
 
-    /// True if it is the key of such a client.
-    pub(crate) fn is_of(&self, live: &Live, encoding: Option<&str>) -> bool {
-        let same = |mine: &str| encoding.is_some_and(|e| e.eq_ignore_ascii_case(mine));
+    /// True if it is the key of clients of such a pool.
+    pub(super) fn is_at(&self, live: &Live) -> bool {
         self.host == live.target.host
             && self.port == live.target.port
             && self.dbname == live.target.dbname
-            && (self.encoding.as_deref()).map_or(encoding.is_none(), same)
+    }
+
+    /// True if it is the key of such a client.
+    pub(crate) fn is_of(&self, live: &Live, encoding: Option<&str>) -> bool {
+        let same = |mine: &str| encoding.is_some_and(|e| e.eq_ignore_ascii_case(mine));
+        self.is_at(live) && (self.encoding.as_deref()).map_or(encoding.is_none(), same)
     }
 }
 
