@@ -16,9 +16,6 @@ use crate::told::{Change, Told};
 /// A channel's name, in the client's encoding.
 pub type Channel = Box<[u8]>;
 
-/// The longest name in bytes: longer ones are cut off by the server.
-const MAX_NAME_BYTES: usize = 63;
-
 /// A client's channels.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
@@ -266,93 +263,11 @@ pub fn quote(channel: &[u8], sql: &mut Vec<u8>) {
 
 /// The change that `statement`, one LISTEN or UNLISTEN, makes; `None` where it cannot be read with certainty.
 pub(crate) fn read(statement: &[u8]) -> Option<Change> {
-    let (word, rest) = word(statement)?;
-    let listens = match () {
-        () if word.eq_ignore_ascii_case(b"listen") => true,
-        () if word.eq_ignore_ascii_case(b"unlisten") => false,
-        () => return None,
-    };
-    let rest = skip_space(rest)?;
-    if !listens && let Some(rest) = rest.strip_prefix(b"*") {
-        return is_end(rest).then_some(Change::UnlistenAll);
-    }
-    let (channel, rest) = identifier(rest)?;
-    if !is_end(rest) || channel.is_empty() || channel.len() > MAX_NAME_BYTES {
-        return None;
-    }
-    Some(match listens {
-        true => Change::Listen(channel),
-        false => Change::Unlisten(channel),
+    Some(match pgweir_sql::channel(statement)? {
+        pgweir_sql::Channel::Listen(name) => Change::Listen(name.into_bytes().into()),
+        pgweir_sql::Channel::Unlisten(name) => Change::Unlisten(name.into_bytes().into()),
+        pgweir_sql::Channel::UnlistenAll => Change::UnlistenAll,
     })
-}
-
-fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let text = skip_space(text)?;
-    let end = text.iter().position(|&b| !is_letter(b));
-    Some(text.split_at(end.unwrap_or(text.len())))
-}
-
-fn is_letter(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'$') || !byte.is_ascii()
-}
-
-fn is_end(text: &[u8]) -> bool {
-    skip_space(text).is_some_and(|t| t.is_empty() || t == b";")
-}
-
-/// `text` without what stands for a space at its beginning; `None` if a comment does not end.
-fn skip_space(mut text: &[u8]) -> Option<&[u8]> {
-    loop {
-        text = text.trim_ascii_start();
-        if let Some(comment) = text.strip_prefix(b"--") {
-            let end = comment.iter().position(|b| matches!(b, b'\n' | b'\r'));
-            text = &comment[end.unwrap_or(comment.len())..];
-        } else if text.starts_with(b"/*") {
-            let mut depth = 0;
-            loop {
-                text = if text.starts_with(b"/*") {
-                    depth += 1;
-                    &text[2..]
-                } else if text.starts_with(b"*/") {
-                    depth -= 1;
-                    &text[2..]
-                } else {
-                    text.get(1..)?
-                };
-                if depth == 0 {
-                    break;
-                }
-            }
-        } else if text.first() == Some(&b'\x0b') {
-            text = &text[1..];
-        } else {
-            return Some(text);
-        }
-    }
-}
-
-/// A name as the server would fold it; `None` where that hangs on the server's encoding.
-fn identifier(text: &[u8]) -> Option<(Channel, &[u8])> {
-    if let Some(mut rest) = text.strip_prefix(b"\"") {
-        let mut name = Vec::new();
-        loop {
-            let end = rest.iter().position(|&b| b == b'"')?;
-            name.extend_from_slice(&rest[..end]);
-            rest = &rest[end + 1..];
-            match rest.strip_prefix(b"\"") {
-                Some(after) => {
-                    name.push(b'"');
-                    rest = after;
-                }
-                None => return Some((name.into(), rest)),
-            }
-        }
-    }
-    let (name, rest) = word(text)?;
-    let begins = name.first()?;
-    let certain = name.is_ascii() && (begins.is_ascii_alphabetic() || *begins == b'_');
-    // What follows U& is not this name.
-    (certain && !rest.starts_with(b"&")).then(|| (name.to_ascii_lowercase().into(), rest))
 }
 
 /// True if `changes` are about channels in some part.
@@ -368,39 +283,3 @@ pub(crate) fn any(changes: &[Change]) -> bool {
 
 /// What is said of channels where nobody follows them.
 pub(crate) const ABOUT: Effects = Effects::LISTENS.union(Effects::UNLISTENS);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn listen(name: &str) -> Option<Change> {
-        Some(Change::Listen(name.as_bytes().into()))
-    }
-
-    #[test]
-    fn names_are_read_as_the_server_would() {
-        let long = format!("listen {}", "x".repeat(64));
-        let cases: &[(&str, Option<Change>)] = &[
-            ("listen Jobs", listen("jobs")),
-            (" LISTEN/* a /* b */ */\"Jobs\";", listen("Jobs")),
-            ("listen \"a\"\"b\" -- c", listen("a\"b")),
-            ("listen -- x\n a$1", listen("a$1")),
-            ("unlisten *", Some(Change::UnlistenAll)),
-            ("unlisten a", Some(Change::Unlisten(b"a"[..].into()))),
-            ("listen *", None),
-            ("listen a b", None),
-            ("listen \"a", None),
-            ("listen \"\"", None),
-            ("listen U&\"a\"", None),
-            ("listen gr\u{fc}n", None),
-            ("listen \"gr\u{fc}n\"", listen("gr\u{fc}n")),
-            ("listen 1a", None),
-            ("listening a", None),
-            ("listen /* a", None),
-            (&long, None),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(&read(text.as_bytes()), expected, "{text}");
-        }
-    }
-}

@@ -243,9 +243,12 @@ impl ServerSession {
             && client.state() == SessionState::Off
         {
             // Nothing but what the server reports follows the client: the rest is removed.
-            if !changes.is_empty() {
-                self.transaction.may(Effects::SETTINGS);
-                self.listens |= channels::any(changes);
+            for change in changes {
+                self.transaction.may(match change {
+                    Change::Listen(_) => Effects::LISTENS,
+                    Change::Unlisten(_) | Change::UnlistenAll => Effects::NONE,
+                    _ => Effects::SETTINGS,
+                });
             }
             return;
         }
@@ -253,11 +256,16 @@ impl ServerSession {
         let mut here = self.settings.clone();
         let mut wanted = client.as_ref().map(|c| c.settings.clone());
         for change in changes {
-            self.listens |= matches!(change, Change::Listen(_));
-            if let Some(client) = client.as_deref_mut()
-                && client.follows_channels()
-            {
-                client.change_channels(change);
+            let listens = matches!(change, Change::Listen(_));
+            match client.as_deref_mut() {
+                Some(client) if client.follows_channels() => {
+                    client.change_channels(change);
+                    self.listens |= listens;
+                }
+                Some(client) if client.is_shared() && listens => {
+                    self.transaction.may(Effects::LISTENS);
+                }
+                _ => {}
             }
             let told = |name: &str| self.reports(name) && !IDENTITIES.contains(&name);
             match change {

@@ -66,7 +66,7 @@ fn found(names: &[&str]) -> Vec<u8> {
 
 #[test]
 fn a_listen_waits_until_it_is_heard_and_then_frees_its_server() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     let listen = query("listen news; listen \"More\"");
     assert_eq!(send_heard(&mut t, &listen), listen);
     assert_eq!(wanted(&t), "More,news");
@@ -81,7 +81,7 @@ fn a_listen_waits_until_it_is_heard_and_then_frees_its_server() {
 
 #[test]
 fn what_cannot_be_heard_is_refused_where_it_stands() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     let listen = query("listen news");
     assert_eq!(t.try_send(&listen).unwrap().need, Need::Channels);
     let refusal = error("53300", "no place");
@@ -99,7 +99,7 @@ fn what_cannot_be_heard_is_refused_where_it_stands() {
 
 #[test]
 fn a_transaction_that_listens_asks_again_before_it_ends() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     t.send(&[&query("begin")]);
     answered(&mut t, &[&complete("BEGIN"), &in_transaction()]);
     send_heard(&mut t, &query("listen news"));
@@ -115,7 +115,7 @@ fn a_transaction_that_listens_asks_again_before_it_ends() {
 
 #[test]
 fn what_is_rolled_back_is_not_listened_to() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     t.send(&[&query("begin")]);
     answered(&mut t, &[&complete("BEGIN"), &in_transaction()]);
     send_heard(&mut t, &query("listen news"));
@@ -129,7 +129,7 @@ fn what_is_rolled_back_is_not_listened_to() {
 
 #[test]
 fn after_a_return_to_a_savepoint_the_server_says_what_is_left() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     t.send(&[&query("begin")]);
     answered(&mut t, &[&complete("BEGIN"), &in_transaction()]);
     for (text, tag) in [
@@ -161,7 +161,7 @@ fn after_a_return_to_a_savepoint_the_server_says_what_is_left() {
 
 #[test]
 fn what_nobody_could_read_pins_and_is_heard_from_its_server() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     t.send(&[&query("do $$ begin execute 'listen mine'; end $$")]);
     let question = answered(&mut t, &[&complete("DO"), &notification("mine"), &idle()]);
     assert!(!question.is_empty());
@@ -185,7 +185,7 @@ fn what_nobody_could_read_pins_and_is_heard_from_its_server() {
 
 #[test]
 fn notifications_on_a_clients_channels_come_from_elsewhere() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     send_heard(&mut t, &query("listen news"));
     let input = [
         notification("news"),
@@ -200,7 +200,7 @@ fn notifications_on_a_clients_channels_come_from_elsewhere() {
 
 #[test]
 fn a_text_that_asks_for_channels_finds_them_on_its_server() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     send_heard(&mut t, &query("listen a; listen \"b\"\"\""));
     answered(&mut t, &[&complete("LISTEN"), &complete("LISTEN"), &idle()]);
     t.hear(&[&complete("UNLISTEN"), &idle()]);
@@ -244,7 +244,7 @@ fn session_clients_listen_at_their_server() {
 #[test]
 fn where_state_does_not_follow_a_listen_is_removed() {
     for state in [SessionState::Settings, SessionState::Off] {
-        let mut t = Talk::new();
+        let mut t = Talk::full();
         t.client.set_state(state);
         t.send(&[&query("listen news")]);
         t.hear(&[&complete("LISTEN"), &idle()]);
@@ -254,7 +254,7 @@ fn where_state_does_not_follow_a_listen_is_removed() {
 
 #[test]
 fn a_chained_transaction_that_ends_its_client_leaves_no_channel() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     t.send(&[&query("begin")]);
     answered(&mut t, &[&complete("BEGIN"), &in_transaction()]);
     send_heard(&mut t, &query("listen news"));
@@ -269,7 +269,7 @@ fn a_chained_transaction_that_ends_its_client_leaves_no_channel() {
 
 #[test]
 fn what_is_sent_while_the_server_is_asked_is_settled_by_its_own_answer() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     t.send(&[&query("do $$ begin execute 'listen mine'; end $$")]);
     answered(&mut t, &[&complete("DO"), &idle()]);
     send_heard(&mut t, &query("listen news"));
@@ -284,7 +284,7 @@ fn what_is_sent_while_the_server_is_asked_is_settled_by_its_own_answer() {
 
 #[test]
 fn a_pipelined_listen_waits_until_the_one_before_it_is_settled() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     send_heard(&mut t, &query("listen a"));
     let second = query("listen b");
     let waits = t.try_send(&second).unwrap();
@@ -298,7 +298,7 @@ fn a_pipelined_listen_waits_until_the_one_before_it_is_settled() {
 
 #[test]
 fn two_listens_of_one_segment_are_heard_one_after_the_other() {
-    let mut t = Talk::new();
+    let mut t = Talk::full();
     let first = [
         parse("", "listen a"),
         bind(""),
