@@ -152,7 +152,10 @@ impl Forward<'_, '_> {
                         None => Told::unseen(),
                     };
                     if told.sees_history() && self.wants_fresh_server() {
-                        return Ok(Need::FreshServer);
+                        return Ok(match self.server.is_untouched() {
+                            true => Need::FreshServer,
+                            false => Need::Replies,
+                        });
                     }
                     let leave = self.may_listen(&told, text.unwrap_or_default());
                     match leave {
@@ -453,6 +456,10 @@ impl Forward<'_, '_> {
         if effects.contains(Effects::READS_SEQUENCE) {
             self.reads_sequence();
         }
+        if effects.contains(Effects::ADVANCES_SEQUENCE) && !self.server.holds.is_empty() {
+            // The client stays here, and may ask for its values.
+            self.discard_others_sequences();
+        }
         let names = Effects::EXECUTES | Effects::PREPARES | Effects::DEALLOCATES;
         if effects.intersects(names) {
             if is_between
@@ -484,7 +491,17 @@ impl Forward<'_, '_> {
         self.server.has_history
             && self.client.is_shared()
             && self.client.state() == SessionState::Full
-            && self.server.is_untouched()
+            && self.server.holds.is_empty()
+            && self.server.is_in_upkeep()
+    }
+
+    /// Between two transactions, takes away what other clients' sequences returned on this server.
+    fn discard_others_sequences(&mut self) {
+        let server = &mut *self.server;
+        if !server.sequences_are_its && server.is_in_upkeep() && self.client.is_shared() {
+            server.upkeep(b"DISCARD SEQUENCES", self.out.insert());
+            server.sequences_are_its = true;
+        }
     }
 
     /// `currval` or `lastval` is asked for.
@@ -492,12 +509,8 @@ impl Forward<'_, '_> {
         if !self.client.is_shared() || self.client.state() == SessionState::Off {
             return;
         }
+        self.discard_others_sequences();
         let server = &mut *self.server;
-        if server.status == TransactionStatus::Idle && server.is_free() && !server.sequences_are_its
-        {
-            server.upkeep(b"DISCARD SEQUENCES", self.out.insert());
-            server.sequences_are_its = true;
-        }
         self.client.reads_sequences = true;
         let here =
             server.status != TransactionStatus::Idle && server.transaction.may_have_advanced();

@@ -12,7 +12,7 @@ use crate::holds::Holds;
 use crate::names::OwnText;
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
-use crate::settings::{IDENTITIES, SettingsTable};
+use crate::settings::{IDENTITIES, SettingsTable, quote_literal};
 
 /// Anything may have happened.
 const ANYTHING: Effects = Effects::PROCEDURE
@@ -116,6 +116,23 @@ impl Questions {
         }
         sql
     }
+}
+
+/// Appends the question which of these parameters are known to the session though no library defines them.
+fn ask_for_emptied(names: &[Box<str>], sql: &mut Vec<u8>) {
+    sql.extend_from_slice(
+        b" UNION ALL SELECT 's',pg_catalog.encode(pg_catalog.convert_to(name,'UTF8'),'hex'),NULL \
+          FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.<>) 'session' \
+          AND short_desc OPERATOR(pg_catalog.=) 'GUC placeholder variable' \
+          AND pg_catalog.lower(name) OPERATOR(pg_catalog.=) ANY (ARRAY[",
+    );
+    for (i, name) in names.iter().enumerate() {
+        if i > 0 {
+            sql.push(b',');
+        }
+        quote_literal(sql, name);
+    }
+    sql.extend_from_slice(b"]::pg_catalog.text[])");
 }
 
 /// The questions that were sent, and what was answered so far.
@@ -227,7 +244,12 @@ impl ServerSession {
     }
 
     fn ask(&mut self, asked: Questions, effects: Effects, to_server: &mut Vec<u8>) {
-        build::query(to_server, &asked.query());
+        let mut query = asked.query();
+        let emptied = std::mem::take(&mut self.transaction.emptied);
+        if asked.settings && !emptied.is_empty() {
+            ask_for_emptied(&emptied, &mut query);
+        }
+        build::query(to_server, &query);
         self.unnamed = None;
         self.owed
             .push_back(Owed::Hidden(Hidden::Inventory(Box::new(Inventory {

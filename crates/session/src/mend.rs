@@ -273,7 +273,7 @@ fn after_quote(message: &[u8]) -> Option<&[u8]> {
     Some(&message[at + 1..])
 }
 
-fn quoted_name(message: &[u8]) -> Option<&[u8]> {
+pub(crate) fn quoted_name(message: &[u8]) -> Option<&[u8]> {
     let rest = after_quote(message)?;
     let end = rest.iter().position(|&b| b == b'"')?;
     Some(&rest[..end])

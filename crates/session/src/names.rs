@@ -8,10 +8,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use pgweir_sql::Effects;
+use pgweir_wire::backend::{ErrorFieldIter, ErrorFields, tag};
 use pgweir_wire::build;
 use pgweir_wire::frontend::Target;
 
 use crate::client::{ClientSession, Limits};
+use crate::mend::quoted_name;
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
 use crate::statements::Statement;
@@ -77,6 +79,44 @@ pub(crate) fn effects_with_executed(
         pgweir_sql::Executed::Names(_) => {}
     }
     all
+}
+
+/// A statement that SQL prepared, and that could not be prepared on another server: a table is gone, for one.
+#[derive(Debug)]
+pub(crate) struct NotBrought {
+    name: Box<[u8]>,
+    /// The server's error, but for the position, which is one in another text than the client's.
+    error: Box<[u8]>,
+}
+
+impl NotBrought {
+    pub(crate) fn new(name: Box<[u8]>, body: &[u8]) -> Self {
+        let mut error = Vec::new();
+        build::message(&mut error, tag::ERROR_RESPONSE, |out| {
+            for (kind, value) in ErrorFieldIter::new(body).filter(|(kind, _)| *kind != b'P') {
+                out.push(kind);
+                out.extend_from_slice(value);
+                out.push(0);
+            }
+            out.push(0);
+        });
+        NotBrought {
+            name,
+            error: error.into(),
+        }
+    }
+}
+
+impl ServerSession {
+    /// The error in the place of one that says that the client's query knows a prepared statement that could not be
+    /// brought to this server; what a direct connection would say on executing it.
+    pub(crate) fn error_of_name(&mut self, fields: &ErrorFields<'_>) -> Option<Box<[u8]>> {
+        let not_brought = self.not_brought.take()?;
+        let is_it = matches!(self.owed.front(), Some(Owed::Query { .. }))
+            && fields.code == b"26000"
+            && quoted_name(fields.message) == Some(&*not_brought.name);
+        is_it.then_some(not_brought.error)
+    }
 }
 
 /// How one name on a server is to be changed.

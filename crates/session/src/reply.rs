@@ -9,7 +9,7 @@ use pgweir_wire::{Header, WireError, build};
 
 use crate::client::ClientSession;
 use crate::holds::Holds;
-use crate::names::OwnNames;
+use crate::names::{NotBrought, OwnNames};
 use crate::out::Out;
 use crate::owed::{Closing, Hidden, Local, Owed, Parsing, Undo};
 use crate::prepared::Presence;
@@ -566,6 +566,7 @@ impl ServerSession {
             Some(Owed::Hidden(Hidden::Name(name))) => {
                 let name = std::mem::take(name);
                 self.own.remove(&name);
+                self.not_brought = whole.then(|| NotBrought::new(name, body));
                 return false;
             }
             Some(Owed::Hidden(_) | Owed::Mend(_)) => {
@@ -577,6 +578,10 @@ impl ServerSession {
             }
             _ if self.ended => return true,
             _ => self.transaction.failed(),
+        }
+        if let Some(error) = self.error_of_name(fields) {
+            out.insert().extend_from_slice(&error);
+            return false;
         }
         let refused = match self.owed.front_mut() {
             None | Some(Owed::Query { .. } | Owed::Sync { .. }) => return true,

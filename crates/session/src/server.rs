@@ -7,7 +7,7 @@ use pgweir_wire::backend::TransactionStatus;
 use crate::client::{ClientSession, SessionState};
 use crate::debts::Debts;
 use crate::holds::Holds;
-use crate::names::OwnNames;
+use crate::names::{NotBrought, OwnNames};
 use crate::owed::{Hidden, Owed};
 use crate::prepared::{Entry, Prepared};
 use crate::settings::Settings;
@@ -105,6 +105,8 @@ pub struct ServerSession {
     pub(crate) lent_channels: bool,
     /// Names that are clients' own.
     pub(crate) own: OwnNames,
+    /// The last name that could not be brought.
+    pub(crate) not_brought: Option<NotBrought>,
     /// The client that has or had it last, as a number that no other has; 0: none.
     last_client: u64,
     /// Another client has had it before the one that has it now.
@@ -161,6 +163,7 @@ impl ServerSession {
             listens: false,
             lent_channels: false,
             own: OwnNames::default(),
+            not_brought: None,
             last_client: 0,
             has_history: false,
             sequences_are_its: false,

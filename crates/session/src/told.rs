@@ -46,22 +46,20 @@ impl Change {
     }
 }
 
-/// Libraries that forbid unknown parameters of their prefix once they are loaded.
-const PREFIXES: [&str; 6] = [
-    "auto_explain.",
-    "pg_trgm.",
-    "plperl.",
-    "plpgsql.",
-    "pltcl.",
-    "postgres_fdw.",
-];
+/// Languages that forbid unknown parameters of their prefix once they are loaded, which any function does.
+const PREFIXES: [&str; 3] = ["plperl.", "plpgsql.", "pltcl."];
+
+/// True if whether `name` can be set hangs on what the server's process has loaded.
+pub(crate) fn is_of_language(name: &str) -> bool {
+    PREFIXES.iter().any(|p| name.starts_with(p))
+}
 
 impl Change {
     /// True if what it does hangs on what the server's process has been through.
     fn sees_history(&self) -> bool {
         match self {
             Change::Set { name, value } => {
-                PREFIXES.iter().any(|p| name.starts_with(p)) || puts_temporary_first(name, value)
+                is_of_language(name) || puts_temporary_first(name, value)
             }
             _ => false,
         }

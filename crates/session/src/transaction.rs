@@ -13,7 +13,7 @@ use crate::out::Out;
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
 use crate::settings::{IDENTITIES, Settings, SettingsTable, write_set_config};
-use crate::told::{Change, puts_temporary_first};
+use crate::told::{Change, is_of_language, puts_temporary_first};
 
 /// An account of the transaction under way, and of those before it that have not been settled.
 #[derive(Debug, Default)]
@@ -28,6 +28,9 @@ pub(crate) struct Transaction {
     failed: bool,
     /// It wrote something, which may have advanced a sequence.
     wrote: bool,
+    /// Parameters of no library that it has set and then reset or rolled back: they go on being known to the session,
+    /// as empty ones.
+    pub(crate) emptied: Vec<Box<str>>,
 }
 
 impl Transaction {
@@ -41,6 +44,17 @@ impl Transaction {
     pub(crate) fn changed(&mut self, changes: &[Change]) {
         if !self.failed {
             self.changes.extend_from_slice(changes);
+        }
+    }
+
+    /// Notes that a change was taken back, or takes one back.
+    fn empty(&mut self, change: &Change) {
+        if let Change::Set { name, .. } | Change::Reset(name) = change
+            && name.contains('.')
+            && !self.emptied.contains(name)
+        {
+            self.emptied.push(name.clone());
+            self.effects |= Effects::SETTINGS;
         }
     }
 
@@ -98,6 +112,11 @@ impl ServerSession {
             b"ROLLBACK\0" => {
                 t.wrote = false;
                 if !t.changes.is_empty() {
+                    let dropped = std::mem::take(&mut t.changes);
+                    for change in &dropped {
+                        t.empty(change);
+                    }
+                    t.changes = dropped;
                     if t.savepoints {
                         // Some of them may stay.
                         t.effects |= Effects::SETTINGS;
@@ -275,6 +294,16 @@ impl ServerSession {
                 change => wanted = wanted.map(|w| changed(&w, change, initial.as_deref(), table)),
             }
             here = changed(&here, change, None, table);
+            if let Change::Reset(_) = change {
+                self.transaction.empty(change);
+            }
+            if let Change::Set { name, .. } = change
+                && is_of_language(name)
+                && client.as_ref().is_some_and(|c| c.is_shared())
+            {
+                // Others would be told of it when they load the language.
+                self.holds |= Holds::LIBRARY;
+            }
         }
         self.settings = here;
         if let (Some(client), Some(wanted)) = (client, wanted) {
