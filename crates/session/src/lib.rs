@@ -16,6 +16,7 @@ mod align;
 mod cleaning;
 mod client;
 mod debts;
+mod definitions;
 mod forward;
 mod holds;
 mod inventory;

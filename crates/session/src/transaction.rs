@@ -117,6 +117,10 @@ impl ServerSession {
             TransactionStatus::Idle => {
                 t.savepoints = false;
                 t.wrote = false;
+                if self.owed.is_empty() && !self.open_segment {
+                    self.definitions_settled();
+                }
+                let t = &mut self.transaction;
                 if t.changes.is_empty() && t.effects.is_empty() {
                     return;
                 }
