@@ -7,6 +7,7 @@
 
 mod checkout;
 mod ending;
+mod functions;
 mod moving;
 mod pinning;
 mod summons;
@@ -278,6 +279,9 @@ impl Relay {
         let input = &input[..kept + n];
         let mut out = Out::new(input, spill);
         back.clear();
+        if self.live.limits.functions_version != self.pool.functions_version() {
+            server.session.functions_changed();
+        }
         let used = reply(
             Some(&mut self.session),
             &mut server.session,
@@ -289,6 +293,7 @@ impl Relay {
         if server.session.take_schema_changed() {
             self.worker.shared.statements.schema_changed();
         }
+        functions::note_change(&self.worker, server);
         if used < input.len() {
             server.kept.extend_from_slice(&input[used..]);
         }
@@ -439,6 +444,9 @@ impl Relay {
         back: &mut Vec<u8>,
     ) -> Result<(), End> {
         self.need = 0;
+        if self.live.limits.functions_version != self.pool.functions_version() {
+            self.learn();
+        }
         let mut rest = input;
         if let Link::Alone = self.link {
             back.clear();
@@ -488,6 +496,7 @@ impl Relay {
             self.renew();
             return Ok(());
         }
+        functions::note_change(&self.worker, server);
         if !out.is_empty() {
             let Server { outbox, stream, .. } = &mut **server;
             outbox

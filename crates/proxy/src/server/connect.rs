@@ -13,9 +13,10 @@ use pgweir_wire::sqlstate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::pools::Pool;
+use crate::pools::{Live, Pool};
 use crate::report::Refusal;
 use crate::server::held::Held;
+use crate::server::login::LoggedIn;
 use crate::server::{Server, ServerCard, login};
 use crate::stream::{Outbox, Socket, Stream};
 use crate::tls::ServerTls;
@@ -41,21 +42,7 @@ pub(crate) async fn connect(
     let timeout = worker.shared.config().global.server_connect_timeout;
     let target = live.target.clone();
     let work = async {
-        let tls = worker.shared.server_tls();
-        let mut stream = open(worker, &target, &tls).await?;
-        let logged_in = match login::log_in(worker, &mut stream, pool, &live).await {
-            // As libpq: a server may admit one of the two only.
-            Err(first) if first.code == sqlstate::INVALID_AUTHORIZATION => {
-                let Some(other) = the_other_way(worker, &target, &tls, &stream).await else {
-                    return Err(first);
-                };
-                stream = other;
-                login::log_in(worker, &mut stream, pool, &live)
-                    .await
-                    .map_err(|_| first)?
-            }
-            other => other?,
-        };
+        let (stream, logged_in) = dial(worker, pool, &live).await?;
         let (remote, local) = stream.addresses();
         let card = Arc::new(ServerCard {
             id,
@@ -81,6 +68,7 @@ pub(crate) async fn connect(
             worker: worker.id,
             pool: pool.clone(),
             card,
+            change: None,
         });
         if let Some(query) = &target.connect_query {
             server.upkeep(worker, query.as_bytes()).await.map_err(|e| {
@@ -107,6 +95,30 @@ pub(crate) async fn connect(
             )),
         },
     }
+}
+
+/// A connection on which the pooler has logged in, and nothing else.
+pub(crate) async fn dial(
+    worker: &Worker,
+    pool: &Pool,
+    live: &Live,
+) -> Result<(Stream, LoggedIn), Refusal> {
+    let tls = worker.shared.server_tls();
+    let mut stream = open(worker, &live.target, &tls).await?;
+    let logged_in = match login::log_in(worker, &mut stream, pool, live).await {
+        // As libpq: a server may admit one of the two only.
+        Err(first) if first.code == sqlstate::INVALID_AUTHORIZATION => {
+            let Some(other) = the_other_way(worker, &live.target, &tls, &stream).await else {
+                return Err(first);
+            };
+            stream = other;
+            login::log_in(worker, &mut stream, pool, live)
+                .await
+                .map_err(|_| first)?
+        }
+        other => other?,
+    };
+    Ok((stream, logged_in))
 }
 
 /// Makes a server's connection anew: it keeps its place in the pool. Dropped midway, it closes the server.
