@@ -10,6 +10,7 @@ mod clients;
 mod console;
 mod copy;
 mod failures;
+mod functions;
 mod limits;
 mod listen;
 mod malformed;

@@ -119,6 +119,8 @@ pub fn configuration(port: u16, settings: &str) -> String {
     text += &default("max_client_conn", "10000");
     text += &default("log_connections", "false");
     text += &default("log_disconnections", "false");
+    // It takes a connection that a test would not expect.
+    text += &default("function_catalog_refresh", "0");
     text += sections;
     if !sections.contains("[databases.\"*\"]") {
         text += &format!("\n[databases.\"*\"]\nhost = \"127.0.0.1\"\nport = {port}\n");

@@ -218,6 +218,12 @@ impl Postgres {
         text.trim_end().to_owned()
     }
 
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        let bytes = std::fs::read(self.home.join("log")).unwrap();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
     /// A new, empty database in which everybody may create; its name.
     pub fn database(&self) -> String {
         static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -4,6 +4,7 @@
 //! is in [`shared`], each thing behind its own short lock. Judgement lives in the crates below: `session` says what bytes
 //! mean, `pool` who gets a server. This crate moves the bytes and carries out what they decide.
 
+mod catalog;
 mod client;
 mod console;
 mod control;

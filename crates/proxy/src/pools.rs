@@ -9,7 +9,8 @@ use pgweir_auth::{ScramKeys, Secret};
 use pgweir_config::{CheckQuery, Config, PoolSettings};
 use pgweir_pool::{DatabaseId, PoolId, UserId};
 use pgweir_session::{Limits, PoolMode, SessionState, Settings};
-use pgweir_sql::Functions;
+
+use crate::catalog::{Catalogs, Judged, Place};
 
 use crate::server::connect::Target;
 use crate::stats::Stats;
@@ -40,6 +41,8 @@ pub(crate) struct Pool {
     pub(crate) user: Arc<User>,
     pub(crate) stats: Stats,
     live: RwLock<Arc<Live>>,
+    /// Which functions `live` knows, for clients to see without a lock that it knows others.
+    functions_version: AtomicU32,
     /// What a server said of itself when one last logged in; `None` before the first.
     welcome: Mutex<Option<Arc<Welcome>>>,
     /// Fingerprints of settings that a server of this pool has accepted.
@@ -54,8 +57,10 @@ pub(crate) struct Pool {
 }
 
 /// What a reload can change of a pool.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Live {
+    /// The same for what differs in nothing but what is known of functions.
+    origin: Arc<()>,
     pub(crate) settings: PoolSettings,
     pub(crate) mode: PoolMode,
     pub(crate) limits: Limits,
@@ -86,6 +91,7 @@ impl Live {
         config: &Config,
         database: &str,
         user: &str,
+        catalogs: &Catalogs,
         secret_of: impl Fn(&str) -> Option<Secret>,
     ) -> Option<Live> {
         let entry = config.resolve(database)?;
@@ -101,8 +107,17 @@ impl Live {
             Some(text) => Some(Secret::parse(text.expose())),
             None => secret_of(server_user),
         };
+        let target = Target {
+            host: entry.database.host.clone(),
+            port: entry.database.port,
+            dbname: entry.dbname.into(),
+            user: server_user.into(),
+            connect_query: entry.database.connect_query.as_deref().map(Into::into),
+        };
+        let judged = catalogs.judged(&Place::of(&target), &settings.pin_functions);
         let cap = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         Some(Live {
+            origin: Arc::new(()),
             mode,
             limits: Limits {
                 packet_bytes: cap(g.max_packet_size),
@@ -116,19 +131,10 @@ impl Live {
                     pgweir_config::SessionState::Off => SessionState::Off,
                     pgweir_config::SessionState::Error => SessionState::Error,
                 },
-                functions: Arc::new(
-                    Functions::new()
-                        .with_pinning(settings.pin_functions.iter().map(String::as_str)),
-                ),
-                functions_version: 1,
+                functions: judged.functions,
+                functions_version: judged.version,
             },
-            target: Arc::new(Target {
-                host: entry.database.host.clone(),
-                port: entry.database.port,
-                dbname: entry.dbname.into(),
-                user: server_user.into(),
-                connect_query: entry.database.connect_query.as_deref().map(Into::into),
-            }),
+            target: Arc::new(target),
             secret,
             reset_query: g.server_reset_query.as_deref().map(Into::into),
             reset_always: g.server_reset_query_always,
@@ -141,6 +147,11 @@ impl Live {
             settings,
             warm: entry.database.user.is_some(),
         })
+    }
+
+    /// Whether it differs from `other` at most in what is known of functions.
+    pub(crate) fn is_as_configured(&self, other: &Live) -> bool {
+        Arc::ptr_eq(&self.origin, &other.origin)
     }
 
     /// Whether a client's prepared statements are the pooler's to place.
@@ -162,6 +173,7 @@ impl Pool {
             database,
             user,
             stats: Stats::new(workers),
+            functions_version: AtomicU32::new(live.limits.functions_version),
             live: RwLock::new(Arc::new(live)),
             welcome: Mutex::default(),
             accepted: Mutex::default(),
@@ -180,7 +192,24 @@ impl Pool {
     }
 
     pub(crate) fn set_live(&self, live: Live) {
-        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        let mut mine = self.live.write().unwrap_or_else(PoisonError::into_inner);
+        let version = live.limits.functions_version;
+        *mine = Arc::new(live);
+        self.functions_version.store(version, Ordering::Release);
+    }
+
+    /// Takes over what is known of the database's functions.
+    pub(crate) fn learn(&self, judged: Judged) {
+        let mut live = Live::clone(&self.live());
+        live.limits.functions = judged.functions;
+        live.limits.functions_version = judged.version;
+        self.set_live(live);
+    }
+
+    /// The version of functions that [`Pool::live`] knows.
+    #[inline]
+    pub(crate) fn functions_version(&self) -> u32 {
+        self.functions_version.load(Ordering::Acquire)
     }
 
     pub(crate) fn welcome(&self) -> Option<Arc<Welcome>> {

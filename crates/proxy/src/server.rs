@@ -13,6 +13,7 @@ use pgweir_session::ServerSession;
 use pgweir_wire::backend::BackendKey;
 use tokio::sync::oneshot;
 
+use crate::catalog::Change;
 use crate::pools::{Pool, Welcome};
 use crate::stream::{Outbox, Stream};
 
@@ -32,6 +33,8 @@ pub(crate) struct Server {
     pub(crate) worker: u16,
     pub(crate) pool: Arc<Pool>,
     pub(crate) card: Arc<ServerCard>,
+    /// While its client's transaction changes functions.
+    pub(crate) change: Option<Change>,
 }
 
 impl Server {

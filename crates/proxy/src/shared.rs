@@ -15,6 +15,7 @@ use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::catalog::Catalogs;
 use crate::console::{self, Consoles};
 use crate::control::{OnChange, Watch};
 use crate::gate::Gate;
@@ -55,6 +56,7 @@ pub(crate) struct Shared {
     /// Told of every new configuration.
     pub(crate) on_change: Mutex<Vec<OnChange>>,
     pub(crate) consoles: Consoles,
+    pub(crate) catalogs: Catalogs,
     pub(crate) started: Instant,
     pub(crate) history: Mutex<History>,
     pub(crate) config_path: std::path::PathBuf,
@@ -119,6 +121,7 @@ impl Shared {
             changing: Mutex::default(),
             on_change: Mutex::default(),
             consoles,
+            catalogs: Catalogs::default(),
             started: Instant::now(),
             history: Mutex::default(),
             config_path,
@@ -265,7 +268,9 @@ impl Shared {
         if let Some(found) = directory.pools.get(&key) {
             return Some(found.clone());
         }
-        let live = Live::new(&setup.config, database, user, |u| setup.logins.secret(u))?;
+        let live = Live::new(&setup.config, database, user, &self.catalogs, |u| {
+            setup.logins.secret(u)
+        })?;
         let mut pools = self.pools();
         let db = self.known_database(&mut directory, &mut pools, &setup.config, database)?;
         let who = known_user(&mut directory, &mut pools, &setup.config, user);
@@ -338,7 +343,8 @@ impl Shared {
             );
         }
         directory.pools.retain(|_, pool| {
-            let live = Live::new(&setup.config, &pool.database.name, &pool.user.name, |u| {
+            let names = (&pool.database.name, &pool.user.name);
+            let live = Live::new(&setup.config, names.0, names.1, &self.catalogs, |u| {
                 setup.logins.secret(u)
             });
             let Some(live) = live else {

@@ -138,5 +138,6 @@ fn server(pool: &Arc<Pool>, id: ServerId) -> Box<Server> {
         worker: 0,
         pool: pool.clone(),
         card,
+        change: None,
     })
 }

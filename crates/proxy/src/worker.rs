@@ -202,6 +202,9 @@ impl Worker {
         if me == 0 {
             self.shared.turn_stats_period(now);
         }
+        if me == 0 {
+            crate::catalog::tick(self, now);
+        }
         crate::control::tick(self, now_ms);
         self.balance(now);
     }
@@ -313,6 +316,7 @@ impl Worker {
                     );
                     let welcome = server.welcome();
                     pool.set_welcome(&server.card.target, welcome);
+                    worker.shared.catalogs.look_soon();
                     worker.shared.add_card(&server.card);
                     let fingerprint = server.session.fingerprint();
                     let me = worker.id;

@@ -274,13 +274,15 @@ impl Forward<'_, '_> {
                 tag::PARSE => {
                     // Nobody follows which text is executed.
                     let text = Parse::read(rest.get(HEADER_BYTES..h.total()).unwrap_or_default());
-                    self.server.transaction.may(match text {
+                    let effects = match text {
                         Ok(parse) => {
                             let text = parse.definition.split(|&b| b == 0).next();
                             pgweir_sql::classify(text.unwrap_or_default(), &self.limits.functions)
                         }
                         Err(_) => Effects::UNSEEN,
-                    });
+                    };
+                    let effects = self.server.note_definitions(self.client, effects);
+                    self.server.transaction.may(effects);
                     self.server.transaction.may(Effects::PREPARES);
                     self.begin_parse();
                     self.server.counts.server_parses += 1;
@@ -481,6 +483,7 @@ impl Forward<'_, '_> {
         if resets && !self.client.initial.is_empty() {
             self.server.reset_under_way = true;
         }
+        effects = self.server.note_definitions(self.client, effects);
         self.server.transaction.may(effects);
         changes
     }
@@ -745,6 +748,7 @@ impl Forward<'_, '_> {
             self.bring_sql_name(names.statement);
             if let Some(sql) = self.client.sql_named(names.statement) {
                 let effects = sql.effects(self.limits);
+                let effects = self.server.note_definitions(self.client, effects);
                 self.server.transaction.may(effects);
             }
             return Leave::Granted;

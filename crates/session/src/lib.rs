@@ -17,6 +17,7 @@ mod channels;
 mod cleaning;
 mod client;
 mod debts;
+mod definitions;
 mod forward;
 mod holds;
 mod inventory;

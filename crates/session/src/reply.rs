@@ -287,6 +287,43 @@ pub fn reply(
     Ok(pos)
 }
 
+/// Whether a command tag tells that functions changed, or what calls them. Of definitions that call functions as queries
+/// do, only the text tells whether they do, if it is not `unseen`.
+fn tells_of_definition(body: &[u8], unseen: bool) -> bool {
+    let tag = body.strip_suffix(b"\0").unwrap_or(body);
+    let Some(space) = tag.iter().position(|&b| b == b' ') else {
+        return false;
+    };
+    let (verb, what) = (&tag[..space], &tag[space + 1..]);
+    match verb {
+        b"CREATE" | b"ALTER" | b"DROP" if unseen => true,
+        b"CREATE" | b"ALTER" | b"DROP" => matches!(
+            what,
+            b"FUNCTION"
+                | b"PROCEDURE"
+                | b"ROUTINE"
+                | b"AGGREGATE"
+                | b"TRIGGER"
+                | b"EVENT TRIGGER"
+                | b"EXTENSION"
+                | b"OPERATOR"
+                | b"OPERATOR CLASS"
+                | b"OPERATOR FAMILY"
+                | b"CAST"
+                | b"DOMAIN"
+                | b"RULE"
+                | b"POLICY"
+                | b"SCHEMA"
+                | b"LANGUAGE"
+                | b"TRANSFORM"
+                | b"CONVERSION"
+                | b"ACCESS METHOD"
+        ),
+        b"COMMIT" => what == b"PREPARED",
+        _ => false,
+    }
+}
+
 impl ServerSession {
     /// True if the ParseComplete that is next in line waits for what the server says to the message after it: in a
     /// failed transaction the Parse that the pooler answers would have failed.
@@ -438,6 +475,11 @@ impl ServerSession {
                 self.deallocated_all(client.as_deref_mut(), body.starts_with(b"DISCARD"))
             }
             _ => {}
+        }
+        if matches!(body.first(), Some(b'C' | b'A' | b'D'))
+            && tells_of_definition(body, self.transaction.effects.contains(Effects::UNSEEN))
+        {
+            self.defined();
         }
         self.went_on(client, body, settings);
     }

@@ -6,6 +6,7 @@ use pgweir_wire::backend::TransactionStatus;
 
 use crate::client::{ClientSession, SessionState};
 use crate::debts::Debts;
+use crate::definitions::Definitions;
 use crate::holds::Holds;
 use crate::names::{NotBrought, OwnNames};
 use crate::owed::{Hidden, Owed};
@@ -97,6 +98,7 @@ pub struct ServerSession {
     pub(crate) retained_bytes: Vec<u8>,
     pub(crate) transaction: Transaction,
     pub(crate) holds: Holds,
+    pub(crate) definitions: Definitions,
     /// How many clients may keep a server in this pool, if no other one may now.
     pub(crate) pin_limit: Option<u32>,
     /// It listens to channels of its client's that are heard elsewhere too.
@@ -159,6 +161,7 @@ impl ServerSession {
             retained_bytes: Vec::new(),
             transaction: Transaction::default(),
             holds: Holds::NONE,
+            definitions: Definitions::Unchanged,
             pin_limit: None,
             listens: false,
             lent_channels: false,
@@ -233,6 +236,7 @@ impl ServerSession {
         self.sequences_are_its = self.last_client == 0 || self.last_client == client;
         self.has_history |= !self.sequences_are_its;
         self.last_client = client;
+        self.definitions_settled();
     }
 
     /// Says whether the client may come to keep the server: `Some(limit)` if as many as may do so already.

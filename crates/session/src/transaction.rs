@@ -148,6 +148,10 @@ impl ServerSession {
             TransactionStatus::Idle => {
                 t.savepoints = false;
                 t.wrote = false;
+                if self.owed.is_empty() && !self.open_segment {
+                    self.definitions_settled();
+                }
+                let t = &mut self.transaction;
                 let unsettled = client.as_ref().is_some_and(|c| c.has_unsettled_channels());
                 if t.changes.is_empty() && t.effects.is_empty() && !unsettled && !self.listens {
                     return;

@@ -9,6 +9,7 @@ use memchr::{memchr, memchr2};
 use crate::Effects;
 use crate::functions::Functions;
 use crate::lexer::{self, Kind, Lexer, Strings, Token};
+use crate::unnamed::{self, Definition};
 use crate::words::{self, Meaning, Verb};
 
 /// What the statements of `text` may do.
@@ -16,10 +17,20 @@ use crate::words::{self, Meaning, Verb};
 /// `text` is what a Query or Parse message carries, without the zero at its end: one statement, several, none, or no SQL
 /// at all, in any client encoding of PostgreSQL. What cannot be read with certainty is [`Effects::ALL`].
 ///
-/// Judged is what is written in the text: not what views, rules, triggers, defaults, operators and casts lead to. Strings
-/// are data, and so are the bodies of functions that are created. CREATE FUNCTION … BEGIN ATOMIC, and functions that are
+/// Judged is what is written in the text, and what views, rules, triggers, defaults, operators and casts lead to only as
+/// far as `functions` tell ([`Functions::with_unnamed`]). Strings are data, and so are the bodies of functions that are created. CREATE FUNCTION … BEGIN ATOMIC, and functions that are
 /// named in a definition, are judged as if they ran.
 pub fn classify(text: &[u8], functions: &Functions) -> Effects {
+    let written = written(text, functions);
+    match functions.unnamed().is_none() {
+        true => written,
+        false => written | unnamed::calls(text, functions.unnamed()),
+    }
+}
+
+/// What is written in the text itself.
+#[inline]
+fn written(text: &[u8], functions: &Functions) -> Effects {
     let (conforming, ambiguous) = Scan::new(text, functions, Strings::Conforming).run();
     if !ambiguous {
         return conforming.unwrap_or(Effects::ALL);
@@ -63,6 +74,8 @@ pub(crate) struct Scan<'a> {
     pub sets: bool,
     updates: bool,
     names_settings: bool,
+    /// Something is defined that calls functions where it names them.
+    defines: bool,
 }
 
 impl<'a> Scan<'a> {
@@ -77,6 +90,7 @@ impl<'a> Scan<'a> {
             sets: false,
             updates: false,
             names_settings: false,
+            defines: false,
         }
     }
 
@@ -173,6 +187,9 @@ impl<'a> Scan<'a> {
         if self.sets && speaks_of_pg_temp(self.text) {
             self.effects |= Effects::TEMPORARY;
         }
+        if self.defines && self.effects.contains(Effects::FUNCTION) {
+            self.effects |= Effects::DEFINES;
+        }
         self.effects
     }
 
@@ -213,7 +230,11 @@ impl<'a> Scan<'a> {
             Verb::Begin => self.effects |= Effects::BEGINS,
             Verb::Start => self.effects |= Effects::BEGINS,
             Verb::Call | Verb::Do => self.effects |= Effects::PROCEDURE,
-            Verb::Close | Verb::Drop => self.effects |= Effects::RELEASES,
+            Verb::Close => self.effects |= Effects::RELEASES,
+            Verb::Drop => {
+                self.effects |= Effects::RELEASES;
+                self.definition(token.end);
+            }
             Verb::Execute => self.effects |= Effects::EXECUTES,
             Verb::Listen => self.effects |= Effects::LISTENS,
             Verb::Unlisten => self.effects |= Effects::UNLISTENS | Effects::RELEASES,
@@ -246,6 +267,7 @@ impl<'a> Scan<'a> {
             Verb::Commit | Verb::End | Verb::Abort | Verb::Rollback => self.ending(token.end),
             Verb::Set => self.setting(token.end),
             Verb::Create | Verb::Alter => {
+                self.definition(token.end);
                 let mut word = next();
                 if word.is(text, "extension") {
                     self.effects |= Effects::PROCEDURE;
@@ -257,6 +279,17 @@ impl<'a> Scan<'a> {
                     self.verb = Verb::CreateIndex;
                 }
             }
+        }
+    }
+
+    /// CREATE, ALTER or DROP, with what it is about.
+    #[cold]
+    #[inline(never)]
+    fn definition(&mut self, at: usize) {
+        match unnamed::definition(self.ahead(at), self.text) {
+            Definition::OfFunctions => self.effects |= Effects::DEFINES,
+            Definition::OfUses if self.verb == Verb::Drop => self.effects |= Effects::DEFINES,
+            Definition::OfUses | Definition::Other => self.defines |= self.verb != Verb::Drop,
         }
     }
 

@@ -71,6 +71,9 @@ flags! {
     NOTIFIES = 21;
     /// The text was not read, or not with certainty. The classifier returns it only within [`Effects::ALL`].
     UNSEEN = 22;
+    /// May change functions, or what calls functions without naming them: CREATE, ALTER and DROP of functions, triggers,
+    /// extensions, operators and the like, and any definition that calls a function of which anything may be expected.
+    DEFINES = 23;
 }
 
 impl Effects {

@@ -49,6 +49,33 @@ pub struct Functions {
     slots: Vec<u32>,
     names: Vec<(Cow<'static, str>, Known)>,
     pinned: Vec<Pin>,
+    unnamed: Unnamed,
+}
+
+/// Which statements may call suspicious functions without naming them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unnamed {
+    /// What writes to a table, by its triggers.
+    pub by_writes: bool,
+    /// What defines or drops something, by event triggers.
+    pub by_definitions: bool,
+    /// Every statement, by views, defaults, operators and their like.
+    pub by_any: bool,
+}
+
+impl Unnamed {
+    /// Every statement.
+    pub const BY_ANY: Unnamed = Unnamed {
+        by_writes: true,
+        by_definitions: true,
+        by_any: true,
+    };
+
+    /// Whether no statement does.
+    #[inline]
+    pub fn is_none(self) -> bool {
+        !(self.by_writes || self.by_definitions || self.by_any)
+    }
 }
 
 /// A name declared to keep state.
@@ -73,6 +100,7 @@ impl Functions {
             slots: vec![0; 8192],
             names: Vec::with_capacity(2800),
             pinned: Vec::new(),
+            unnamed: Unnamed::default(),
         };
         for name in HARMLESS {
             functions.add(Cow::Borrowed(name), Known::OWN);
@@ -141,6 +169,20 @@ impl Functions {
             self.add(Cow::Owned(name.to_owned()), Known::SUSPICIOUS);
         }
         self
+    }
+
+    /// Adds that some statements call suspicious functions that they do not name: each such statement is
+    /// [`Effects::FUNCTION`](crate::Effects::FUNCTION).
+    #[must_use]
+    pub fn with_unnamed(mut self, unnamed: Unnamed) -> Self {
+        self.unnamed = unnamed;
+        self
+    }
+
+    /// Which statements call suspicious functions that they do not name.
+    #[inline]
+    pub(crate) fn unnamed(&self) -> Unnamed {
+        self.unnamed
     }
 
     /// What is known of a name by its last part, as it is written without quotes.

@@ -5,23 +5,28 @@
 //! the pooler carries out itself: exactly, or not at all.
 
 mod calls;
+mod catalog;
 mod channel;
 mod classify;
 mod effects;
 mod executed;
+mod extensions;
 mod functions;
 mod keywords;
 mod lexer;
 pub mod own;
 mod reading;
+mod routine;
 mod setting;
 mod statements;
+mod unnamed;
 mod words;
 
+pub use catalog::{Catalog, Dependent, Language, Routine, Verdict};
 pub use channel::{Channel, channel};
 pub use classify::classify;
 pub use effects::Effects;
 pub use executed::{Executed, executed};
-pub use functions::Functions;
+pub use functions::{Functions, Unnamed};
 pub use setting::{Setting, setting};
 pub use statements::statements;

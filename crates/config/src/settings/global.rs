@@ -73,6 +73,12 @@ section! {
         /// Functions that keep something in the server's process, for which a client keeps its server until it
         /// disconnects: names as `nextval` or `schema.name`, with `*` at the end for all that begin so.
         pin_functions: Vec<String> = List, "", Reload, Absent;
+        /// How often the functions of each database are read again, to know which of them can leave something in a
+        /// session at all: after a transaction that called any other, the server is asked what it left. What clients
+        /// define through pgweir is noticed at once; this is for what is defined past it, or by other functions. Each
+        /// time takes a connection of its own for some milliseconds, outside the pools. 0 is never, so that calls of
+        /// functions that are not PostgreSQL's own are always asked about. Nothing is read with `session_state = off`.
+        function_catalog_refresh: Option<Duration> = Timeout::SECONDS, "5min", Reload, Absent;
     }
 
     "Limits" {

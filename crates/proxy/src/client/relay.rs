@@ -7,6 +7,7 @@
 
 mod checkout;
 mod ending;
+mod functions;
 mod listening;
 mod moving;
 mod pinning;
@@ -292,6 +293,9 @@ impl Relay {
         let input = &input[..kept + n];
         let mut out = Out::new(input, spill);
         back.clear();
+        if self.live.limits.functions_version != self.pool.functions_version() {
+            server.session.functions_changed();
+        }
         let used = reply(
             Some(&mut self.session),
             &mut server.session,
@@ -303,6 +307,7 @@ impl Relay {
         if server.session.take_schema_changed() {
             self.worker.shared.statements.schema_changed();
         }
+        functions::note_change(&self.worker, server);
         if used < input.len() {
             server.kept.extend_from_slice(&input[used..]);
         }
@@ -456,6 +461,9 @@ impl Relay {
         back: &mut Vec<u8>,
     ) -> Result<(), End> {
         self.need = 0;
+        if self.live.limits.functions_version != self.pool.functions_version() {
+            self.learn();
+        }
         let mut rest = input;
         if let Link::Alone = self.link {
             back.clear();
@@ -507,6 +515,7 @@ impl Relay {
             self.renew();
             return Ok(());
         }
+        functions::note_change(&self.worker, server);
         if !out.is_empty() {
             let Server { outbox, stream, .. } = &mut **server;
             outbox

@@ -67,6 +67,7 @@ pub(crate) async fn connect(
             worker: worker.id,
             pool: pool.clone(),
             card,
+            change: None,
         });
         if let Some(query) = &target.connect_query {
             server.upkeep(worker, query.as_bytes()).await.map_err(|e| {

@@ -272,6 +272,7 @@ fn release(worker: &Rc<Worker>, mut server: Box<Server>, now: Instant) {
         return worker.discard(server, LATE_CANCEL);
     }
     server.card.client.store(0, Ordering::Relaxed);
+    server.change = None;
     let counts = server.session.take_counts();
     let pool = server.pool.clone();
     worker.count(&pool, counts);

@@ -1,0 +1,140 @@
+//! The functions of a database, read from its catalog by a connection of its own.
+
+use std::io;
+use std::sync::Arc;
+
+use pgweir_sql::{Catalog, Dependent, Language, Routine, Verdict};
+use pgweir_wire::backend::{ErrorFields, tag};
+use pgweir_wire::frame::HEADER_BYTES;
+use pgweir_wire::{Header, Reader, WireError, build, sqlstate};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::pools::Pool;
+use crate::report::Refusal;
+use crate::server::connect::dial;
+use crate::worker::Worker;
+
+/// Bytes read at once.
+const CHUNK: usize = 64 << 10;
+
+/// No function's source is longer, in bytes.
+const ROW_BYTES: u32 = 1 << 30;
+
+/// The first version whose functions may have a body that is no string.
+const WITH_BODIES: u32 = 14;
+
+/// `pg_depend.classid` of functions, triggers and event triggers.
+const PG_PROC: u32 = 1255;
+const PG_TRIGGER: u32 = 2620;
+const PG_EVENT_TRIGGER: u32 = 3466;
+
+/// Reads and judges them.
+pub(super) async fn read(worker: &Worker, pool: &Arc<Pool>) -> Result<Verdict, Refusal> {
+    let live = pool.live();
+    let (mut stream, logged_in) = dial(worker, pool, &live).await?;
+    let mut parameters = logged_in.parameters.iter();
+    let version = parameters.find(|(name, _)| &**name == "server_version");
+    let major = version.and_then(|(_, v)| v.split(|c: char| !c.is_ascii_digit()).next());
+    let has_bodies = major.and_then(|v| v.parse().ok()).unwrap_or(0) >= WITH_BODIES;
+
+    let lost = |e: io::Error| Refusal::new(sqlstate::CONNECTION_FAILURE, e.to_string());
+    let invalid = |e: WireError| Refusal::new(sqlstate::PROTOCOL_VIOLATION, e.to_string());
+    let mut out = Vec::new();
+    build::query(&mut out, query(has_bodies).as_bytes());
+    stream.write_all(&out).await.map_err(lost)?;
+    stream.flush().await.map_err(lost)?;
+    let mut catalog = Catalog::new();
+    let mut input = Vec::new();
+    loop {
+        let mut at = 0;
+        while let Some(h) = Header::peek(&input[at..]) {
+            let total = h.check(ROW_BYTES).map_err(invalid)?.total();
+            let Some(message) = input.get(at..at + total) else {
+                break;
+            };
+            let body = &message[HEADER_BYTES..];
+            match h.tag {
+                tag::DATA_ROW => row(&mut catalog, body).map_err(invalid)?,
+                tag::ERROR_RESPONSE => {
+                    let fields = ErrorFields::read(body);
+                    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                    return Err(Refusal::new(&text(fields.code), text(fields.message)));
+                }
+                tag::READY_FOR_QUERY => {
+                    // It closes whether or not it has heard.
+                    let _ = stream.write_all(&build::TERMINATE).await;
+                    return Ok(catalog.judge());
+                }
+                _ => {}
+            }
+            at += total;
+        }
+        input.drain(..at);
+        input.reserve(CHUNK);
+        if stream.read_buf(&mut input).await.map_err(lost)? == 0 {
+            return Err(lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+}
+
+/// Three results: of the settings, of functions, of what depends on them. Names and sources come as the server stores
+/// them. Functions of `initdb` in `pg_catalog` are known without being read.
+fn query(has_bodies: bool) -> String {
+    let body = match has_bodies {
+        true => "WHEN p.prosqlbody IS NOT NULL THEN pg_get_function_sqlbody(p.oid)",
+        false => "",
+    };
+    format!(
+        "SELECT set_config('search_path','pg_catalog',false),\
+         set_config('client_encoding',current_setting('server_encoding'),false),\
+         set_config('lock_timeout','2s',false),set_config('statement_timeout','30s',false);\
+         SELECT p.oid,n.nspname,p.proname,l.lanname,\
+         CASE WHEN l.lanname NOT IN ('sql','plpgsql','internal') THEN '' {body} ELSE p.prosrc END,\
+         p.pronargs>0 AND p.pronargs-p.pronargdefaults<=1 AND EXISTS(SELECT FROM pg_type t \
+         WHERE t.oid=p.proargtypes[0] AND t.typtype IN ('c','d','p'))::boolean \
+         FROM pg_proc p JOIN pg_namespace n ON n.oid=p.pronamespace JOIN pg_language l ON l.oid=p.prolang \
+         WHERE p.oid>=16384 OR n.nspname<>'pg_catalog';\
+         SELECT DISTINCT refobjid,classid,CASE classid WHEN {PG_PROC} THEN objid ELSE 0 END \
+         FROM pg_depend WHERE refclassid={PG_PROC} AND deptype<>'p'"
+    )
+}
+
+/// Takes a row of any of the results, which have different numbers of columns.
+fn row(catalog: &mut Catalog, body: &[u8]) -> Result<(), WireError> {
+    let mut reader = Reader::new(tag::DATA_ROW, body);
+    let mut columns = [&b""[..]; 6];
+    let count = usize::from(reader.u16("columns")?);
+    for column in columns.iter_mut().take(count) {
+        let length = reader.u32("length")?;
+        if length != u32::MAX {
+            *column = reader.bytes(length as usize, "value")?;
+        }
+    }
+    let number = |column: &[u8]| {
+        let digits = std::str::from_utf8(column).ok();
+        digits.and_then(|d| d.parse::<u32>().ok()).unwrap_or(0)
+    };
+    match (count, columns) {
+        (6, [oid, schema, name, language, source, is_like_a_column]) => {
+            catalog.add(Routine {
+                oid: number(oid),
+                schema: &String::from_utf8_lossy(schema),
+                name: &String::from_utf8_lossy(name),
+                language: Language::of(&String::from_utf8_lossy(language)),
+                source,
+                is_like_a_column: is_like_a_column == b"t",
+            });
+        }
+        (3, [function, class, object, ..]) => {
+            let dependent = match number(class) {
+                PG_PROC => Dependent::Routine(number(object)),
+                PG_TRIGGER => Dependent::Trigger,
+                PG_EVENT_TRIGGER => Dependent::EventTrigger,
+                _ => Dependent::Other,
+            };
+            catalog.depends(number(function), dependent);
+        }
+        _ => {}
+    }
+    Ok(())
+}
