@@ -19,6 +19,7 @@ mod operator;
 mod prepared;
 mod protocol;
 mod servers;
+mod session_state;
 mod signals;
 mod state;
 mod timeouts;

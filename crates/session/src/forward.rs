@@ -27,6 +27,17 @@ const MAX_OWED: usize = 16 << 10;
 /// Bytes that one call may put between the client's, about: each Bind can call for a long Parse.
 const MAX_INSERTED_BYTES: usize = 1 << 20;
 
+/// What may set a parameter of which the text does not say all.
+const TOUCHES_SETTINGS: Effects = Effects::SETTINGS
+    .union(Effects::PROCEDURE)
+    .union(Effects::FUNCTION)
+    .union(Effects::UNSEEN);
+
+/// What speaks of prepared statements by their names.
+const SPEAKS_OF_NAMES: Effects = Effects::EXECUTES
+    .union(Effects::PREPARES)
+    .union(Effects::DEALLOCATES);
+
 /// Turns what the client sent into what its server is to get.
 ///
 /// `out` is an output over `input`; it may hold what is to be sent ahead ([`ServerSession::align`]). Answers that no
@@ -238,6 +249,8 @@ impl Forward<'_, '_> {
                         if !parse.name.is_empty() && self.server.owed.is_provisional(parse.name) {
                             return Ok(Need::Replies);
                         }
+                        self.bring_sql_name(parse.name);
+                        self.bring_names_of(parse.definition);
                         self.begin_parse();
                         self.parse(parse, h.total());
                     } else if rest.get(HEADER_BYTES) == Some(&0) {
@@ -397,23 +410,47 @@ impl Forward<'_, '_> {
         if effects.contains(Effects::READS_SEQUENCE) {
             self.reads_sequence();
         }
-        let names = Effects::EXECUTES | Effects::PREPARES | Effects::DEALLOCATES;
-        if effects.intersects(names) {
-            if is_between
-                && self.client.is_shared()
-                && self.server.status != TransactionStatus::Failed
-                && self.server.may_lack_names(self.client)
-            {
-                self.server
-                    .bring_names(self.client, text, self.out.insert());
-            }
-            effects = effects_with_executed(self.client, text, effects, self.limits);
+        if changes.is_some() || effects.intersects(TOUCHES_SETTINGS) {
+            self.server.transaction.custom.read(text);
+        }
+        if effects.intersects(SPEAKS_OF_NAMES) {
+            self.bring_names(text, is_between);
+            let custom = &mut self.server.transaction.custom;
+            effects = effects_with_executed(self.client, text, effects, self.limits, custom);
         }
         if resets && !self.client.initial.is_empty() {
             self.server.reset_under_way = true;
         }
         self.server.transaction.may(effects);
         changes
+    }
+
+    /// Gives the server the names that `text` speaks of, as the client knows them.
+    #[cold]
+    fn bring_names(&mut self, text: &[u8], is_between: bool) {
+        if !self.client.is_shared()
+            || self.server.status == TransactionStatus::Failed
+            || !self.server.may_lack_names(self.client)
+        {
+            return;
+        }
+        let out = self.out.insert();
+        match is_between {
+            true => self.server.bring_names(self.client, text, out),
+            false => self.server.hide_names(self.client, text, out),
+        }
+    }
+
+    /// Before a Parse that begins a segment: the names that its text speaks of.
+    #[inline]
+    fn bring_names_of(&mut self, definition: &[u8]) {
+        if !self.server.open_segment && self.server.may_lack_names(self.client) {
+            let text = definition.split(|&b| b == 0).next().unwrap_or_default();
+            let effects = pgweir_sql::classify(text, &self.limits.functions);
+            if effects.intersects(SPEAKS_OF_NAMES) {
+                self.bring_names(text, true);
+            }
+        }
     }
 
     /// Whether the next statement would see what other clients have done to this server's process, and need not.
@@ -466,6 +503,17 @@ impl Forward<'_, '_> {
                         is_same: existing.definition() == parse.definition,
                         statement: existing,
                     })),
+                    shown: true,
+                    undo: Undo::Nothing,
+                });
+            } else if self.client.sql_named(parse.name).is_some()
+                && !self.server.lacks_sql_name(self.client, parse.name)
+            {
+                // The server says that there is one.
+                build::parse(self.out.insert(), parse.name, parse.definition);
+                self.server.counts.server_parses += 1;
+                self.server.owe(Owed::Parse {
+                    of: Parsing::Theirs,
                     shown: true,
                     undo: Undo::Nothing,
                 });
@@ -670,6 +718,7 @@ impl Forward<'_, '_> {
             self.bring_sql_name(names.statement);
             if let Some(sql) = self.client.sql_named(names.statement) {
                 let effects = sql.effects(self.limits);
+                self.server.transaction.custom.read(sql.text());
                 self.server.transaction.may(effects);
             }
             return None;

@@ -7,11 +7,12 @@ use pgweir_sql::Effects;
 use pgweir_wire::{Reader, WireError, build};
 
 use crate::client::{ClientSession, SessionState};
+use crate::custom::CustomNames;
 use crate::holds::Holds;
 use crate::names::OwnText;
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
-use crate::settings::{IDENTITIES, SettingsTable};
+use crate::settings::{IDENTITIES, Settings, SettingsTable, quote_literal};
 
 /// Anything may have happened.
 const ANYTHING: Effects = Effects::PROCEDURE
@@ -56,7 +57,10 @@ impl Questions {
 
     /// One query for all of it: rows of a letter, a name and a value, the latter two in hexadecimal digits, because the
     /// client may have set any `client_encoding`. Nothing in it hangs on the client's `search_path`.
-    fn query(self) -> Vec<u8> {
+    ///
+    /// No view lists custom parameters: those of `custom` that are set are asked for by name. RESET leaves them empty,
+    /// which is the same as not set unless the client has `begun` with a value.
+    fn query(self, custom: &CustomNames, begun: &Settings) -> Vec<u8> {
         let mut sql = Vec::with_capacity(512);
         let mut select = |text: &str| {
             if !sql.is_empty() {
@@ -74,6 +78,29 @@ impl Questions {
                 hex("name"),
                 hex(&format!("pg_catalog.left(setting,{VALUE_CHARS})")),
             ));
+            if !custom.is_empty() {
+                let array = |names: &mut dyn Iterator<Item = &str>| {
+                    let mut list = Vec::new();
+                    for name in names {
+                        list.push(if list.is_empty() { b'[' } else { b',' });
+                        quote_literal(&mut list, name);
+                    }
+                    list.push(b']');
+                    String::from_utf8_lossy(&list).into_owned()
+                };
+                let names = array(&mut custom.iter());
+                let begun = begun.iter().map(|(n, _)| n).chain([""]);
+                let begun = array(&mut begun.filter(|n| n.is_empty() || n.contains('.')));
+                let value = "pg_catalog.current_setting(n,true)";
+                select(&format!(
+                    "CASE WHEN pg_catalog.length({value}) OPERATOR(pg_catalog.>) {VALUE_CHARS} THEN 'x' ELSE 's' END,\
+                     {},{} FROM pg_catalog.unnest(ARRAY{names}::pg_catalog.text[]) n \
+                     WHERE {value} OPERATOR(pg_catalog.<>) '' OR {value} IS NOT NULL \
+                     AND n OPERATOR(pg_catalog.=) ANY (ARRAY{begun}::pg_catalog.text[])",
+                    hex("n"),
+                    hex(&format!("pg_catalog.left({value},{VALUE_CHARS})")),
+                ));
+            }
             for name in IDENTITIES {
                 let value = hex(&format!("pg_catalog.current_setting('{name}')"));
                 select(&format!("'i',{},{value}", hex(&format!("'{name}'"))));
@@ -191,7 +218,8 @@ impl ServerSession {
             // What is set on a server stays its client's, but not where RESET returns to.
             _ if !client.is_shared() => match client.initial.is_empty() {
                 true => (Questions::default(), Effects::ALL),
-                false => (only_settings(effects & Effects::RESETS), Effects::ALL),
+                false if !effects.contains(Effects::RESETS) => (Questions::default(), Effects::ALL),
+                false => (only_settings(effects), Effects::ALL),
             },
             SessionState::Off => return,
             SessionState::Settings => (only_settings(effects), Effects::SETTINGS | Effects::RESETS),
@@ -204,7 +232,22 @@ impl ServerSession {
         if asked.is_empty() {
             return;
         }
-        build::query(again, &asked.query());
+        let mut custom = std::mem::take(&mut self.transaction.custom);
+        if asked.settings {
+            // What is missing then is what the client began with, and has to be brought back first.
+            self.reset_under_way = !client.initial.is_empty();
+            for (name, _) in self.settings.iter().chain(client.settings.iter()) {
+                custom.add(name);
+            }
+        }
+        // Empty after a RESET is what is to return to its start.
+        let resets = effects.contains(Effects::RESETS);
+        let begun = if resets {
+            &Settings::default()
+        } else {
+            &*client.initial
+        };
+        build::query(again, &asked.query(&custom, begun));
         self.unnamed = None;
         self.owed
             .push_back(Owed::Hidden(Hidden::Inventory(Box::new(Inventory {
@@ -254,6 +297,7 @@ impl ServerSession {
             let found = inventory.settings.iter().chain(own);
             self.settings = table.intern(found.map(|(n, v)| (&**n, &**v)));
             self.settings_in_doubt = false;
+            self.unlisted = true;
             if let Some(client) = client {
                 // What the client started with was set here too: what is missing was reset.
                 let initial = client.initial.iter();

@@ -15,6 +15,7 @@
 mod align;
 mod cleaning;
 mod client;
+mod custom;
 mod debts;
 mod forward;
 mod holds;

@@ -108,7 +108,7 @@ pub(crate) const IDENTITIES: [&str; 2] = ["session_authorization", "role"];
 ///
 /// With a backslash or anything beyond ASCII it is written `E'…'`, which means the same whatever
 /// `standard_conforming_strings` says. Source: PostgreSQL documentation, "String Constants With C-Style Escapes".
-fn quote_literal(sql: &mut Vec<u8>, text: &str) {
+pub(crate) fn quote_literal(sql: &mut Vec<u8>, text: &str) {
     if text.bytes().any(|b| b == b'\\' || !b.is_ascii()) {
         sql.push(b'E');
     }

@@ -7,6 +7,7 @@ use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::build;
 
 use crate::client::{ClientSession, SessionState};
+use crate::custom::CustomNames;
 use crate::holds::Holds;
 use crate::out::Out;
 use crate::owed::{Hidden, Owed};
@@ -19,6 +20,8 @@ use crate::told::{Change, puts_temporary_first};
 pub(crate) struct Transaction {
     /// What its texts say it may do, but for `changes`.
     pub(crate) effects: Effects,
+    /// Custom parameters that its texts may have set.
+    pub(crate) custom: CustomNames,
     /// Settings that it changed, in order.
     changes: Vec<Change>,
     /// It has a savepoint to which changes may be rolled back.
@@ -118,6 +121,7 @@ impl ServerSession {
                 t.savepoints = false;
                 t.wrote = false;
                 if t.changes.is_empty() && t.effects.is_empty() {
+                    t.custom.clear();
                     return;
                 }
                 let changes = std::mem::take(&mut t.changes);
@@ -205,9 +209,14 @@ impl ServerSession {
         for (name, value) in initial.iter().filter(|(name, _)| resets(name)) {
             let mut reported = self.parameters.iter();
             let reported = reported.find(|(n, _)| n.eq_ignore_ascii_case(name));
-            if let Some((reported, _)) = reported
-                && client.settings.get(name) != Some(value)
-            {
+            let Some((reported, here)) = reported else {
+                continue;
+            };
+            let was_told = match client.is_shared() {
+                true => client.settings.get(name),
+                false => Some(&**here),
+            };
+            if was_told != Some(value) {
                 build::parameter_status(out.insert(), reported.as_bytes(), value.as_bytes());
                 client.settings = table.with(&client.settings, name, value);
             }
@@ -225,11 +234,22 @@ impl ServerSession {
         let mut here = self.settings.clone();
         let mut wanted = client.as_ref().map(|c| c.settings.clone());
         for change in changes {
-            let told = |name: &str| self.reports(name) && !IDENTITIES.contains(&name);
+            let reported = |name: &str| {
+                let mut parameters = self.parameters.iter();
+                let found = parameters.find(|(n, _)| n.eq_ignore_ascii_case(name));
+                found
+                    .filter(|_| !IDENTITIES.contains(&name))
+                    .map(|(_, value)| &**value)
+            };
             match change {
                 // The server tells more exactly: a DateStyle may be given in parts.
-                Change::Set { name, .. } if told(name) => continue,
-                Change::Reset(name) if told(name) => {}
+                Change::Set { name, .. } if reported(name).is_some() => {
+                    let value = reported(name).unwrap_or_default();
+                    wanted = wanted.map(|w| table.with(&w, name, value));
+                    here = table.with(&here, name, value);
+                    continue;
+                }
+                Change::Reset(name) if reported(name).is_some() => {}
                 change => wanted = wanted.map(|w| changed(&w, change, initial.as_deref(), table)),
             }
             here = changed(&here, change, None, table);

@@ -263,7 +263,8 @@ async fn log_in(
         .max_user_client_connections;
     let seat = Seat::take(worker, &pool, &live, &user, limit)?;
     let settings = wishes.settings(shared, peer)?;
-    let welcome = super::welcome::prepare(worker, &pool, &live, &settings).await?;
+    let (welcome, accepted) = super::welcome::prepare(worker, &pool, &live, &settings).await?;
+    let settings = accepted.settings.clone();
 
     let mut secret = [0; 32];
     worker.random(&mut secret);
@@ -296,6 +297,8 @@ async fn log_in(
 
     build::authentication_ok(&mut out);
     for (name, value) in welcome.iter() {
+        let other = accepted.besides.iter().find(|(n, _)| n == name);
+        let value = other.map_or(value, |(_, v)| v);
         let told = settings.get(&name.to_ascii_lowercase()).unwrap_or(value);
         build::parameter_status(&mut out, name.as_bytes(), told.as_bytes());
     }
