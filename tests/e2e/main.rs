@@ -16,6 +16,7 @@ mod many;
 mod modes;
 mod opening;
 mod operator;
+mod pinning;
 mod prepared;
 mod protocol;
 mod servers;

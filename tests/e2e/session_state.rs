@@ -358,6 +358,13 @@ fn what_clients_could_once_tell_they_cannot() {
             [&[], &[]],
             &[
                 (0, Simple, "prepare p as select 7"),
+                (1, How::Bind("p"), ""),
+            ],
+        ),
+        (
+            [&[], &[]],
+            &[
+                (0, Simple, "prepare p as select 7"),
                 (0, How::Parse("p"), "select 8"),
             ],
         ),

@@ -17,7 +17,7 @@ use crate::names::effects_with_executed;
 use crate::out::Out;
 use crate::owed::{Closing, Duplicate, Local, Owed, Parsing, Undo, Used};
 use crate::prepared::{Entry, Presence};
-use crate::refusal::too_many_statements;
+use crate::refusal::{no_such_statement, too_many_statements};
 use crate::server::{RETAIN_BYTES, Retained, ServerSession};
 use crate::statements::{NAME_PREFIX, Statement, StatementTable};
 use crate::told::{Change, Told};
@@ -753,7 +753,12 @@ impl Forward<'_, '_> {
                 return Ok(());
             }
             Resolved::Ours(s) => s.statement.name(),
-            Resolved::Nothing => UNKNOWN,
+            Resolved::Nothing => {
+                self.server
+                    .refuse_message(no_such_statement(names.statement), self.out.insert());
+                self.client.passage = Passage::Drop(total);
+                return Ok(());
+            }
         };
         let names_end = HEADER_BYTES + names.encoded_bytes();
         let length = total - 1 - names.statement.len() + name.len();
@@ -789,8 +794,10 @@ impl Forward<'_, '_> {
                 self.pos += total;
             }
             Resolved::Nothing => {
-                build::describe(self.out.insert(), Target::Statement, UNKNOWN);
+                self.server
+                    .refuse_message(no_such_statement(name), self.out.insert());
                 self.pos += total;
+                return;
             }
         }
         // ParameterDescription passes by itself; what ends a Describe is the same for statement and portal.

@@ -231,6 +231,9 @@ impl ServerSession {
         table: &SettingsTable,
     ) {
         let initial = client.as_ref().map(|c| c.initial.clone());
+        let follows_reported_only = client
+            .as_ref()
+            .is_some_and(|c| c.is_shared() && c.state() == SessionState::Off);
         let mut here = self.settings.clone();
         let mut wanted = client.as_ref().map(|c| c.settings.clone());
         for change in changes {
@@ -250,6 +253,8 @@ impl ServerSession {
                     continue;
                 }
                 Change::Reset(name) if reported(name).is_some() => {}
+                // It does not follow the client, and is taken from the server before the next transaction.
+                Change::Set { .. } if follows_reported_only => {}
                 change => wanted = wanted.map(|w| changed(&w, change, initial.as_deref(), table)),
             }
             here = changed(&here, change, None, table);

@@ -72,7 +72,7 @@ const PARAMETERS: [(&str, [&str; 3]); 17] = [
     ("default_transaction_read_only", ["on", "off", "perhaps"]),
     ("extra_float_digits", ["0", "3", "99"]),
     ("bytea_output", ["escape", "hex", "octal"]),
-    ("custom.a", ["one", "two", ""]),
+    ("custom.a", ["one", "two", "five"]),
     ("custom.b", ["three", "four", "NULL"]),
     ("no_such_parameter", ["1", "2", "3"]),
 ];
