@@ -310,9 +310,11 @@ fn nobody_can_tell(pins: bool, user: &str, settings: &str, cases: u32) {
 fn what_clients_could_once_tell_they_cannot() {
     const CUSTOM: Start = &[("options", "-c work_mem=3MB -c custom.a=start")];
     const GERMAN: Start = &[("TimeZone", "Asia/Tokyo"), ("DateStyle", "German")];
+    const SERIALIZABLE: Start = &[("options", "-c default_transaction_isolation=serializable")];
     use How::{Extended, Simple};
     // What each of the two starts with, and who says what.
-    let found: &[([Start; 2], &[(usize, How, &str)])] = &[
+    type Said = (usize, How, &'static str);
+    let found: &[([Start; 2], &[Said])] = &[
         (
             [&[], CUSTOM],
             &[(1, Simple, "execute q(2)"), (0, Simple, "show work_mem")],
@@ -365,6 +367,28 @@ fn what_clients_could_once_tell_they_cannot() {
             [&[], &[]],
             &[
                 (0, Simple, "prepare p as select 7"),
+                (0, How::Close("p"), ""),
+                (1, Simple, "show work_mem"),
+                (0, Simple, "execute p"),
+            ],
+        ),
+        (
+            [&[], SERIALIZABLE],
+            &[
+                (0, Simple, "set transaction isolation level serializable"),
+                (
+                    1,
+                    Simple,
+                    "do 'begin perform set_config(''work_mem'', ''5MB'', false); end'",
+                ),
+                (0, Simple, "show work_mem"),
+                (1, Simple, "show work_mem"),
+            ],
+        ),
+        (
+            [&[], &[]],
+            &[
+                (0, Simple, "prepare p as select 7"),
                 (0, How::Parse("p"), "select 8"),
             ],
         ),
@@ -372,7 +396,7 @@ fn what_clients_could_once_tell_they_cannot() {
     let sides = Sides::new();
     for mode in ["transaction", "session"] {
         for (starts, steps) in found {
-            let step = |&(who, how, sql): &(usize, How, &str)| {
+            let step = |&(who, how, sql): &Said| {
                 let sql = sql.to_owned();
                 (
                     who,

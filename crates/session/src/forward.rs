@@ -325,6 +325,13 @@ impl Forward<'_, '_> {
                     if h.tag == tag::DESCRIBE && named.target == Target::Statement && rewrites {
                         self.bring_sql_name(named.name);
                     }
+                    if h.tag == tag::CLOSE
+                        && named.target == Target::Statement
+                        && self.client.sql_named(named.name).is_some()
+                    {
+                        self.bring_sql_name(named.name);
+                        self.server.transaction.may(Effects::DEALLOCATES);
+                    }
                     self.server.in_segment();
                     match (h.tag, named.target) {
                         (tag::DESCRIBE, Target::Statement) if rewrites => {

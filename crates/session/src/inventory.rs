@@ -74,7 +74,9 @@ impl Questions {
         if self.settings {
             select(&format!(
                 "CASE WHEN pg_catalog.length(setting) OPERATOR(pg_catalog.>) {VALUE_CHARS} THEN 'x' ELSE 's' END,{},\
-                 {} FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'",
+                 {} FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session' \
+                 AND name OPERATOR(pg_catalog.<>) ALL (ARRAY['transaction_isolation','transaction_read_only',\
+                 'transaction_deferrable'])",
                 hex("name"),
                 hex(&format!("pg_catalog.left(setting,{VALUE_CHARS})")),
             ));

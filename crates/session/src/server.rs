@@ -243,12 +243,6 @@ impl ServerSession {
         self.pin_limit = reached;
     }
 
-    /// True if it reports changes of the parameter `name`.
-    pub(crate) fn reports(&self, name: &str) -> bool {
-        let mut parameters = self.parameters.iter();
-        parameters.any(|(n, _)| n.eq_ignore_ascii_case(name))
-    }
-
     /// True if the server owes an answer.
     pub fn is_busy(&self) -> bool {
         !self.owed.is_empty() || self.passage.left > 0

@@ -78,7 +78,7 @@ const PARAMETERS: [(&str, [&str; 3]); 17] = [
 ];
 
 /// Forms of a change, with `N` and `V` for name and value.
-const FORMS: [&str; 22] = [
+const FORMS: [&str; 21] = [
     "set N = 'V'",
     "set N = 'V'",
     "set N to 'V'",
@@ -86,7 +86,6 @@ const FORMS: [&str; 22] = [
     "set local N = 'V'",
     "reset N",
     "set N to default",
-    "set local N to default",
     "set N from current",
     "select set_config('N', 'V', false)",
     "select set_config('N', 'V', true)",
