@@ -1,6 +1,6 @@
 //! The pools of the process: which there are, and what every client of one shares.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -45,8 +45,8 @@ pub(crate) struct Pool {
     functions_version: AtomicU32,
     /// What a server said of itself when one last logged in; `None` before the first.
     welcome: Mutex<Option<Arc<Welcome>>>,
-    /// Fingerprints of settings that a server of this pool has accepted.
-    accepted: Mutex<HashSet<u64>>,
+    /// By their fingerprints, settings that a server of this pool has accepted.
+    accepted: Mutex<HashMap<u64, Arc<Accepted>>>,
     /// The keys that a client's login proved, where only a SCRAM secret is stored.
     keys: Mutex<Option<ScramKeys>>,
     /// Clients that are logged in.
@@ -84,6 +84,15 @@ pub(crate) struct Welcome {
     pub(crate) parameters: Vec<(Box<str>, Box<str>)>,
     /// What `connect_query` has set: every client of the pool starts with it.
     pub(crate) settings: Arc<Settings>,
+}
+
+/// What a server made of the settings that a client starts with.
+#[derive(Debug, Default)]
+pub(crate) struct Accepted {
+    /// As the server writes them: `German, DMY` for a DateStyle of `German`.
+    pub(crate) settings: Arc<Settings>,
+    /// What it reported of other parameters: whether a role is a superuser.
+    pub(crate) besides: Vec<(Box<str>, Box<str>)>,
 }
 
 impl Live {
@@ -244,17 +253,20 @@ impl Pool {
         self.set_keys(None);
     }
 
-    pub(crate) fn has_accepted(&self, settings: &Settings) -> bool {
-        settings.is_empty()
-            || self
-                .accepted
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .contains(&settings.fingerprint())
+    /// What a server has made of `settings`, if one was given them.
+    pub(crate) fn accepted(&self, settings: &Arc<Settings>) -> Option<Arc<Accepted>> {
+        if settings.is_empty() {
+            return Some(Arc::new(Accepted {
+                settings: settings.clone(),
+                besides: Vec::new(),
+            }));
+        }
+        let accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
+        accepted.get(&settings.fingerprint()).cloned()
     }
 
-    /// Notes that a server of `target` has accepted `settings`.
-    pub(crate) fn accept(&self, target: &Target, settings: &Settings) {
+    /// Notes that a server of `target` has accepted `settings`, and what it made of them.
+    pub(crate) fn accept(&self, target: &Target, settings: &Settings, made: Arc<Accepted>) {
         let mut accepted = self.accepted.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_at(target) {
             return;
@@ -262,7 +274,7 @@ impl Pool {
         if accepted.len() >= 10_000 {
             accepted.clear();
         }
-        accepted.insert(settings.fingerprint());
+        accepted.insert(settings.fingerprint(), made);
     }
 
     pub(crate) fn keys(&self) -> Option<ScramKeys> {
@@ -297,6 +309,8 @@ pub(crate) fn admit(counter: &AtomicU32, limit: Option<u32>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::Welcome;
     use crate::testing::{House, config_with, in_a_reactor};
 
@@ -308,16 +322,16 @@ mod tests {
             let before = pool.live().target.clone();
             let mine = house.shared.settings.intern([("a", "b")]);
             pool.set_welcome(&before, Welcome::default());
-            pool.accept(&before, &mine);
-            assert!(pool.welcome().is_some() && pool.has_accepted(&mine));
+            pool.accept(&before, &mine, Arc::default());
+            assert!(pool.welcome().is_some() && pool.accepted(&mine).is_some());
 
             let elsewhere = config_with("", "host = \"127.0.0.1\"\nport = 5433\n");
             house.shared.adopt(elsewhere).unwrap();
-            assert!(pool.welcome().is_none() && !pool.has_accepted(&mine));
+            assert!(pool.welcome().is_none() && pool.accepted(&mine).is_none());
             // The old server's login ends only now.
             pool.set_welcome(&before, Welcome::default());
-            pool.accept(&before, &mine);
-            assert!(pool.welcome().is_none() && !pool.has_accepted(&mine));
+            pool.accept(&before, &mine, Arc::default());
+            assert!(pool.welcome().is_none() && pool.accepted(&mine).is_none());
             pool.set_welcome(&pool.live().target, Welcome::default());
             assert!(pool.welcome().is_some());
         });

@@ -1,5 +1,7 @@
 //! Queries of the pooler's own: to bring a client's settings to a server, and to bring a server into a known state.
 
+use std::sync::Arc;
+
 use pgweir_wire::build;
 
 use crate::client::ClientSession;
@@ -25,6 +27,17 @@ impl ServerSession {
             sql.extend_from_slice(b"DISCARD SEQUENCES;");
             self.sequences_are_its = true;
         }
+        if std::mem::take(&mut self.to_be_reset) {
+            self.upkeep(
+                b"RESET SESSION AUTHORIZATION;RESET ROLE;RESET ALL",
+                to_server,
+            );
+            if let Some(query) = self.connect_query.clone() {
+                self.upkeep(query.as_bytes(), to_server);
+            }
+            self.settings = Arc::default();
+            self.settings_in_doubt = false;
+        }
         match self.settings_in_doubt {
             false => self.settings.transition(wanted, &mut sql),
             true => self.settings.restate(wanted, &mut sql),
@@ -42,7 +55,12 @@ impl ServerSession {
     /// True if the server has the client's settings, so that [`ServerSession::align`] would send nothing.
     #[inline]
     pub fn is_aligned(&self, client: &ClientSession) -> bool {
+        if self.reset_under_way {
+            // What there is to do is known when that is answered.
+            return true;
+        }
         !self.settings_in_doubt
+            && !self.to_be_reset
             && Settings::same(&self.settings, &client.settings)
             && (self.sequences_are_its || !client.reads_sequences)
     }

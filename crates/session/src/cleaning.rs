@@ -72,8 +72,7 @@ impl ServerSession {
         let effects = self.transaction.effects;
         let settings = Effects::SETTINGS | Effects::PROCEDURE | Effects::FUNCTION | Effects::UNSEEN;
         if effects.intersects(settings) {
-            self.settings = nothing_set.clone();
-            self.settings_in_doubt = false;
+            self.set_nothing(nothing_set);
         }
         if self.removes_names(effects) {
             self.prepared.clear();
@@ -85,10 +84,16 @@ impl ServerSession {
         self.lent_channels = false;
     }
 
-    /// Notes that DISCARD ALL is about to be sent.
-    pub fn discarded(&mut self, nothing_set: &Arc<Settings>) {
+    fn set_nothing(&mut self, nothing_set: &Arc<Settings>) {
         self.settings = nothing_set.clone();
         self.settings_in_doubt = false;
+        self.unlisted = false;
+        self.to_be_reset = false;
+    }
+
+    /// Notes that DISCARD ALL is about to be sent.
+    pub fn discarded(&mut self, nothing_set: &Arc<Settings>) {
+        self.set_nothing(nothing_set);
         self.prepared.clear();
         self.own = OwnNames::default();
         self.unnamed = None;

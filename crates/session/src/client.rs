@@ -450,6 +450,7 @@ pub fn alone(
                 let close = Named::read(h.tag, &rest[HEADER_BYTES..h.total()])?;
                 if close.target == Target::Statement {
                     client.forget(close.name);
+                    client.forget_sql(close.name);
                 }
                 answer.extend_from_slice(&build::CLOSE_COMPLETE);
             }

@@ -18,7 +18,7 @@ use crate::names::effects_with_executed;
 use crate::out::Out;
 use crate::owed::{Closing, Duplicate, Local, Owed, Parsing, Undo, Used};
 use crate::prepared::{Entry, Presence};
-use crate::refusal::too_many_statements;
+use crate::refusal::{no_such_statement, too_many_statements};
 use crate::server::{RETAIN_BYTES, Retained, ServerSession};
 use crate::statements::{NAME_PREFIX, Statement, StatementTable};
 use crate::told::{Change, Told};
@@ -27,6 +27,17 @@ use crate::told::{Change, Told};
 const MAX_OWED: usize = 16 << 10;
 /// Bytes that one call may put between the client's, about: each Bind can call for a long Parse.
 const MAX_INSERTED_BYTES: usize = 1 << 20;
+
+/// What may set a parameter of which the text does not say all.
+const TOUCHES_SETTINGS: Effects = Effects::SETTINGS
+    .union(Effects::PROCEDURE)
+    .union(Effects::FUNCTION)
+    .union(Effects::UNSEEN);
+
+/// What speaks of prepared statements by their names.
+const SPEAKS_OF_NAMES: Effects = Effects::EXECUTES
+    .union(Effects::PREPARES)
+    .union(Effects::DEALLOCATES);
 
 /// Turns what the client sent into what its server is to get.
 ///
@@ -253,6 +264,8 @@ impl Forward<'_, '_> {
                         if !parse.name.is_empty() && self.server.owed.is_provisional(parse.name) {
                             return Ok(Need::Replies);
                         }
+                        self.bring_sql_name(parse.name);
+                        self.bring_names_of(parse.definition);
                         if self.client.channels.is_some() {
                             let text = parse.definition.split(|&b| b == 0).next();
                             let text = text.unwrap_or_default();
@@ -338,6 +351,13 @@ impl Forward<'_, '_> {
                     }
                     if h.tag == tag::DESCRIBE && named.target == Target::Statement && rewrites {
                         self.bring_sql_name(named.name);
+                    }
+                    if h.tag == tag::CLOSE
+                        && named.target == Target::Statement
+                        && self.client.sql_named(named.name).is_some()
+                    {
+                        self.bring_sql_name(named.name);
+                        self.server.transaction.may(Effects::DEALLOCATES);
                     }
                     self.server.in_segment();
                     match (h.tag, named.target) {
@@ -462,17 +482,13 @@ impl Forward<'_, '_> {
             // The client stays here, and may ask for its values.
             self.discard_others_sequences();
         }
-        let names = Effects::EXECUTES | Effects::PREPARES | Effects::DEALLOCATES;
-        if effects.intersects(names) {
-            if is_between
-                && self.client.is_shared()
-                && self.server.status != TransactionStatus::Failed
-                && self.server.may_lack_names(self.client)
-            {
-                self.server
-                    .bring_names(self.client, text, self.out.insert());
-            }
-            effects = effects_with_executed(self.client, text, effects, self.limits);
+        if changes.is_some() || effects.intersects(TOUCHES_SETTINGS) {
+            self.server.transaction.custom.read(text);
+        }
+        if effects.intersects(SPEAKS_OF_NAMES) {
+            self.bring_names(text, is_between);
+            let custom = &mut self.server.transaction.custom;
+            effects = effects_with_executed(self.client, text, effects, self.limits, custom);
         }
         if changes.as_deref().is_some_and(channels::any)
             && (!self.client.follows_channels() || self.server.holds.contains(Holds::CHANNELS))
@@ -486,6 +502,34 @@ impl Forward<'_, '_> {
         effects = self.server.note_definitions(self.client, effects);
         self.server.transaction.may(effects);
         changes
+    }
+
+    /// Gives the server the names that `text` speaks of, as the client knows them.
+    #[cold]
+    fn bring_names(&mut self, text: &[u8], is_between: bool) {
+        if !self.client.is_shared()
+            || self.server.status == TransactionStatus::Failed
+            || !self.server.may_lack_names(self.client)
+        {
+            return;
+        }
+        let out = self.out.insert();
+        match is_between {
+            true => self.server.bring_names(self.client, text, out),
+            false => self.server.hide_names(self.client, text, out),
+        }
+    }
+
+    /// Before a Parse that begins a segment: the names that its text speaks of.
+    #[inline]
+    fn bring_names_of(&mut self, definition: &[u8]) {
+        if !self.server.open_segment && self.server.may_lack_names(self.client) {
+            let text = definition.split(|&b| b == 0).next().unwrap_or_default();
+            let effects = pgweir_sql::classify(text, &self.limits.functions);
+            if effects.intersects(SPEAKS_OF_NAMES) {
+                self.bring_names(text, true);
+            }
+        }
     }
 
     /// Whether the next statement would see what other clients have done to this server's process, and need not.
@@ -544,6 +588,17 @@ impl Forward<'_, '_> {
                         is_same: existing.definition() == parse.definition,
                         statement: existing,
                     })),
+                    shown: true,
+                    undo: Undo::Nothing,
+                });
+            } else if self.client.sql_named(parse.name).is_some()
+                && !self.server.lacks_sql_name(self.client, parse.name)
+            {
+                // The server says that there is one.
+                build::parse(self.out.insert(), parse.name, parse.definition);
+                self.server.counts.server_parses += 1;
+                self.server.owe(Owed::Parse {
+                    of: Parsing::Theirs,
                     shown: true,
                     undo: Undo::Nothing,
                 });
@@ -748,6 +803,7 @@ impl Forward<'_, '_> {
             self.bring_sql_name(names.statement);
             if let Some(sql) = self.client.sql_named(names.statement) {
                 let effects = sql.effects(self.limits);
+                self.server.transaction.custom.read(sql.text());
                 let effects = self.server.note_definitions(self.client, effects);
                 self.server.transaction.may(effects);
             }
@@ -791,7 +847,12 @@ impl Forward<'_, '_> {
                 return Ok(());
             }
             Resolved::Ours(s) => s.statement.name(),
-            Resolved::Nothing => UNKNOWN,
+            Resolved::Nothing => {
+                self.server
+                    .refuse_message(no_such_statement(names.statement), self.out.insert());
+                self.client.passage = Passage::Drop(total);
+                return Ok(());
+            }
         };
         let names_end = HEADER_BYTES + names.encoded_bytes();
         let length = total - 1 - names.statement.len() + name.len();
@@ -827,8 +888,10 @@ impl Forward<'_, '_> {
                 self.pos += total;
             }
             Resolved::Nothing => {
-                build::describe(self.out.insert(), Target::Statement, UNKNOWN);
+                self.server
+                    .refuse_message(no_such_statement(name), self.out.insert());
                 self.pos += total;
+                return;
             }
         }
         // ParameterDescription passes by itself; what ends a Describe is the same for statement and portal.

@@ -8,6 +8,7 @@ use pgweir_wire::{Reader, WireError, build};
 
 use crate::channels::{ABOUT, Channel};
 use crate::client::{ClientSession, SessionState};
+use crate::custom::CustomNames;
 use crate::holds::Holds;
 use crate::names::OwnText;
 use crate::owed::{Hidden, Owed};
@@ -57,7 +58,10 @@ impl Questions {
 
     /// One query for all of it: rows of a letter, a name and a value, the latter two in hexadecimal digits, because the
     /// client may have set any `client_encoding`. Nothing in it hangs on the client's `search_path`.
-    fn query(self) -> Vec<u8> {
+    ///
+    /// No view lists custom parameters: those of `custom` that are set are asked for by name. RESET leaves them empty,
+    /// which is the same as not set but for those of `kept`.
+    fn query(self, custom: &CustomNames, kept: &[&str]) -> Vec<u8> {
         let mut sql = Vec::with_capacity(512);
         let mut select = |text: &str| {
             if !sql.is_empty() {
@@ -71,10 +75,35 @@ impl Questions {
         if self.settings {
             select(&format!(
                 "CASE WHEN pg_catalog.length(setting) OPERATOR(pg_catalog.>) {VALUE_CHARS} THEN 'x' ELSE 's' END,{},\
-                 {} FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'",
+                 {} FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session' \
+                 AND name OPERATOR(pg_catalog.<>) ALL (ARRAY['transaction_isolation','transaction_read_only',\
+                 'transaction_deferrable'])",
                 hex("name"),
                 hex(&format!("pg_catalog.left(setting,{VALUE_CHARS})")),
             ));
+            if !custom.is_empty() {
+                let array = |names: &mut dyn Iterator<Item = &str>| {
+                    let mut list = Vec::new();
+                    for name in names {
+                        list.push(if list.is_empty() { b'[' } else { b',' });
+                        quote_literal(&mut list, name);
+                    }
+                    list.push(b']');
+                    String::from_utf8_lossy(&list).into_owned()
+                };
+                let names = array(&mut custom.iter());
+                let kept = kept.iter().copied().filter(|n| n.contains('.'));
+                let kept = array(&mut kept.chain([""]));
+                let value = "pg_catalog.current_setting(n,true)";
+                select(&format!(
+                    "CASE WHEN pg_catalog.length({value}) OPERATOR(pg_catalog.>) {VALUE_CHARS} THEN 'x' ELSE 's' END,\
+                     {},{} FROM pg_catalog.unnest(ARRAY{names}::pg_catalog.text[]) n \
+                     WHERE {value} OPERATOR(pg_catalog.<>) '' OR {value} IS NOT NULL \
+                     AND n OPERATOR(pg_catalog.=) ANY (ARRAY{kept}::pg_catalog.text[])",
+                    hex("n"),
+                    hex(&format!("pg_catalog.left({value},{VALUE_CHARS})")),
+                ));
+            }
             for name in IDENTITIES {
                 let value = hex(&format!("pg_catalog.current_setting('{name}')"));
                 select(&format!("'i',{},{value}", hex(&format!("'{name}'"))));
@@ -116,23 +145,6 @@ impl Questions {
         }
         sql
     }
-}
-
-/// Appends the question which of these parameters are known to the session though no library defines them.
-fn ask_for_emptied(names: &[Box<str>], sql: &mut Vec<u8>) {
-    sql.extend_from_slice(
-        b" UNION ALL SELECT 's',pg_catalog.encode(pg_catalog.convert_to(name,'UTF8'),'hex'),NULL \
-          FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.<>) 'session' \
-          AND short_desc OPERATOR(pg_catalog.=) 'GUC placeholder variable' \
-          AND pg_catalog.lower(name) OPERATOR(pg_catalog.=) ANY (ARRAY[",
-    );
-    for (i, name) in names.iter().enumerate() {
-        if i > 0 {
-            sql.push(b',');
-        }
-        quote_literal(sql, name);
-    }
-    sql.extend_from_slice(b"]::pg_catalog.text[])");
 }
 
 /// The questions that were sent, and what was answered so far.
@@ -217,7 +229,8 @@ impl ServerSession {
             // What is set on a server stays its client's, but not where RESET returns to.
             _ if !client.is_shared() => match client.initial.is_empty() {
                 true => (Questions::default(), Effects::ALL),
-                false => (only_settings(effects & Effects::RESETS), Effects::ALL),
+                false if !effects.contains(Effects::RESETS) => (Questions::default(), Effects::ALL),
+                false => (only_settings(effects), Effects::ALL),
             },
             SessionState::Off => return false,
             SessionState::Settings => (only_settings(effects), Effects::SETTINGS | Effects::RESETS),
@@ -230,7 +243,27 @@ impl ServerSession {
         if asked.is_empty() {
             return false;
         }
-        self.ask(asked, effects & settled, again);
+        let mut custom = std::mem::take(&mut self.transaction.custom);
+        let emptied = std::mem::take(&mut self.transaction.emptied);
+        if asked.settings {
+            // What is missing then is what the client began with, and has to be brought back first.
+            self.reset_under_way = !client.initial.is_empty();
+            let known = self.settings.iter().chain(client.settings.iter());
+            for name in known.map(|(n, _)| n).chain(emptied.iter().map(|n| &**n)) {
+                custom.add(name);
+            }
+        }
+        // Empty after a RESET is what is to return to its start.
+        let begun: Vec<&str> = match effects.contains(Effects::RESETS) {
+            true => Vec::new(),
+            false => client.initial.iter().map(|(n, _)| n).collect(),
+        };
+        let kept: Vec<&str> = begun
+            .into_iter()
+            .chain(emptied.iter().map(|n| &**n))
+            .collect();
+        let query = asked.query(&custom, &kept);
+        self.ask(asked, effects & settled, query, again);
         asked.channels
     }
 
@@ -240,15 +273,11 @@ impl ServerSession {
             settings: true,
             ..Questions::default()
         };
-        self.ask(asked, Effects::NONE, to_server);
+        let query = asked.query(&CustomNames::default(), &[]);
+        self.ask(asked, Effects::NONE, query, to_server);
     }
 
-    fn ask(&mut self, asked: Questions, effects: Effects, to_server: &mut Vec<u8>) {
-        let mut query = asked.query();
-        let emptied = std::mem::take(&mut self.transaction.emptied);
-        if asked.settings && !emptied.is_empty() {
-            ask_for_emptied(&emptied, &mut query);
-        }
+    fn ask(&mut self, asked: Questions, effects: Effects, query: Vec<u8>, to_server: &mut Vec<u8>) {
         build::query(to_server, &query);
         self.unnamed = None;
         self.owed
@@ -314,6 +343,7 @@ impl ServerSession {
             let found = inventory.settings.iter().chain(own);
             self.settings = table.intern(found.map(|(n, v)| (&**n, &**v)));
             self.settings_in_doubt = false;
+            self.unlisted = true;
             if let Some(client) = client {
                 // What the client started with was set here too: what is missing was reset.
                 let initial = client.initial.iter();

@@ -16,6 +16,7 @@ mod align;
 mod channels;
 mod cleaning;
 mod client;
+mod custom;
 mod debts;
 mod definitions;
 mod forward;

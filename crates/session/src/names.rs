@@ -13,8 +13,9 @@ use pgweir_wire::build;
 use pgweir_wire::frontend::Target;
 
 use crate::client::{ClientSession, Limits};
+use crate::custom::CustomNames;
 use crate::mend::quoted_name;
-use crate::owed::{Hidden, Owed};
+use crate::owed::{Closing, Hidden, Owed};
 use crate::server::ServerSession;
 use crate::statements::Statement;
 
@@ -44,18 +45,24 @@ pub(crate) type OwnText = Option<Box<[u8]>>;
 pub(crate) type OwnNames = HashMap<Box<[u8]>, Own>;
 
 impl SqlStatement {
+    pub(crate) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
     /// What executing it may do.
     pub(crate) fn effects(&self, limits: &Limits) -> Effects {
         pgweir_sql::classify(&self.text, &limits.functions).without(Effects::PREPARES)
     }
 }
 
-/// The effects of a text that speaks of prepared statements, with what executing them may do in the place of EXECUTES.
+/// The effects of a text that speaks of prepared statements, with what executing them may do in the place of EXECUTES;
+/// what they may set is added to `custom`.
 pub(crate) fn effects_with_executed(
     client: &ClientSession,
     text: &[u8],
     effects: Effects,
     limits: &Limits,
+    custom: &mut CustomNames,
 ) -> Effects {
     let executes = effects.contains(Effects::EXECUTES);
     let mut all = effects.without(Effects::EXECUTES);
@@ -70,8 +77,14 @@ pub(crate) fn effects_with_executed(
             for name in names {
                 let name = name.as_bytes();
                 all |= match (client.sql_named(name), client.named(name)) {
-                    (Some(sql), _) => sql.effects(limits),
-                    (None, Some(named)) => named.statement.told(limits).effects,
+                    (Some(sql), _) => {
+                        custom.read(sql.text());
+                        sql.effects(limits)
+                    }
+                    (None, Some(named)) => {
+                        custom.read(named.statement.text());
+                        named.statement.told(limits).effects
+                    }
                     (None, None) => Effects::PROCEDURE,
                 };
             }
@@ -160,6 +173,25 @@ impl ServerSession {
         to_server: &mut Vec<u8>,
     ) {
         self.bring(client, vec![name.into()], to_server);
+    }
+
+    /// Within a segment, where nothing can be prepared by SQL: appends to `to_server` what takes those of the names that
+    /// `text` speaks of away that are not the client's.
+    pub(crate) fn hide_names(
+        &mut self,
+        client: &ClientSession,
+        text: &[u8],
+        to_server: &mut Vec<u8>,
+    ) {
+        let names = self.names_in(client, text);
+        for Step { name, .. } in self.names_to_change(client, names) {
+            if self.own.contains_key(&name) {
+                build::close(to_server, Target::Statement, &name);
+                self.owe(Owed::Close(Closing::Unnamed));
+                // An error may skip the Close: it is closed once more before it is used.
+                self.own.insert(name, Own::Sql(Arc::default()));
+            }
+        }
     }
 
     fn bring(&mut self, client: &ClientSession, names: Vec<Box<[u8]>>, to_server: &mut Vec<u8>) {

@@ -74,6 +74,23 @@ pub(crate) fn too_many_statements(limit: u32) -> Box<[u8]> {
     )
 }
 
+/// The server's error to the use of a name that the client has not given to a statement.
+pub(crate) fn no_such_statement(name: &[u8]) -> Box<[u8]> {
+    let message = format!(
+        "prepared statement \"{}\" does not exist",
+        String::from_utf8_lossy(name)
+    );
+    let mut out = Vec::new();
+    build::report(
+        &mut out,
+        Report {
+            message: &message,
+            ..Report::error(sqlstate::UNDEFINED_STATEMENT)
+        },
+    );
+    out.into()
+}
+
 fn error(code: &str, message: &str, hint: &str) -> Box<[u8]> {
     let mut out = Vec::new();
     build::report(

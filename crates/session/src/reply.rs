@@ -419,8 +419,8 @@ impl ServerSession {
         if status == TransactionStatus::Idle {
             self.counts.transactions += 1;
         }
-        self.settle(client, settings, out, again);
         self.reset_under_way = false;
+        self.settle(client, settings, out, again);
         Ok(true)
     }
 
@@ -439,7 +439,10 @@ impl ServerSession {
                     self.settings_in_doubt = false;
                 }
             }
-            Hidden::Inventory(inventory) => self.inventory_taken(*inventory, client, table, again),
+            Hidden::Inventory(inventory) => {
+                self.reset_under_way = false;
+                self.inventory_taken(*inventory, client, table, again);
+            }
             Hidden::Upkeep | Hidden::Start | Hidden::Name(_) => {}
         }
     }
@@ -524,6 +527,16 @@ impl ServerSession {
                 && wanted.get(&lower).is_none()
                 && !matches!(name, "is_superuser" | "session_authorization");
         }
+        if let Some(client) = client.as_deref()
+            && !hidden
+            && !client.is_shared()
+            && self.may_return_to_start(name, value)
+            && let Some(initial) = client.initial.get(&lower)
+        {
+            // The pooler brings it back when the transaction has ended.
+            build::parameter_status(out.insert(), status.name, initial.as_bytes());
+            return false;
+        }
         if let Some(client) = client
             && !hidden
             && client.is_shared()
@@ -580,6 +593,13 @@ impl ServerSession {
             })
         );
         announced || self.transaction.may_have_set()
+    }
+
+    /// Whether a change of a parameter, for a client of whose statements nobody knows which is executed, may be one back
+    /// to its start.
+    fn may_return_to_start(&self, name: &str, value: &str) -> bool {
+        (self.resetting || self.transaction.effects.contains(Effects::RESETS))
+            && self.is_reset_value(name, value)
     }
 
     fn is_reset_value(&self, name: &str, value: &str) -> bool {

@@ -91,6 +91,12 @@ pub struct ServerSession {
     /// CopyDone or CopyFail was sent since the last message that is owed an answer.
     pub(crate) copy_end: bool,
     pub(crate) settings: Arc<Settings>,
+    /// A function may have set custom parameters that are not among `settings`: they are for the client that has it.
+    pub(crate) unlisted: bool,
+    /// Another client has set what is not among `settings`.
+    pub(crate) to_be_reset: bool,
+    /// What a fresh server is told first, and again after RESET ALL.
+    pub(crate) connect_query: Option<Box<str>>,
     /// Something ran of which nobody knows what it did to the settings.
     pub(crate) settings_in_doubt: bool,
     pub(crate) parameters: Vec<(Box<str>, Box<str>)>,
@@ -116,8 +122,8 @@ pub struct ServerSession {
     /// The client that has it now had it last as well, or nobody had it before, or the values of its sequences were
     /// discarded since.
     pub(crate) sequences_are_its: bool,
-    /// A RESET was sent while the client has start values of its own: what it does must be known before the next
-    /// message is sent.
+    /// A RESET was sent, or a question what was set, while the client has start values of its own: what comes of it must
+    /// be known before the next message is sent.
     pub(crate) reset_under_way: bool,
     /// What executing the unnamed portal changes of the settings.
     pub(crate) bound: Option<Arc<[Change]>>,
@@ -155,6 +161,9 @@ impl ServerSession {
             copy_in: false,
             copy_end: false,
             settings,
+            unlisted: false,
+            to_be_reset: false,
+            connect_query: None,
             settings_in_doubt: false,
             parameters,
             retained: Retained::No,
@@ -230,11 +239,20 @@ impl ServerSession {
         self.is_in_upkeep() && (self.passage.left == 0 || !self.passage.shown)
     }
 
+    /// Says what the server was told when it had logged in, which RESET ALL may undo.
+    pub fn set_connect_query(&mut self, sql: Option<&str>) {
+        self.connect_query = sql.map(Into::into);
+    }
+
     /// Notes which client has it from now on; `client` is a number that no other has.
     #[inline]
     pub fn taken_by(&mut self, client: u64) {
         self.sequences_are_its = self.last_client == 0 || self.last_client == client;
         self.has_history |= !self.sequences_are_its;
+        if self.unlisted && !self.sequences_are_its {
+            self.unlisted = false;
+            self.to_be_reset = true;
+        }
         self.last_client = client;
         self.definitions_settled();
     }
@@ -243,12 +261,6 @@ impl ServerSession {
     #[inline]
     pub fn set_pin_limit(&mut self, reached: Option<u32>) {
         self.pin_limit = reached;
-    }
-
-    /// True if it reports changes of the parameter `name`.
-    pub(crate) fn reports(&self, name: &str) -> bool {
-        let mut parameters = self.parameters.iter();
-        parameters.any(|(n, _)| n.eq_ignore_ascii_case(name))
     }
 
     /// True if the server owes an answer.

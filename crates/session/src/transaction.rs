@@ -8,6 +8,7 @@ use pgweir_wire::build;
 
 use crate::channels;
 use crate::client::{ClientSession, SessionState};
+use crate::custom::CustomNames;
 use crate::holds::Holds;
 use crate::out::Out;
 use crate::owed::{Hidden, Owed};
@@ -20,6 +21,8 @@ use crate::told::{Change, is_of_language, puts_temporary_first};
 pub(crate) struct Transaction {
     /// What its texts say it may do, but for `changes`.
     pub(crate) effects: Effects,
+    /// Custom parameters that its texts may have set.
+    pub(crate) custom: CustomNames,
     /// Settings and channels that it changed, in order.
     changes: Vec<Change>,
     /// It has a savepoint to which changes may be rolled back.
@@ -154,6 +157,7 @@ impl ServerSession {
                 let t = &mut self.transaction;
                 let unsettled = client.as_ref().is_some_and(|c| c.has_unsettled_channels());
                 if t.changes.is_empty() && t.effects.is_empty() && !unsettled && !self.listens {
+                    t.custom.clear();
                     return;
                 }
                 let changes = std::mem::take(&mut t.changes);
@@ -245,9 +249,14 @@ impl ServerSession {
         for (name, value) in initial.iter().filter(|(name, _)| resets(name)) {
             let mut reported = self.parameters.iter();
             let reported = reported.find(|(n, _)| n.eq_ignore_ascii_case(name));
-            if let Some((reported, _)) = reported
-                && client.settings.get(name) != Some(value)
-            {
+            let Some((reported, here)) = reported else {
+                continue;
+            };
+            let was_told = match client.is_shared() {
+                true => client.settings.get(name),
+                false => Some(&**here),
+            };
+            if was_told != Some(value) {
                 build::parameter_status(out.insert(), reported.as_bytes(), value.as_bytes());
                 client.settings = table.with(&client.settings, name, value);
             }
@@ -276,6 +285,9 @@ impl ServerSession {
             return;
         }
         let initial = client.as_ref().map(|c| c.initial.clone());
+        let follows_reported_only = client
+            .as_ref()
+            .is_some_and(|c| c.is_shared() && c.state() == SessionState::Off);
         let mut here = self.settings.clone();
         let mut wanted = client.as_ref().map(|c| c.settings.clone());
         for change in changes {
@@ -290,11 +302,24 @@ impl ServerSession {
                 }
                 _ => {}
             }
-            let told = |name: &str| self.reports(name) && !IDENTITIES.contains(&name);
+            let reported = |name: &str| {
+                let mut parameters = self.parameters.iter();
+                let found = parameters.find(|(n, _)| n.eq_ignore_ascii_case(name));
+                found
+                    .filter(|_| !IDENTITIES.contains(&name))
+                    .map(|(_, value)| &**value)
+            };
             match change {
                 // The server tells more exactly: a DateStyle may be given in parts.
-                Change::Set { name, .. } if told(name) => continue,
-                Change::Reset(name) if told(name) => {}
+                Change::Set { name, .. } if reported(name).is_some() => {
+                    let value = reported(name).unwrap_or_default();
+                    wanted = wanted.map(|w| table.with(&w, name, value));
+                    here = table.with(&here, name, value);
+                    continue;
+                }
+                Change::Reset(name) if reported(name).is_some() => {}
+                // It does not follow the client, and is taken from the server before the next transaction.
+                Change::Set { .. } if follows_reported_only => {}
                 change => wanted = wanted.map(|w| changed(&w, change, initial.as_deref(), table)),
             }
             here = changed(&here, change, None, table);

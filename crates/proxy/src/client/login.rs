@@ -263,8 +263,8 @@ async fn log_in(
         .max_user_client_connections;
     let seat = Seat::take(worker, &pool, &live, &user, limit)?;
     let settings = wishes.settings(shared, peer)?;
-    let welcome = super::welcome::prepare(worker, &pool, &live, &settings).await?;
-    let start = welcome.settings.iter().chain(settings.iter());
+    let (welcome, accepted) = super::welcome::prepare(worker, &pool, &live, &settings).await?;
+    let start = welcome.settings.iter().chain(accepted.settings.iter());
     let settings = shared.settings.intern(start);
 
     let mut secret = [0; 32];
@@ -298,6 +298,8 @@ async fn log_in(
 
     build::authentication_ok(&mut out);
     for (name, value) in &welcome.parameters {
+        let other = accepted.besides.iter().find(|(n, _)| n == name);
+        let value = other.map_or(value, |(_, v)| v);
         let told = settings.get(&name.to_ascii_lowercase()).unwrap_or(value);
         build::parameter_status(&mut out, name.as_bytes(), told.as_bytes());
     }

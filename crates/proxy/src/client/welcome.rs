@@ -9,24 +9,28 @@ use pgweir_pool::{Checkout, Collected, Failure, Request};
 use pgweir_session::{ClientSession, Settings};
 use pgweir_wire::sqlstate;
 
-use crate::pools::{Live, Pool, Welcome};
+use crate::pools::{Accepted, Live, Pool, Welcome};
 use crate::report::Refusal;
 use crate::server::held::{Held, Queued};
 use crate::server::{Server, upkeep};
 use crate::worker::Worker;
 
-/// The parameters to tell a new client. A server is asked only if none has logged in to the pool yet, or if none has
-/// been given these settings yet: a setting that the server refuses ends the login, as on a direct connection.
+/// What a new client is told, and what it starts with.
+type Greeting = (Arc<Welcome>, Arc<Accepted>);
+
+/// The parameters to tell a new client, and its settings as a server understands them. A server is asked only if none has
+/// logged in to the pool yet, or if none has been given these settings yet: a setting that the server refuses ends the
+/// login, as on a direct connection.
 pub(crate) async fn prepare(
     worker: &Rc<Worker>,
     pool: &Arc<Pool>,
     live: &Arc<Live>,
     settings: &Arc<Settings>,
-) -> Result<Arc<Welcome>, Refusal> {
+) -> Result<Greeting, Refusal> {
     if let Some(welcome) = pool.welcome()
-        && pool.has_accepted(settings)
+        && let Some(accepted) = pool.accepted(settings)
     {
-        return Ok(welcome);
+        return Ok((welcome, accepted));
     }
     // In a task of its own, so that a login that is given up meanwhile leaves no server behind.
     let (worker, pool) = (worker.clone(), pool.clone());
@@ -46,15 +50,15 @@ async fn try_settings(
     pool: &Arc<Pool>,
     live: &Arc<Live>,
     settings: &Arc<Settings>,
-) -> Result<Arc<Welcome>, Refusal> {
+) -> Result<Greeting, Refusal> {
     loop {
         let server = obtain(worker, pool, live, settings.fingerprint()).await?;
         let server = Held::new(worker.clone(), server);
         let target = server.card.target.clone();
-        let welcome = try_on(worker, pool, live, settings, server).await?;
+        let greeting = try_on(worker, pool, live, settings, server).await?;
         // A reload may have moved the servers meanwhile; then this one said nothing of theirs.
         if pool.is_at(&target) {
-            return Ok(welcome);
+            return Ok(greeting);
         }
     }
 }
@@ -66,9 +70,12 @@ async fn try_on(
     live: &Live,
     settings: &Arc<Settings>,
     mut server: Held,
-) -> Result<Arc<Welcome>, Refusal> {
+) -> Result<Greeting, Refusal> {
     let welcome = pool.welcome().unwrap_or_else(|| Arc::new(server.welcome()));
-    if !pool.has_accepted(settings) {
+    let known = pool.accepted(settings);
+    let accepted = if let Some(accepted) = known {
+        accepted
+    } else {
         let mut out = Vec::new();
         let probe = ClientSession::new(settings.clone(), true);
         server.session.align(&probe, &mut out);
@@ -78,10 +85,33 @@ async fn try_on(
             worker.discard(server.let_go(), "it refused a client's settings");
             return Err(why);
         }
-        pool.accept(&server.card.target, settings);
-    }
+        let accepted = Arc::new(made_of(settings, &server, &welcome, worker));
+        pool.accept(&server.card.target, settings, accepted.clone());
+        accepted
+    };
     upkeep::give_back(worker, server.let_go(), live, Instant::now());
-    Ok(welcome)
+    Ok((welcome, accepted))
+}
+
+/// What `server`, which has them now, has made of `settings`.
+fn made_of(
+    settings: &Arc<Settings>,
+    server: &Server,
+    welcome: &Welcome,
+    worker: &Worker,
+) -> Accepted {
+    let mut made = Accepted {
+        settings: settings.clone(),
+        besides: Vec::new(),
+    };
+    for (name, value) in server.session.parameters() {
+        if settings.get(&name.to_ascii_lowercase()).is_some() {
+            made.settings = worker.shared.settings.with(&made.settings, name, value);
+        } else if !(welcome.parameters.iter()).any(|(n, v)| n == name && v == value) {
+            made.besides.push((name.clone(), value.clone()));
+        }
+    }
+    made
 }
 
 /// A server, waited for in the queue like any client's.

@@ -69,6 +69,9 @@ pub(crate) async fn connect(
             card,
             change: None,
         });
+        server
+            .session
+            .set_connect_query(target.connect_query.as_deref());
         if let Some(query) = &target.connect_query {
             server.upkeep(worker, query.as_bytes()).await.map_err(|e| {
                 Refusal::new(
