@@ -8,6 +8,7 @@ CLIENTS = 100
 ROWS = 1000
 # Whose table the clients read that set nothing.
 NOBODY = -1
+# What the clients of a run set.
 KINDS = ("nothing", "their own")
 
 _TABLES = f"""
@@ -43,7 +44,7 @@ SET TIME ZONE ':zone';
 _SELECT = f"""\\set aid random(1, {ROWS})
 SELECT balance, client, current_setting('TimeZone') = zone AS in_zone FROM accounts WHERE aid = :aid \\gset
 \\if :client <> %s or not :in_zone
-SELECT 'client :client_id read the table of :client, its own time zone: :in_zone'::int;
+SELECT 'client :client_id, table of :client, own zone :in_zone'::int;
 \\endif
 """
 
