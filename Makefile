@@ -42,7 +42,7 @@ lint: ## format and lints only
 fmt: ## format the code
 	@cargo fmt --all
 
-bench: ## side by side with PgBouncer and HAProxy, about 15 minutes; writes benches/results.md
+bench: ## side by side with PgBouncer and HAProxy, about 17 minutes; writes benches/results.md
 	@.ci/install build postgresql bench
 	@cargo build --release --package pgweir
 	@python3 benches/run.py

@@ -3,6 +3,7 @@ import struct
 import unittest
 
 from lib.clients import BURST_ROW_BYTES, BURST_ROWS, WrongAnswer, _Answer
+from lib import own_settings
 from lib.goals import verdicts
 from lib.load import percentile, request_times, transaction_times
 from lib.measure import Copy, Memory, Rate, Results
@@ -66,6 +67,12 @@ class Goals(unittest.TestCase):
             self.assertEqual(found["memory kept when the clients of the burst have left"].met, met)
             self.assertEqual(found["user memory per idle client"].measured, "2,000 bytes")
 
+    def test_clients_with_settings_are_held_against_the_same_clients_without(self):
+        for tps, met in ((79.6, True), (79.4, False)):
+            measured = {("pgweir", "their own"): [rate(tps=tps)], ("pgweir", "nothing"): [rate(tps=100)], ("pgbouncer", "nothing"): [rate(tps=1)]}
+            found = self.judged(Results(settings=measured))
+            self.assertEqual(found["transactions/s, 100 clients with settings of their own, to clients that set nothing"].met, met, tps)
+
     def test_copy_and_the_crowd_are_judged(self):
         crowd = {("pgweir", "per transaction"): [rate(tps=290)], ("direct", "per transaction"): [rate(tps=100)]}
         found = self.judged(Results(copies={"pgweir": [Copy(500.0, 0.9)]}, crowd=crowd))
@@ -92,6 +99,13 @@ class Answers(unittest.TestCase):
         data = answer_bytes(1)
         with self.assertRaises(WrongAnswer):
             self.taken(1, data[:5000] + data[-6:], 512).check()
+
+
+class OwnSettings(unittest.TestCase):
+    def test_both_kinds_of_clients_differ_only_in_what_they_set_and_whose_rows_they_expect(self):
+        nothing, own = (own_settings.script(kind) for kind in own_settings.KINDS)
+        self.assertNotIn("SET ", nothing)
+        self.assertEqual(own.split("\\endif\n", 1)[1], nothing.replace(":client <> -1", ":client <> :client_id"))
 
 
 class Tables(unittest.TestCase):

@@ -8,6 +8,7 @@ IDLE_BYTES_PER_CLIENT = 2300
 COPY_CPU_PER_GIGABYTE = 0.9
 LOGIN_CPU_RATIO = 1.1
 EXTENDED_100_TPS_RATIO = 1.1
+SETTINGS_TPS_RATIO = 0.8
 CROWD_TPS_RATIO = 3.0
 
 
@@ -77,6 +78,9 @@ def verdicts(results, idle_clients):
         found += _memory(results.memory["pgweir"], idle_clients)
     if "pgweir" in results.copies:
         found.append(_at_most("COPY out, CPU seconds per GB", median_of([c.cpu_per_gigabyte for c in results.copies["pgweir"]]), COPY_CPU_PER_GIGABYTE, " s"))
+    if results.settings:
+        found.append(_at_least("transactions/s, 100 clients with settings of their own, to clients that set nothing",
+                               ratio(results.settings, "tps", ("pgweir", "their own"), ("pgweir", "nothing")), SETTINGS_TPS_RATIO))
     if results.crowd:
         how = "per transaction"
         found.append(_at_least("transactions/s, 1,000 clients, a connection per transaction, to direct",

@@ -1,4 +1,4 @@
-"""Work sent to a target with PostgreSQL's own tools: pgbench's select-only script, and COPY by psql."""
+"""Work sent to a target with PostgreSQL's own tools: pgbench's select-only script or another, and COPY by psql."""
 import collections
 import re
 import shutil
@@ -64,14 +64,16 @@ def _complaint(done_code, stderr):
     return f"{aborted} × {first[:160]}" if aborted > 1 else first[:160]
 
 
-def pgbench(postgres, target, protocol, clients, seconds, threads=1, reconnect=False, before_end=None):
-    """Runs `pgbench -S` against `target`. `reconnect` makes a new connection for every transaction, and the latencies
+def pgbench(postgres, target, protocol, clients, seconds, threads=1, reconnect=False, before_end=None, script=None, variables=None):
+    """Runs `pgbench -S` against `target`, or `script` (a path) with its `variables`. `reconnect` makes a new connection for every transaction, and the latencies
     then cover connecting too. Otherwise connecting happens first and within `seconds`, but outside the figures.
     `before_end` is called once, `BEFORE_END_SECONDS` before the clients stop."""
     logs = Path(tempfile.mkdtemp(prefix="pgweir-bench-log-"))
-    command = [postgres.programs / "pgbench", "-n", "-S", "-h", HOST, "-p", str(target.port), "-U", USER, "-M", protocol,
+    command = [postgres.programs / "pgbench", "-n", *(["-f", script] if script else ["-S"]), "-h", HOST, "-p", str(target.port), "-U", USER, "-M", protocol,
                "-c", str(clients), "-j", str(threads), "-T", str(seconds), "-l", f"--log-prefix={logs}/log"]
     command += ["-C"] if reconnect else []
+    for name, value in (variables or {}).items():
+        command += ["-D", f"{name}={value}"]
     try:
         started = time.time()
         running = subprocess.Popen(command + [DATABASE], env=client_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

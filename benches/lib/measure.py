@@ -4,11 +4,11 @@ import math
 import time
 from dataclasses import dataclass, field, replace
 
-from . import machine
+from . import machine, own_settings
 from .clients import Crowd, WrongAnswer
 from .load import BEFORE_END_SECONDS, COPY_ROW_BYTES, copy_out, pgbench
 from .poolers import Pool
-from .postgres import Postgres
+from .postgres import DATABASE, Postgres
 from .scratch import CannotRun
 
 PROTOCOLS = ("simple", "extended", "prepared")
@@ -24,6 +24,8 @@ LOGIN_CLIENTS = 8
 WARM_UP_SECONDS = 1
 # Freed memory and closed connections need a moment to show in RSS.
 SETTLE_SECONDS = 2
+# The failure of a run too short for its clients to connect.
+NOTHING_FINISHED = "no transaction finished"
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,12 @@ class Copy:
 
 @dataclass
 class Results:
-    """Every round's figures. Keys: (target, protocol, clients), target, or (target, one of CROWD_KINDS)."""
+    """Every round's figures. Keys: (target, protocol, clients), target, or (target, one of the section's kinds)."""
     transactions: dict = field(default_factory=dict)
     logins: dict = field(default_factory=dict)
     memory: dict = field(default_factory=dict)
     copies: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
     crowd: dict = field(default_factory=dict)
 
 
@@ -113,7 +116,7 @@ class Bench:
         used = target.cpu_seconds() - before
         if target.has_ended():
             raise CannotRun(f"{target.name} ended in the middle of a measurement:\n{target.log_tail()}")
-        failure = run.failure or ("" if run.transactions else "no transaction finished")
+        failure = run.failure or ("" if run.transactions else NOTHING_FINISHED)
         return Rate(run.tps, used / run.transactions * 1e6 if run.transactions else float("nan"),
                     run.p50, run.p95, run.p99, failure=failure)
 
@@ -177,6 +180,29 @@ class Bench:
                     raise CannotRun(f"COPY through {kind.name} gave {received} bytes instead of {expected}\n{target.log_tail()}")
                 _note(self.results.copies, kind.name, Copy(received / 1e6 / seconds, used / received * 1e9))
 
+    def settings(self):
+        """Clients that each set a search_path and a time zone of their own, and the same clients without."""
+        postgres = self._server()
+        self._progress.step("a schema for each client", 0)
+        own_settings.prepare(postgres, DATABASE)
+        directory = self._scratch.directory("scripts")
+        scripts = {how: self._scratch.write(directory / f"{number}.sql", own_settings.script(how))
+                   for number, how in enumerate(own_settings.KINDS)}
+        for number, kind in self._turns(with_settings(self._kinds)):
+            with kind.start(self._scratch, postgres, POOL) as target:
+                able = settings_kinds(kind)
+                if kind.is_pooler:
+                    pgbench(postgres, target, "simple", own_settings.CLIENTS, WARM_UP_SECONDS, script=scripts[able[-1]], variables=own_settings.VARIABLES)
+                for how in own_settings.KINDS if number % 2 else reversed(own_settings.KINDS):
+                    self._progress.step(f"round {number}: {kind.name}, {own_settings.CLIENTS} clients that set {how}", self._size.seconds)
+                    if how in able:
+                        rate = self._timed(target, postgres, "simple", own_settings.CLIENTS, script=scripts[how], variables=own_settings.VARIABLES)
+                        if rate.failure not in ("", NOTHING_FINISHED):
+                            raise CannotRun(f"{kind.name}, clients that set {how}: {rate.failure}\n{target.log_tail()}")
+                    else:
+                        rate = Rate(*[float("nan")] * 5, failure=kind.settings_refusal())
+                    _note(self.results.settings, (kind.name, how), rate)
+
     def crowd(self):
         """A thousand clients through a small pool, and straight to PostgreSQL."""
         if self._postgres:
@@ -212,6 +238,16 @@ class Bench:
         return seen[0], math.ceil(run.connecting_seconds * 1.3)
 
 
+def with_settings(kinds):
+    """The targets of the section on settings; HAProxy gives each client a server of its own, as nothing at all does."""
+    return [k for k in kinds if k.name != "haproxy"]
+
+
+def settings_kinds(kind):
+    """What clients may set through a target of this kind."""
+    return own_settings.KINDS[:1] if kind.settings_refusal() else own_settings.KINDS
+
+
 def crowd_options(how, clients):
     """pgbench connects synchronously, so clients that connect all the time need a thread each to be independent."""
     return {"threads": clients, "reconnect": True} if how == "per transaction" else {"threads": KEPT_THREADS}
@@ -232,7 +268,7 @@ def copy_seconds(size):
     return size.copy_rows * COPY_ROW_BYTES / 400e6
 
 
-SECTIONS = {"txn": Bench.transactions, "login": Bench.logins, "idle": Bench.memory, "copy": Bench.copies, "crowd": Bench.crowd}
+SECTIONS = {"txn": Bench.transactions, "login": Bench.logins, "idle": Bench.memory, "copy": Bench.copies, "settings": Bench.settings, "crowd": Bench.crowd}
 
 
 def planned_seconds(sections, kinds, size):
@@ -244,5 +280,6 @@ def planned_seconds(sections, kinds, size):
                "login": size.rounds * len(kinds) * size.seconds,
                "idle": size.rounds * poolers * idle_seconds(size),
                "copy": size.rounds * len(kinds) * copy_seconds(size),
+               "settings": size.rounds * sum(len(settings_kinds(k)) * size.seconds + k.is_pooler * WARM_UP_SECONDS for k in with_settings(kinds)),
                "crowd": in_crowd * len(CROWD_KINDS) * (size.rounds * (size.seconds + 2) + crowd_memory_seconds(size))}
     return sum(planned[name] for name in sections)

@@ -74,6 +74,10 @@ class Kind:
         """Why `pgbench -M prepared` cannot work in transaction mode, or None when it can."""
         return None
 
+    def settings_refusal(self):
+        """Why clients cannot have settings of their own in transaction mode, or None when they can."""
+        return None
+
     def start(self, scratch, postgres, pool):
         """Starts it and returns a `Target` that answers queries; `CannotRun` with its log if it does not."""
         directory, port = scratch.directory(self.name), free_port()
@@ -159,6 +163,9 @@ class PgBouncer(Kind):
         if self._number < (1, 21):
             return f"not in transaction mode before 1.21 (this is {self._version})"
         return None
+
+    def settings_refusal(self):
+        return "what a client sets stays on the server, and the next client has it"
 
     def _configure(self, scratch, directory, port, pg_port, pool):
         scratch.write(directory / "users.txt", f'"{USER}" "{PASSWORD}"\n')

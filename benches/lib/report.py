@@ -1,6 +1,7 @@
 """The figures as Markdown."""
 import math
 
+from . import own_settings
 from .goals import bytes_per_idle_client, median_rate, ratio, verdicts
 from .load import median_of
 from .measure import CLIENTS, CROWD_KINDS, CROWD_POOL, LOGIN_CLIENTS, POOL, PROTOCOLS
@@ -105,6 +106,23 @@ One client reads rows of 1,000 bytes.
 {table(["through", "MB/s", "CPU s/GB"], rows)}"""
 
 
+def _settings(results, names):
+    rows = []
+    for name in (n for n in names if (n, own_settings.KINDS[0]) in results.settings):
+        for how in own_settings.KINDS:
+            rates, base, pooled = results.settings[(name, how)], (name, own_settings.KINDS[0]), name != "direct"
+            rows.append([NAMES[name], how, number(median_rate(rates, "tps")), _times(ratio(results.settings, "tps", (name, how), base)),
+                         number(median_rate(rates, "cpu_us"), 1) if pooled else "–",
+                         _times(ratio(results.settings, "cpu_us", (name, how), base)) if pooled else "–",
+                         number(median_rate(rates, "p50"), 2), number(median_rate(rates, "p99"), 2), _failure(rates)])
+    head = ["through", "clients set", "tps", "tps to nothing set", "CPU µs/txn", "CPU to nothing set", "p50 ms", "p99 ms", "note"]
+    return f"""## Clients with settings of their own
+
+{own_settings.CLIENTS} clients through a pool of {POOL.size}. Each sets a search_path and a time zone that no other has, once, and then selects from a table that its search_path finds; every answer is checked to come from the client's own schema, in its own time zone. The same clients that set nothing run the same select and the same check.
+
+{table(head, rows)}"""
+
+
 def _crowd(results, names, clients):
     rows = []
     for how in CROWD_KINDS:
@@ -150,6 +168,8 @@ Every figure is the median of {size.rounds} round{'s' if size.rounds > 1 else ''
         parts.append(_memory(results, names, size.idle_clients))
     if results.copies:
         parts.append(_copies(results, names))
+    if results.settings:
+        parts.append(_settings(results, names))
     if results.crowd:
         parts.append(_crowd(results, names, size.crowd_clients))
     return "\n\n".join(p for p in parts if p) + "\n"
