@@ -511,10 +511,7 @@ fn settings_are_brought_to_a_server_and_only_when_they_differ() {
     t.client = pgweir_session::ClientSession::new(mine, true);
     let mut ahead = Vec::new();
     t.server.align(&t.client, &mut ahead);
-    assert_eq!(
-        ahead,
-        query("SELECT pg_catalog.set_config('timezone','Mars',false)")
-    );
+    assert_eq!(ahead, query("SET \"timezone\" TO 'Mars';"));
     t.send(&[&query("q")]);
     let seen = t.hear(&[
         &row_description(),
@@ -540,7 +537,7 @@ fn what_a_reset_may_have_taken_away_is_brought_again() {
         t.client = pgweir_session::ClientSession::new(mine, true);
         let mut ahead = Vec::new();
         t.server.align(&t.client, &mut ahead);
-        let brought = query("SELECT pg_catalog.set_config('search_path','mine',false)");
+        let brought = query("SET \"search_path\" TO 'mine';");
         assert_eq!(ahead, brought);
         t.send(&[&query(sql)]);
         t.hear(&[&complete("SELECT 1"), &idle(), &complete(tag), &idle()]);

@@ -74,15 +74,12 @@ fn what_a_text_sets_exactly_follows_the_client_and_no_question_is_asked() {
     let mut t = Talk::full();
     assert_eq!(does(&mut t, "set search_path = 'shop'", "SET", Idle), "");
     assert_eq!(ahead(&mut t), "");
-    assert_eq!(
-        on_another_server(&mut t),
-        "SELECT pg_catalog.set_config('search_path','shop',false)"
-    );
+    assert_eq!(on_another_server(&mut t), "SET \"search_path\" TO 'shop';");
 }
 
 #[test]
 fn what_is_set_in_a_transaction_holds_from_its_commit_on() {
-    let set = "SELECT pg_catalog.set_config('work_mem','1MB',false)";
+    let set = "SET \"work_mem\" TO '1MB';";
     for (end, tag, expected) in [("commit", "COMMIT", set), ("rollback", "ROLLBACK", "")] {
         let mut t = Talk::full();
         does(&mut t, "begin", "BEGIN", InTransaction);
@@ -123,10 +120,7 @@ fn after_a_rollback_to_a_savepoint_the_server_is_asked_what_is_set() {
         &mut t,
         &[row("s", "work_mem", "1024"), row("i", "role", "none")],
     );
-    assert_eq!(
-        on_another_server(&mut t),
-        "SELECT pg_catalog.set_config('work_mem','1024',false)"
-    );
+    assert_eq!(on_another_server(&mut t), "SET \"work_mem\" TO '1024';");
 }
 
 #[test]
@@ -139,7 +133,7 @@ fn reset_returns_to_what_the_client_started_with() {
         let mut t = Talk::full();
         let start = t.intern(&[("work_mem", "3MB")]);
         t.client = pgweir_session::ClientSession::new(start, true);
-        let brought = "SELECT pg_catalog.set_config('work_mem','3MB',false)";
+        let brought = "SET \"work_mem\" TO '3MB';";
         assert_eq!(ahead(&mut t), brought);
         t.hear(&[&complete("SELECT"), &idle()]);
         does(&mut t, "set work_mem = '9MB'", "SET", Idle);

@@ -20,7 +20,7 @@ pub enum Statement {
     CopyIn,
     /// `copy out N`
     CopyOut(usize),
-    /// `set NAME VALUE`, and what the pooler sends: `SELECT pg_catalog.set_config('NAME','VALUE',false),…`.
+    /// `set NAME VALUE`, and what the pooler sends: `SET "NAME" TO 'VALUE'`.
     Set(Vec<(String, String)>, SetBy),
     /// `show NAME`
     Show(String),
@@ -57,17 +57,10 @@ impl Statement {
         if text == "SELECT pg_catalog.pg_advisory_unlock_all()" {
             return Some(Statement::ResetSessionAuthorization);
         }
-        if let Some(calls) = text.strip_prefix("SELECT pg_catalog.") {
-            let pairs = calls.split(",pg_catalog.").map(|call| {
-                let mut parts = call.split('\'');
-                let name = (parts.next()? == "set_config(").then(|| parts.next())??;
-                let value = (parts.next()? == ",").then(|| parts.next())??;
-                (parts.next()? == ",false)").then(|| (name.to_owned(), value.to_owned()))
-            });
-            return Some(Statement::Set(
-                pairs.collect::<Option<_>>()?,
-                SetBy::Function,
-            ));
+        if let Some(set) = text.strip_prefix("SET \"") {
+            let (name, value) = set.split_once("\" TO '")?;
+            let pair = (name.to_owned(), value.strip_suffix('\'')?.to_owned());
+            return Some(Statement::Set(vec![pair], SetBy::Command));
         }
         let lower = text.to_ascii_lowercase();
         let words: Vec<&str> = lower.split_whitespace().collect();
