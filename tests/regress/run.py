@@ -83,8 +83,6 @@ def start_postgres(scratch, installed):
 
 def start_pgweir(scratch, options, installed, pg_port):
     """pgweir in front of the PostgreSQL on `pg_port`; its process and port."""
-    if not options.pgweir.exists():
-        raise CannotRun(f"{options.pgweir} is not there: make build builds it, --pgweir names another")
     home, port = scratch.directory("pgweir"), free_port()
     text = (REPOSITORY / "tests/pg_regress.toml").read_text()
     text = text.replace("{port}", str(port)).replace("{pg_port}", str(pg_port))
@@ -131,6 +129,8 @@ def expected_tests(options, suite):
 
 def run(options):
     """Runs both; returns whether every test passed."""
+    if not options.pgweir.exists():
+        raise CannotRun(f"{options.pgweir} is not there: make build builds it, --pgweir names another")
     installed = Installed()
     tree = source.fetch(MAJOR)
     with Scratch() as scratch:

@@ -78,4 +78,4 @@ def fetch(major):
 def build(tree, includes, target):
     """Compiles the libraries of the suite into the directory `target`."""
     for library, directory in LIBRARIES.items():
-        _call(["gcc", "-O1", "-fPIC", "-shared", "-I", includes, "-o", target / f"{library}.so", tree / directory / f"{library}.c"])
+        _call(["gcc", "-O1", "-fPIC", "-shared", "-DREFINT_VERBOSE", "-I", includes, "-o", target / f"{library}.so", tree / directory / f"{library}.c"])
