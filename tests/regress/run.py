@@ -50,8 +50,9 @@ class Installed:
         self.pg_regress = pgxs / "src/test/regress/pg_regress"
         if not self.pg_regress.exists() or not (self.programs / "initdb").exists():
             raise CannotRun(f"PostgreSQL {MAJOR} is not there with its development files: .ci/install regress installs them")
-        asked = subprocess.run([self.programs / "pg_config", "--includedir-server"], capture_output=True, text=True, check=True)
-        self.includes = asked.stdout.strip()
+        asked = subprocess.run([self.programs / "pg_config", "--includedir-server", "--pkglibdir"], capture_output=True, text=True, check=True)
+        self.includes, libraries = asked.stdout.split()
+        self.libraries = pathlib.Path(libraries)
 
 
 def wait_for(process, is_ready, seconds=60):
@@ -137,7 +138,7 @@ def run(options):
         # A copy, because PostgreSQL's user must read it, and what is expected may be amended.
         suite = scratch.directory("suite")
         shutil.copytree(tree / "src/test/regress", suite, dirs_exist_ok=True)
-        source.build(tree, installed.includes, suite)
+        source.build(tree, installed.includes, installed.libraries, suite)
         tests = expected_tests(options, suite)
 
         postgres, port = start_postgres(scratch, installed)
