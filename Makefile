@@ -12,10 +12,10 @@ define step
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test lint fmt bench
+.PHONY: help run build test test-regress lint fmt bench
 
 help: ## this text
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-6s %s\n' "$$name" "$$text"; done
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 run: ## 1,000 clients over 20 server connections, with a PostgreSQL of its own; DEMO_SECONDS=N ends it
 	@.ci/install build postgresql
@@ -33,6 +33,11 @@ test: ## everything: format, lints, unit, property and end-to-end tests
 	$(call step,tests,cargo test --workspace --no-fail-fast)
 	$(call step,benchmark arithmetic,python3 -m unittest discover -s benches)
 	@printf '\nEverything passed.\n'
+
+test-regress: ## PostgreSQL's own regression suite, directly and through transaction mode; about 5 minutes, wants the network once
+	@.ci/install build regress
+	@cargo build --release --package pgweir
+	@python3 tests/regress/run.py $(REGRESS_OPTIONS) --pgweir "$(PGWEIR)"
 
 lint: ## format and lints only
 	@.ci/install build lint
