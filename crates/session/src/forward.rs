@@ -1,5 +1,7 @@
 //! From the client to its server.
 
+mod telling;
+
 use std::sync::Arc;
 
 use pgweir_sql::Effects;
@@ -8,36 +10,22 @@ use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::frontend::{BindNames, Named, Parse, Target, tag};
 use pgweir_wire::{Header, MAX_MESSAGE_BYTES, WireError, build};
 
-use crate::channels::{self, Leave};
+use crate::channels::Leave;
 use crate::client::{
-    ClientSession, Fault, Limits, MAX_NAME_BYTES, Need, Passage, SessionState, Step, WHOLE_BYTES,
-    header,
+    ClientSession, Fault, Limits, MAX_NAME_BYTES, Need, Passage, Step, WHOLE_BYTES, header,
 };
-use crate::holds::Holds;
-use crate::names::effects_with_executed;
 use crate::out::Out;
 use crate::owed::{Closing, Duplicate, Local, Owed, Parsing, Undo, Used};
 use crate::prepared::{Entry, Presence};
 use crate::refusal::{no_such_statement, too_many_statements};
 use crate::server::{RETAIN_BYTES, Retained, ServerSession};
 use crate::statements::{NAME_PREFIX, Statement, StatementTable};
-use crate::told::{Change, Told};
+use crate::told::Told;
 
 /// Answers that may be due at once; a client that pipelines more waits for the first of them.
 const MAX_OWED: usize = 16 << 10;
 /// Bytes that one call may put between the client's, about: each Bind can call for a long Parse.
 const MAX_INSERTED_BYTES: usize = 1 << 20;
-
-/// What may set a parameter of which the text does not say all.
-const TOUCHES_SETTINGS: Effects = Effects::SETTINGS
-    .union(Effects::PROCEDURE)
-    .union(Effects::FUNCTION)
-    .union(Effects::UNSEEN);
-
-/// What speaks of prepared statements by their names.
-const SPEAKS_OF_NAMES: Effects = Effects::EXECUTES
-    .union(Effects::PREPARES)
-    .union(Effects::DEALLOCATES);
 
 /// Turns what the client sent into what its server is to get.
 ///
@@ -411,40 +399,6 @@ impl Forward<'_, '_> {
         true
     }
 
-    /// Whether a text that tells this may be sent.
-    #[inline]
-    fn may_listen(&mut self, told: &Told, text: &[u8]) -> Leave {
-        let under_way = self.server.transaction.listens();
-        if (under_way || told.may_listen())
-            && self.client.has_unsettled_channels()
-            && !self.client.channels_are_answered()
-            && self.server.is_sending()
-        {
-            // What is notified after the answers to those is not to be taken for older than they are.
-            if self.server.open_segment {
-                self.out.insert().extend_from_slice(&build::FLUSH);
-            }
-            return Leave::Behind;
-        }
-        self.client.may_listen(told, text, under_way)
-    }
-
-    /// Sees to it that the server listens to the client's channels when it comes to a text of these effects that is sent
-    /// next, if it hangs on that.
-    #[inline]
-    fn lend_channels(&mut self, effects: Effects) {
-        let shown = Effects::LISTENING | Effects::UNLISTENS;
-        if effects.intersects(shown)
-            && self.client.channels.is_some()
-            && self.client.follows_channels()
-            && !self.server.open_segment
-            && !self.server.lent_channels
-            && self.server.status == TransactionStatus::Idle
-        {
-            self.server.bring_channels(self.client, self.out.insert());
-        }
-    }
-
     fn begin_parse(&mut self) {
         self.server.in_segment();
         self.server.counts.client_parses += 1;
@@ -464,106 +418,6 @@ impl Forward<'_, '_> {
             && !name.is_empty()
             && !name.starts_with(NAME_PREFIX)
             && self.client.named(name).is_none()
-    }
-
-    /// Notes what a text that is sent next tells of itself, and returns the changes of settings that come of it when it
-    /// is carried out. What it needs of the client's session is sent ahead, where `is_between` two segments.
-    #[cold]
-    fn will_do(&mut self, told: Told, text: &[u8], is_between: bool) -> Option<Arc<[Change]>> {
-        let resets = told.resets();
-        let Told {
-            mut effects,
-            changes,
-        } = told;
-        if effects.contains(Effects::READS_SEQUENCE) {
-            self.reads_sequence();
-        }
-        if effects.contains(Effects::ADVANCES_SEQUENCE) && !self.server.holds.is_empty() {
-            // The client stays here, and may ask for its values.
-            self.discard_others_sequences();
-        }
-        if changes.is_some() || effects.intersects(TOUCHES_SETTINGS) {
-            self.server.transaction.custom.read(text);
-        }
-        if effects.intersects(SPEAKS_OF_NAMES) {
-            self.bring_names(text, is_between);
-            let custom = &mut self.server.transaction.custom;
-            effects = effects_with_executed(self.client, text, effects, self.limits, custom);
-        }
-        if changes.as_deref().is_some_and(channels::any)
-            && (!self.client.follows_channels() || self.server.holds.contains(Holds::CHANNELS))
-        {
-            effects |= channels::ABOUT;
-        }
-        self.lend_channels(effects);
-        if resets && !self.client.initial.is_empty() {
-            self.server.reset_under_way = true;
-        }
-        effects = self.server.note_definitions(self.client, effects);
-        self.server.transaction.may(effects);
-        changes
-    }
-
-    /// Gives the server the names that `text` speaks of, as the client knows them.
-    #[cold]
-    fn bring_names(&mut self, text: &[u8], is_between: bool) {
-        if !self.client.is_shared()
-            || self.server.status == TransactionStatus::Failed
-            || !self.server.may_lack_names(self.client)
-        {
-            return;
-        }
-        let out = self.out.insert();
-        match is_between {
-            true => self.server.bring_names(self.client, text, out),
-            false => self.server.hide_names(self.client, text, out),
-        }
-    }
-
-    /// Before a Parse that begins a segment: the names that its text speaks of.
-    #[inline]
-    fn bring_names_of(&mut self, definition: &[u8]) {
-        if !self.server.open_segment && self.server.may_lack_names(self.client) {
-            let text = definition.split(|&b| b == 0).next().unwrap_or_default();
-            let effects = pgweir_sql::classify(text, &self.limits.functions);
-            if effects.intersects(SPEAKS_OF_NAMES) {
-                self.bring_names(text, true);
-            }
-        }
-    }
-
-    /// Whether the next statement would see what other clients have done to this server's process, and need not.
-    #[cold]
-    fn wants_fresh_server(&self) -> bool {
-        self.server.has_history
-            && self.client.is_shared()
-            && self.client.state() == SessionState::Full
-            && self.server.holds.is_empty()
-            && self.server.is_in_upkeep()
-    }
-
-    /// Between two transactions, takes away what other clients' sequences returned on this server.
-    fn discard_others_sequences(&mut self) {
-        let server = &mut *self.server;
-        if !server.sequences_are_its && server.is_in_upkeep() && self.client.is_shared() {
-            server.upkeep(b"DISCARD SEQUENCES", self.out.insert());
-            server.sequences_are_its = true;
-        }
-    }
-
-    /// `currval` or `lastval` is asked for.
-    fn reads_sequence(&mut self) {
-        if !self.client.is_shared() || self.client.state() == SessionState::Off {
-            return;
-        }
-        self.discard_others_sequences();
-        let server = &mut *self.server;
-        self.client.reads_sequences = true;
-        let here =
-            server.status != TransactionStatus::Idle && server.transaction.may_have_advanced();
-        if !here && self.client.state() == SessionState::Full {
-            server.holds |= Holds::SEQUENCES;
-        }
     }
 
     /// Passes the next `n` bytes of the input.
@@ -776,66 +630,6 @@ impl Forward<'_, '_> {
         self.server.unnamed = None;
         build::close(self.out.insert(), Target::Statement, b"");
         self.server.owe(Owed::Close(Closing::Unnamed));
-    }
-
-    /// Gives the server a statement that SQL prepared, for the protocol to use it.
-    #[inline]
-    fn bring_sql_name(&mut self, name: &[u8]) {
-        let server = &mut *self.server;
-        if self.client.has_sql_names()
-            && !server.open_segment
-            && server.status != TransactionStatus::Failed
-            && server.lacks_sql_name(self.client, name)
-        {
-            server.bring_name(self.client, name, self.out.insert());
-        }
-    }
-
-    /// Notes what executing the statement that is bound will do, if it may be executed.
-    #[inline]
-    fn begin_execution(&mut self, names: BindNames<'_>) -> Leave {
-        self.server.bound = None;
-        let statement = match names.statement {
-            b"" => self.client.unnamed.as_ref(),
-            name => self.client.named(name).map(|n| &n.statement),
-        };
-        let Some(statement) = statement else {
-            self.bring_sql_name(names.statement);
-            if let Some(sql) = self.client.sql_named(names.statement) {
-                let effects = sql.effects(self.limits);
-                self.server.transaction.custom.read(sql.text());
-                let effects = self.server.note_definitions(self.client, effects);
-                self.server.transaction.may(effects);
-            }
-            return Leave::Granted;
-        };
-        let told = statement.told(self.limits);
-        if told.is_nothing() && self.client.channels.is_none() {
-            return Leave::Granted;
-        }
-        let statement = statement.clone();
-        match self.may_listen(&told, statement.text()) {
-            Leave::Granted => {}
-            refused => return refused,
-        }
-        if let Some(error) = self.server.refusal(self.client, told.effects) {
-            return Leave::Refused(error);
-        }
-        let between = !self.server.open_segment;
-        let changes = self.will_do(told, statement.text(), between);
-        match names.portal {
-            b"" => self.server.bound = changes,
-            _ => {
-                if let Some(changes) = changes {
-                    let settings = Effects::SETTINGS | Effects::RESETS;
-                    self.server.transaction.may(settings);
-                    if channels::any(&changes) {
-                        self.server.transaction.may(channels::ABOUT);
-                    }
-                }
-            }
-        }
-        Leave::Granted
     }
 
     fn bind(&mut self, names: BindNames<'_>, total: usize, rest: &[u8]) -> Result<(), Fault> {
