@@ -4,6 +4,9 @@ SHELL := /bin/bash
 # Where rustup puts cargo, for shells that have not been told.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
+# What random tests draw from: the same in every run, so that what passed passes again. make soak draws anew.
+export PROPTEST_RNG_SEED ?= 1
+
 PGWEIR = $${CARGO_TARGET_DIR:-target}/release/pgweir
 
 # $(call step,what it is,command): says what is being done, and when it fails how to do it again.
@@ -12,7 +15,7 @@ define step
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-regress lint fmt bench
+.PHONY: help run build test soak test-regress lint fmt bench
 
 help: ## this text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -33,6 +36,11 @@ test: ## everything: format, lints, unit, property and end-to-end tests
 	$(call step,tests,cargo test --workspace --no-fail-fast)
 	$(call step,benchmark arithmetic,python3 -m unittest discover -s benches)
 	@printf '\nEverything passed.\n'
+
+soak: ## random tests with new seeds and PROPTEST_CASES=2000 or as many as you say, until one fails
+	@.ci/install build postgresql
+	@unset PROPTEST_RNG_SEED; export PROPTEST_CASES=$${PROPTEST_CASES:-2000}; \
+	while cargo test --quiet --package pgweir-session && cargo test --quiet --package pgweir-tests --test e2e session_state; do :; done; exit 1
 
 test-regress: ## PostgreSQL's own regression suite, directly and through transaction mode; about 5 minutes, wants the network once
 	@.ci/install build regress

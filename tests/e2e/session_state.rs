@@ -392,6 +392,55 @@ fn what_clients_could_once_tell_they_cannot() {
                 (0, How::Parse("p"), "select 8"),
             ],
         ),
+        (
+            [&[("application_name", "shop")], &[]],
+            &[(0, Simple, "begin"), (0, Extended, "reset all")],
+        ),
+        (
+            [CUSTOM, &[]],
+            &[
+                (0, Simple, "begin; set work_mem = '5MB'; reset all"),
+                (0, Simple, "savepoint s; set local custom.a = 'there'"),
+                (0, Simple, "set work_mem = '6MB'; rollback to s; reset role"),
+                (0, Simple, "commit"),
+                (1, Simple, "show work_mem"),
+            ],
+        ),
+        (
+            [&[], &[]],
+            &[
+                (0, Simple, "prepare p as select 'its own'"),
+                (
+                    1,
+                    Simple,
+                    "do 'begin execute ''prepare p as select 7''; end'",
+                ),
+                (0, Simple, "do 'begin execute ''deallocate p''; end'"),
+                (1, Simple, "execute p"),
+                (0, Simple, "execute p"),
+            ],
+        ),
+        (
+            [&[("client_encoding", "LATIN1")], &[]],
+            &[(0, Extended, "set names")],
+        ),
+        (
+            [&[], &[]],
+            &[
+                (0, Simple, "set time zone 'America/Lima'"),
+                (0, Simple, "set time zone local"),
+            ],
+        ),
+        (
+            [GERMAN, &[]],
+            &[
+                (0, How::Parse("r"), "reset timezone"),
+                (0, Simple, "begin"),
+                (0, How::Bind("r"), ""),
+                (0, Simple, "rollback"),
+                (0, How::Bind("r"), ""),
+            ],
+        ),
     ];
     let sides = Sides::new();
     for mode in ["transaction", "session"] {

@@ -60,13 +60,7 @@ async fn term_waits_for_clients_and_a_second_one_does_not() {
     let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
     raw.value("select 1").await;
     pooler.signal("TERM");
-    // New ones are not admitted from some moment on; those inside are served.
-    pgweir_tests::within("refusing new clients", async {
-        while !refused(&pooler).await {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    refuses_new_clients(&pooler).await;
     assert_eq!(raw.value("select 'inside'").await, "inside");
     raw.say(&Script::new().terminate()).await;
     assert_eq!(pooler.wait(), Some(0));
@@ -75,9 +69,21 @@ async fn term_waits_for_clients_and_a_second_one_does_not() {
     let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
     raw.query("begin").await;
     pooler.signal("TERM");
+    // Two signals of one kind are one until the first is taken.
+    refuses_new_clients(&pooler).await;
     pooler.signal("TERM");
     assert_eq!(raw.last_words().await.code, "57P01");
     assert_eq!(pooler.wait(), Some(0));
+}
+
+/// Waits until no new client is admitted.
+async fn refuses_new_clients(pooler: &Process) {
+    pgweir_tests::within("refusing new clients", async {
+        while !refused(pooler).await {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 /// Whether a login is turned away: no connection, its end, or an error.

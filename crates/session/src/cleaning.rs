@@ -8,6 +8,7 @@ use crate::holds::Holds;
 use crate::names::OwnNames;
 use crate::server::ServerSession;
 use crate::settings::Settings;
+use crate::told::{ANYTHING, MAY_SET};
 use crate::transaction::Transaction;
 
 /// A server keeps at most so many names of clients' own.
@@ -36,9 +37,8 @@ impl ServerSession {
         if lasting.into_iter().any(|l| holds.contains(l)) {
             return None;
         }
-        let anything = Effects::PROCEDURE | Effects::FUNCTION | Effects::UNSEEN;
         let left = |effect: Effects, hold: Holds| {
-            effects.intersects(effect | anything) || (hold != Holds::NONE && holds.contains(hold))
+            effects.intersects(effect | ANYTHING) || (hold != Holds::NONE && holds.contains(hold))
         };
         let settings = left(Effects::SETTINGS, Holds::NONE);
         let parts = [
@@ -70,8 +70,7 @@ impl ServerSession {
     /// Notes that the statements of [`ServerSession::cleaning`] are about to be sent.
     pub fn cleaned(&mut self, nothing_set: &Arc<Settings>) {
         let effects = self.transaction.effects;
-        let settings = Effects::SETTINGS | Effects::PROCEDURE | Effects::FUNCTION | Effects::UNSEEN;
-        if effects.intersects(settings) {
+        if effects.intersects(MAY_SET) {
             self.set_nothing(nothing_set);
         }
         if self.removes_names(effects) {

@@ -283,8 +283,10 @@ impl Forward<'_, '_> {
                         Err(_) => Effects::UNSEEN,
                     };
                     let effects = self.server.note_definitions(self.client, effects);
-                    self.server.transaction.may(effects);
-                    self.server.transaction.may(Effects::PREPARES);
+                    self.server.transaction.may(effects | Effects::PREPARES);
+                    if effects.contains(Effects::RESETS) {
+                        self.resets();
+                    }
                     self.begin_parse();
                     self.server.counts.server_parses += 1;
                     self.server.unnamed = None;

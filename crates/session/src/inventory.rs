@@ -14,11 +14,7 @@ use crate::names::OwnText;
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
 use crate::settings::{IDENTITIES, SettingsTable, quote_literal};
-
-/// Anything may have happened.
-const ANYTHING: Effects = Effects::PROCEDURE
-    .union(Effects::FUNCTION)
-    .union(Effects::UNSEEN);
+use crate::told::ANYTHING;
 
 /// Longest value that is asked for, in characters; a longer one makes the state an unknown one.
 const VALUE_CHARS: u32 = 8000;

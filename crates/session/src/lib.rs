@@ -40,6 +40,7 @@ pub use client::{ClientSession, Fault, Limits, Need, SessionState, Step, alone, 
 pub use forward::forward;
 pub use holds::Holds;
 pub use out::Out;
+pub use refusal::{PINNED_HINT, too_many_pinned};
 pub use reply::{ServerFault, reply};
 pub use server::{Counts, ServerSession, UpkeepError};
 pub use settings::{OptionsError, Settings, SettingsTable, parse_options};

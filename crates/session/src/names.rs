@@ -153,18 +153,6 @@ impl Wanted {
 }
 
 impl ServerSession {
-    /// Appends to `to_server` what gives the server the client's own names that `text` speaks of, and takes others'
-    /// away. The server stands between two segments.
-    pub(crate) fn bring_names(
-        &mut self,
-        client: &ClientSession,
-        text: &[u8],
-        to_server: &mut Vec<u8>,
-    ) {
-        let names = self.names_in(client, text);
-        self.bring(client, names, to_server);
-    }
-
     /// As [`ServerSession::bring_names`], for one name that SQL prepared and the protocol uses.
     pub(crate) fn bring_name(
         &mut self,
@@ -172,18 +160,17 @@ impl ServerSession {
         name: &[u8],
         to_server: &mut Vec<u8>,
     ) {
-        self.bring(client, vec![name.into()], to_server);
+        self.bring_names(client, vec![name.into()], to_server);
     }
 
-    /// Within a segment, where nothing can be prepared by SQL: appends to `to_server` what takes those of the names that
-    /// `text` speaks of away that are not the client's.
+    /// Within a segment, where nothing can be prepared by SQL: appends to `to_server` what takes those of `names` away
+    /// that are not the client's.
     pub(crate) fn hide_names(
         &mut self,
         client: &ClientSession,
-        text: &[u8],
+        names: Vec<Box<[u8]>>,
         to_server: &mut Vec<u8>,
     ) {
-        let names = self.names_in(client, text);
         for Step { name, .. } in self.names_to_change(client, names) {
             if self.own.contains_key(&name) {
                 build::close(to_server, Target::Statement, &name);
@@ -194,7 +181,14 @@ impl ServerSession {
         }
     }
 
-    fn bring(&mut self, client: &ClientSession, names: Vec<Box<[u8]>>, to_server: &mut Vec<u8>) {
+    /// Appends to `to_server` what gives the server those of `names` that are the client's, and takes others' away. The
+    /// server stands between two segments.
+    pub(crate) fn bring_names(
+        &mut self,
+        client: &ClientSession,
+        names: Vec<Box<[u8]>>,
+        to_server: &mut Vec<u8>,
+    ) {
         for Step { name, wanted } in self.names_to_change(client, names) {
             build::close(to_server, Target::Statement, &name);
             if let Some(Wanted::Protocol(statement)) = &wanted {
@@ -233,7 +227,19 @@ impl ServerSession {
             .is_some_and(|sql| self.own.get(name) != Some(&Own::Sql(sql.text.clone())))
     }
 
-    fn names_in(&self, client: &ClientSession, text: &[u8]) -> Vec<Box<[u8]>> {
+    /// The names that SQL prepared, for the client or, on this server, for others.
+    pub(crate) fn names_of_sql(&self, client: &ClientSession) -> Vec<Box<[u8]>> {
+        if self.own.is_empty() && !client.has_sql_names() {
+            return Vec::new();
+        }
+        let mut names: Vec<_> = self.own.keys().chain(client.all_sql_names()).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.into_iter().cloned().collect()
+    }
+
+    /// The names that `text` speaks of.
+    pub(crate) fn names_in(&self, client: &ClientSession, text: &[u8]) -> Vec<Box<[u8]>> {
         match pgweir_sql::executed(text) {
             pgweir_sql::Executed::Names(names) => names
                 .into_iter()

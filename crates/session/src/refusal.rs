@@ -53,15 +53,22 @@ impl ServerSession {
             )),
             (SessionState::Full, Some(limit)) if self.holds.is_empty() => Some(error(
                 sqlstate::TOO_MANY_CONNECTIONS,
-                &format!(
-                    "no more than max_pinned ({limit}) clients of this pool may keep a server: {holds}"
-                ),
-                "Close what other clients hold (SHOW CLIENTS tells who), or raise max_pinned.",
+                &too_many_pinned(limit, holds),
+                PINNED_HINT,
             )),
             _ => None,
         }
     }
 }
+
+/// What a client is told that may not keep its server, because as many as `max_pinned` do.
+pub fn too_many_pinned(limit: u32, holds: Holds) -> String {
+    format!("no more than max_pinned ({limit}) clients of this pool may keep a server: {holds}")
+}
+
+/// The hint to [`too_many_pinned`].
+pub const PINNED_HINT: &str =
+    "Close what other clients hold (SHOW CLIENTS tells who), or raise max_pinned.";
 
 /// The error to a Parse that is one more than the client may have.
 pub(crate) fn too_many_statements(limit: u32) -> Box<[u8]> {

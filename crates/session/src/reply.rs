@@ -386,7 +386,7 @@ impl ServerSession {
     ) -> Result<bool, ServerFault> {
         self.status = status;
         self.copy_in = false;
-        self.resetting = false;
+        let was_reset = std::mem::take(&mut self.resetting);
         if status == TransactionStatus::Idle {
             self.schema_changed |= std::mem::take(&mut self.schema_changes);
         }
@@ -406,6 +406,9 @@ impl ServerSession {
                 return Ok(false);
             }
             _ => return Err(ServerFault::Unexpected(tag::READY_FOR_QUERY)),
+        }
+        if was_reset {
+            self.transaction.was_reset();
         }
         self.counts.queries += 1;
         if status == TransactionStatus::Idle {

@@ -12,6 +12,14 @@ const EXACT_BYTES: usize = 4 << 10;
 /// What may be told exactly.
 const FOLLOWED: Effects = Effects::SETTINGS.union(channels::ABOUT);
 
+/// Of what anything may come.
+pub(crate) const ANYTHING: Effects = Effects::PROCEDURE
+    .union(Effects::FUNCTION)
+    .union(Effects::UNSEEN);
+
+/// Of what may come that a parameter is set.
+pub(crate) const MAY_SET: Effects = Effects::SETTINGS.union(ANYTHING);
+
 /// What matters to nobody once the transaction has ended.
 const PASSING: Effects = Effects::BEGINS
     .union(Effects::ENDS)
@@ -38,7 +46,7 @@ pub(crate) enum Change {
 
 impl Change {
     /// True if some setting goes back to where the session started.
-    fn resets(&self) -> bool {
+    pub(crate) fn resets(&self) -> bool {
         matches!(
             self,
             Change::Reset(_) | Change::ResetAll | Change::DiscardAll

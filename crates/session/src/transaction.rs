@@ -13,8 +13,8 @@ use crate::holds::Holds;
 use crate::out::Out;
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
-use crate::settings::{IDENTITIES, Settings, SettingsTable, write_set_config};
-use crate::told::{Change, is_of_language, puts_temporary_first};
+use crate::settings::{IDENTITIES, Settings, SettingsTable, quote_literal, write_set_config};
+use crate::told::{Change, MAY_SET, is_of_language, puts_temporary_first};
 
 /// An account of the transaction under way, and of those before it that have not been settled.
 #[derive(Debug, Default)]
@@ -61,6 +61,14 @@ impl Transaction {
         }
     }
 
+    /// Notes that a RESET or DISCARD ALL was carried out.
+    pub(crate) fn was_reset(&mut self) {
+        if !self.changes.iter().any(Change::resets) {
+            // Its text was not followed.
+            self.effects |= Effects::SETTINGS | Effects::RESETS;
+        }
+    }
+
     /// Notes an error.
     pub(crate) fn failed(&mut self) {
         self.failed = true;
@@ -76,8 +84,7 @@ impl Transaction {
 
     /// True if it may have set a parameter.
     pub(crate) fn may_have_set(&self) -> bool {
-        let may = Effects::SETTINGS | Effects::PROCEDURE | Effects::FUNCTION | Effects::UNSEEN;
-        !self.changes.is_empty() || self.effects.intersects(may)
+        !self.changes.is_empty() || self.effects.intersects(MAY_SET)
     }
 
     /// True if it has written something, or may have advanced a sequence.
@@ -114,20 +121,16 @@ impl ServerSession {
             }
             b"ROLLBACK\0" => {
                 t.wrote = false;
-                if !t.changes.is_empty() {
-                    let dropped = std::mem::take(&mut t.changes);
-                    for change in &dropped {
-                        t.empty(change);
+                let dropped = std::mem::take(&mut t.changes);
+                for change in &dropped {
+                    t.empty(change);
+                }
+                if t.savepoints && !dropped.is_empty() {
+                    // Some of them may stay.
+                    t.effects |= Effects::SETTINGS;
+                    if channels::any(&dropped) {
+                        t.effects |= Effects::LISTENS;
                     }
-                    t.changes = dropped;
-                    if t.savepoints {
-                        // Some of them may stay.
-                        t.effects |= Effects::SETTINGS;
-                        if channels::any(&t.changes) {
-                            t.effects |= Effects::LISTENS;
-                        }
-                    }
-                    t.changes.clear();
                 }
             }
             b"SAVEPOINT\0" => t.savepoints = true,
@@ -173,14 +176,18 @@ impl ServerSession {
                     }
                 }
             }
-            TransactionStatus::InTransaction if !t.changes.is_empty() => {
-                if let Some(client) = client {
+            TransactionStatus::InTransaction => {
+                let Some(client) = client else { return };
+                if !t.changes.is_empty() {
                     let changes = self.transaction.changes.clone();
                     self.tell_of_start(client, &changes, table, out);
                     self.return_to_start(client, again);
                 }
+                if self.transaction.effects.contains(Effects::RESETS) {
+                    self.return_to_start_if_reset(client, again);
+                }
             }
-            _ => {}
+            TransactionStatus::Failed => {}
         }
     }
 
@@ -225,6 +232,36 @@ impl ServerSession {
         self.transaction
             .changes
             .extend(set.map(|(name, value)| Change::Set { name, value }));
+    }
+
+    /// As [`ServerSession::return_to_start`], where texts leave open what was reset: the server knows which of them nobody
+    /// has set. No view lists custom parameters, of which a RESET leaves nothing.
+    fn return_to_start_if_reset(&mut self, client: &ClientSession, again: &mut Vec<u8>) {
+        let initial = client.initial.iter();
+        let initial: Vec<_> = initial.filter(|(n, _)| !IDENTITIES.contains(n)).collect();
+        if initial.is_empty() {
+            return;
+        }
+        let mut sql = b"SELECT pg_catalog.set_config(n,v,false) FROM (VALUES ".to_vec();
+        for (i, (name, value)) in initial.into_iter().enumerate() {
+            if i > 0 {
+                sql.push(b',');
+            }
+            sql.push(b'(');
+            quote_literal(&mut sql, name);
+            sql.push(b',');
+            quote_literal(&mut sql, value);
+            sql.push(b')');
+        }
+        sql.extend_from_slice(
+            b") AS start (n,v) WHERE EXISTS (SELECT FROM pg_catalog.pg_settings \
+            WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) n AND source OPERATOR(pg_catalog.<>) 'session') \
+            OR pg_catalog.strpos(n,'.') OPERATOR(pg_catalog.>) 0 \
+            AND pg_catalog.current_setting(n,true) OPERATOR(pg_catalog.=) ''",
+        );
+        build::query(again, &sql);
+        self.owed.push_back(Owed::Hidden(Hidden::Start));
+        self.unnamed = None;
     }
 
     /// Tells the client of reported parameters that RESET has returned to the client's start value, which the server does
@@ -284,10 +321,8 @@ impl ServerSession {
             }
             return;
         }
+        let is_shared = client.as_ref().is_some_and(|c| c.is_shared());
         let initial = client.as_ref().map(|c| c.initial.clone());
-        let follows_reported_only = client
-            .as_ref()
-            .is_some_and(|c| c.is_shared() && c.state() == SessionState::Off);
         let mut here = self.settings.clone();
         let mut wanted = client.as_ref().map(|c| c.settings.clone());
         for change in changes {
@@ -317,9 +352,8 @@ impl ServerSession {
                     here = table.with(&here, name, value);
                     continue;
                 }
-                Change::Reset(name) if reported(name).is_some() => {}
-                // It does not follow the client, and is taken from the server before the next transaction.
-                Change::Set { .. } if follows_reported_only => {}
+                // What it is now has been reported, and noted if the client may go elsewhere.
+                Change::Reset(name) if is_shared && reported(name).is_some() => {}
                 change => wanted = wanted.map(|w| changed(&w, change, initial.as_deref(), table)),
             }
             here = changed(&here, change, None, table);

@@ -339,6 +339,10 @@ impl<'a> Scan<'a> {
             token = following;
             following = ahead.next::<false>();
         }
+        let said = matches!(following.kind, Kind::Text | Kind::Coded);
+        if token.is(text, "names") && is_keyword(following) && !said {
+            self.effects |= Effects::RESETS;
+        }
         let name = match token.kind {
             Kind::Quoted => token.within(text),
             _ => token.of(text),

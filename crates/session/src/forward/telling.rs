@@ -12,13 +12,7 @@ use crate::channels::{self, Leave};
 use crate::client::SessionState;
 use crate::holds::Holds;
 use crate::names::effects_with_executed;
-use crate::told::{Change, Told};
-
-/// What may set a parameter of which the text does not say all.
-const TOUCHES_SETTINGS: Effects = Effects::SETTINGS
-    .union(Effects::PROCEDURE)
-    .union(Effects::FUNCTION)
-    .union(Effects::UNSEEN);
+use crate::told::{ANYTHING, Change, MAY_SET, Told};
 
 /// What speaks of prepared statements by their names.
 const SPEAKS_OF_NAMES: Effects = Effects::EXECUTES
@@ -81,13 +75,15 @@ impl Forward<'_, '_> {
             // The client stays here, and may ask for its values.
             self.discard_others_sequences();
         }
-        if changes.is_some() || effects.intersects(TOUCHES_SETTINGS) {
+        if changes.is_some() || effects.intersects(MAY_SET) {
             self.server.transaction.custom.read(text);
         }
         if effects.intersects(SPEAKS_OF_NAMES) {
             self.bring_names(text, is_between);
             let custom = &mut self.server.transaction.custom;
             effects = effects_with_executed(self.client, text, effects, self.limits, custom);
+        } else if effects.intersects(ANYTHING) {
+            self.bring_all_names(is_between);
         }
         if changes.as_deref().is_some_and(channels::any)
             && (!self.client.follows_channels() || self.server.holds.contains(Holds::CHANNELS))
@@ -95,27 +91,46 @@ impl Forward<'_, '_> {
             effects |= channels::ABOUT;
         }
         self.lend_channels(effects);
-        if resets && !self.client.initial.is_empty() {
-            self.server.reset_under_way = true;
+        if resets {
+            self.resets();
         }
         effects = self.server.note_definitions(self.client, effects);
         self.server.transaction.may(effects);
         changes
     }
 
+    /// Notes that something may go back to where the session started.
+    pub(super) fn resets(&mut self) {
+        self.server.reset_under_way |= !self.client.initial.is_empty();
+    }
+
     /// Gives the server the names that `text` speaks of, as the client knows them.
     #[cold]
     pub(super) fn bring_names(&mut self, text: &[u8], is_between: bool) {
-        if !self.client.is_shared()
+        if self.server.may_lack_names(self.client) {
+            let names = self.server.names_in(self.client, text);
+            self.bring(names, is_between);
+        }
+    }
+
+    /// The same for a text that may speak of any name.
+    #[cold]
+    fn bring_all_names(&mut self, is_between: bool) {
+        let names = self.server.names_of_sql(self.client);
+        self.bring(names, is_between);
+    }
+
+    fn bring(&mut self, names: Vec<Box<[u8]>>, is_between: bool) {
+        if names.is_empty()
+            || !self.client.is_shared()
             || self.server.status == TransactionStatus::Failed
-            || !self.server.may_lack_names(self.client)
         {
             return;
         }
         let out = self.out.insert();
         match is_between {
-            true => self.server.bring_names(self.client, text, out),
-            false => self.server.hide_names(self.client, text, out),
+            true => self.server.bring_names(self.client, names, out),
+            false => self.server.hide_names(self.client, names, out),
         }
     }
 

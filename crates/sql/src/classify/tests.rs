@@ -142,6 +142,11 @@ fn settings_are_seen() {
         ("SET x = default", BACK),
         ("SET x FROM CURRENT", BACK),
         ("SET TIME ZONE LOCAL", BACK),
+        ("SET NAMES", BACK),
+        ("SET SESSION NAMES /* none */;", BACK),
+        ("SET NAMES DEFAULT", BACK),
+        ("SET NAMES 'UTF8'", SETTINGS),
+        ("SET names = 'x'", SETTINGS),
         ("SET SESSION AUTHORIZATION DEFAULT", BACK),
         ("SET LOCAL x TO DEFAULT", NONE),
         (

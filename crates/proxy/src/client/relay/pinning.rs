@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use pgweir_session::Holds;
+use pgweir_session::{Holds, PINNED_HINT, too_many_pinned};
 use pgweir_wire::sqlstate;
 
 use super::{End, Link, Relay};
@@ -49,11 +49,9 @@ impl Relay {
             Some(limit) if others >= limit => Err(End::Told(
                 Refusal::new(
                     sqlstate::TOO_MANY_CONNECTIONS,
-                    format!(
-                        "no more than max_pinned ({limit}) clients of this pool may keep a server: {holds}"
-                    ),
+                    too_many_pinned(limit, holds),
                 )
-                .hint("Close what other clients hold (SHOW CLIENTS tells who), or raise max_pinned."),
+                .hint(PINNED_HINT),
             )),
             _ => Ok(()),
         }
