@@ -18,6 +18,7 @@ mod many;
 mod modes;
 mod opening;
 mod operator;
+mod orms;
 mod pinning;
 mod prepared;
 mod protocol;

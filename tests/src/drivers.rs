@@ -1,13 +1,13 @@
 //! Programs in other languages that talk to a pooler.
 //!
-//! Their packages are installed once, under the target directory, by the ordinary clients of the package registries;
-//! Java's driver is Debian's.
+//! Their packages are installed once, under the target directory, by the ordinary clients of the package registries, in
+//! the versions that `drivers/requirements.txt` and `drivers/package-lock.json` name; what Java and Ruby need is Debian's.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-const PYTHON_PACKAGES: &str = "asyncpg==0.30.0 psycopg[binary]==3.2.9";
+const PYTHON_PACKAGES: &str = include_str!("../drivers/requirements.txt");
 const NODE_PACKAGES: &str = "pg@8.16.0";
 
 fn scripts() -> PathBuf {
@@ -61,14 +61,16 @@ pub fn python(script: &str, arguments: &[&str]) -> String {
             );
             must(
                 Command::new(home.join("bin/pip"))
-                    .args(["install", "-q", "--disable-pip-version-check"])
-                    .args(PYTHON_PACKAGES.split(' ')),
+                    .args(["install", "-q", "--disable-pip-version-check", "-r"])
+                    .arg(scripts().join("requirements.txt")),
                 "pip needs the network",
             );
         });
         home
     });
     let mut command = Command::new(home.join("bin/python"));
+    // What is compiled would be written beside the sources.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.arg(scripts().join(script)).args(arguments);
     finish(&mut command)
 }
