@@ -22,6 +22,7 @@ mod orms;
 mod pinning;
 mod prepared;
 mod protocol;
+mod readings;
 mod servers;
 mod session_state;
 mod signals;

@@ -49,3 +49,8 @@ fn sqlalchemy_works_with_psycopg2() {
 fn sqlalchemy_works_with_psycopg_and_prepared_statements() {
     python_with("sqlalchemy_core.py", "psycopg");
 }
+
+#[test]
+fn sqlalchemy_works_with_asyncpg() {
+    python_with("sqlalchemy_core.py", "asyncpg");
+}

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub struct Settings {
     entries: Box<[(Box<str>, Box<str>)]>,
     fingerprint: u64,
+    reading: Arc<[u8]>,
 }
 
 impl Settings {
@@ -33,6 +34,11 @@ impl Settings {
     /// A number that is the same for the same settings; 0 for none. Different settings may share one.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
+    }
+
+    /// Those of them by which texts are read, as bytes that are the same where they are; empty for none.
+    pub(crate) fn reading(&self) -> &Arc<[u8]> {
+        &self.reading
     }
 
     /// True if both set the same parameters to the same values.
@@ -226,9 +232,18 @@ impl SettingsTable {
         if known.len() >= 1024 {
             known.retain(|_, w| w.strong_count() > 0);
         }
+        let mut reading = Vec::new();
+        for (name, value) in entries.iter().filter(|(n, _)| pgweir_sql::is_read_by(n)) {
+            for text in [name, value] {
+                reading.extend_from_slice(text.as_bytes());
+                // No parameter's name or value has one within it.
+                reading.push(0);
+            }
+        }
         let made = Arc::new(Settings {
             entries,
             fingerprint,
+            reading: reading.into(),
         });
         known.insert(fingerprint, Arc::downgrade(&made));
         made

@@ -16,6 +16,12 @@ use crate::server::ServerSession;
 use crate::settings::{IDENTITIES, Settings, SettingsTable, write_set_config};
 use crate::told::{Change, is_of_language, puts_temporary_first};
 
+/// What may set a parameter of which the text does not say all.
+pub(crate) const TOUCHES_SETTINGS: Effects = Effects::SETTINGS
+    .union(Effects::PROCEDURE)
+    .union(Effects::FUNCTION)
+    .union(Effects::UNSEEN);
+
 /// An account of the transaction under way, and of those before it that have not been settled.
 #[derive(Debug, Default)]
 pub(crate) struct Transaction {
@@ -31,6 +37,8 @@ pub(crate) struct Transaction {
     failed: bool,
     /// It wrote something, which may have advanced a sequence.
     wrote: bool,
+    /// It may have given, or may yet give, a parameter by which texts are read another value than the client's.
+    reads_otherwise: bool,
     /// Parameters of no library that it has set and then reset or rolled back: they go on being known to the session,
     /// as empty ones.
     pub(crate) emptied: Vec<Box<str>>,
@@ -40,7 +48,13 @@ impl Transaction {
     /// Notes that statements are sent which may do this.
     #[inline]
     pub(crate) fn may(&mut self, effects: Effects) {
-        self.effects |= effects;
+        self.reads_otherwise |= effects.contains(Effects::READS_OTHERWISE);
+        self.effects |= effects.without(Effects::READS_OTHERWISE);
+    }
+
+    /// Notes that statements are sent which make these changes if they are carried out.
+    pub(crate) fn may_change(&mut self, changes: &[Change]) {
+        self.reads_otherwise |= changes.iter().any(Change::reads_otherwise);
     }
 
     /// Notes changes of a statement that was carried out.
@@ -76,8 +90,7 @@ impl Transaction {
 
     /// True if it may have set a parameter.
     pub(crate) fn may_have_set(&self) -> bool {
-        let may = Effects::SETTINGS | Effects::PROCEDURE | Effects::FUNCTION | Effects::UNSEEN;
-        !self.changes.is_empty() || self.effects.intersects(may)
+        !self.changes.is_empty() || self.effects.intersects(TOUCHES_SETTINGS)
     }
 
     /// True if it has written something, or may have advanced a sequence.
@@ -94,6 +107,18 @@ impl Transaction {
 }
 
 impl ServerSession {
+    /// True if what is sent next may be read by other settings than those that its client is known to have.
+    #[inline]
+    pub(crate) fn reads_otherwise(&self) -> bool {
+        let t = &self.transaction;
+        t.reads_otherwise
+            || t.effects.intersects(TOUCHES_SETTINGS)
+            || matches!(
+                self.owed.front(),
+                Some(Owed::Hidden(Hidden::Inventory(_) | Hidden::Start))
+            )
+    }
+
     /// CommandComplete of a client's statement, of which some tags tell how a transaction goes on.
     #[inline]
     pub(crate) fn went_on(
@@ -152,6 +177,7 @@ impl ServerSession {
                 t.savepoints = false;
                 t.wrote = false;
                 if self.owed.is_empty() && !self.open_segment {
+                    t.reads_otherwise = false;
                     self.definitions_settled();
                 }
                 let t = &mut self.transaction;

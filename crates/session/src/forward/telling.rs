@@ -13,12 +13,7 @@ use crate::client::SessionState;
 use crate::holds::Holds;
 use crate::names::effects_with_executed;
 use crate::told::{Change, Told};
-
-/// What may set a parameter of which the text does not say all.
-const TOUCHES_SETTINGS: Effects = Effects::SETTINGS
-    .union(Effects::PROCEDURE)
-    .union(Effects::FUNCTION)
-    .union(Effects::UNSEEN);
+use crate::transaction::TOUCHES_SETTINGS;
 
 /// What speaks of prepared statements by their names.
 const SPEAKS_OF_NAMES: Effects = Effects::EXECUTES
@@ -100,6 +95,9 @@ impl Forward<'_, '_> {
         }
         effects = self.server.note_definitions(self.client, effects);
         self.server.transaction.may(effects);
+        if let Some(changes) = &changes {
+            self.server.transaction.may_change(changes);
+        }
         changes
     }
 
