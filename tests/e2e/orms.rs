@@ -1,6 +1,6 @@
 //! What people put in front of a pooler: it sees the same as on a direct connection.
 
-use pgweir_tests::drivers::python;
+use pgweir_tests::drivers::{node, python, ruby};
 use pgweir_tests::{Pooler, postgres};
 
 /// A database of alice's and everybody's in which schemas may be created, too.
@@ -53,4 +53,19 @@ fn sqlalchemy_works_with_psycopg_and_prepared_statements() {
 #[test]
 fn sqlalchemy_works_with_asyncpg() {
     python_with("sqlalchemy_core.py", "asyncpg");
+}
+
+#[test]
+fn sequelize_works() {
+    sees_the_same_as_directly(|place| node("sequelize.js", place));
+}
+
+#[test]
+fn prisma_works_with_its_driver_adapter() {
+    sees_the_same_as_directly(|place| node("prisma.js", place));
+}
+
+#[test]
+fn active_record_works_and_migrates_under_its_advisory_lock() {
+    sees_the_same_as_directly(|place| ruby("active_record.rb", place));
 }

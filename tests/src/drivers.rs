@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 const PYTHON_PACKAGES: &str = include_str!("../drivers/requirements.txt");
-const NODE_PACKAGES: &str = "pg@8.16.0";
+const NODE_PACKAGES: &str = include_str!("../drivers/package-lock.json");
 
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("drivers")
@@ -81,12 +81,17 @@ pub fn node(script: &str, arguments: &[&str]) -> String {
     let home = HOME.get_or_init(|| {
         let home = installed("node");
         once(&home, NODE_PACKAGES, || {
+            for file in ["package.json", "package-lock.json"] {
+                std::fs::copy(scripts().join(file), home.join(file)).unwrap();
+            }
             must(
                 Command::new("npm")
-                    .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
-                    .arg(&home)
-                    .args(NODE_PACKAGES.split(' ')),
-                "install npm",
+                    .args(["ci", "--silent", "--no-audit", "--no-fund"])
+                    // Nothing that these packages run when they are installed is needed here.
+                    .arg("--ignore-scripts")
+                    .arg("--prefix")
+                    .arg(&home),
+                "install npm; it needs the network",
             );
         });
         home
@@ -96,6 +101,13 @@ pub fn node(script: &str, arguments: &[&str]) -> String {
         .env("NODE_PATH", home.join("node_modules"))
         .arg(scripts().join(script))
         .args(arguments);
+    finish(&mut command)
+}
+
+/// Runs `drivers/SCRIPT` with Ruby and Debian's ActiveRecord; panics with its output unless it exits with 0.
+pub fn ruby(script: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("ruby");
+    command.arg(scripts().join(script)).args(arguments);
     finish(&mut command)
 }
 
