@@ -1,14 +1,14 @@
 //! Programs in other languages that talk to a pooler.
 //!
-//! Their packages are installed once, under the target directory, by the ordinary clients of the package registries;
-//! Java's driver is Debian's.
+//! Their packages are installed once, under the target directory, by the ordinary clients of the package registries, in
+//! the versions that `drivers/requirements.txt` and `drivers/package-lock.json` name; what Java and Ruby need is Debian's.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
-const PYTHON_PACKAGES: &str = "asyncpg==0.30.0 psycopg[binary]==3.2.9";
-const NODE_PACKAGES: &str = "pg@8.16.0";
+const PYTHON_PACKAGES: &str = include_str!("../drivers/requirements.txt");
+const NODE_PACKAGES: &str = include_str!("../drivers/package-lock.json");
 
 fn scripts() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("drivers")
@@ -61,14 +61,16 @@ pub fn python(script: &str, arguments: &[&str]) -> String {
             );
             must(
                 Command::new(home.join("bin/pip"))
-                    .args(["install", "-q", "--disable-pip-version-check"])
-                    .args(PYTHON_PACKAGES.split(' ')),
+                    .args(["install", "-q", "--disable-pip-version-check", "-r"])
+                    .arg(scripts().join("requirements.txt")),
                 "pip needs the network",
             );
         });
         home
     });
     let mut command = Command::new(home.join("bin/python"));
+    // What is compiled would be written beside the sources.
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
     command.arg(scripts().join(script)).args(arguments);
     finish(&mut command)
 }
@@ -79,12 +81,17 @@ pub fn node(script: &str, arguments: &[&str]) -> String {
     let home = HOME.get_or_init(|| {
         let home = installed("node");
         once(&home, NODE_PACKAGES, || {
+            for file in ["package.json", "package-lock.json"] {
+                std::fs::copy(scripts().join(file), home.join(file)).unwrap();
+            }
             must(
                 Command::new("npm")
-                    .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
-                    .arg(&home)
-                    .args(NODE_PACKAGES.split(' ')),
-                "install npm",
+                    .args(["ci", "--silent", "--no-audit", "--no-fund"])
+                    // Nothing that these packages run when they are installed is needed here.
+                    .arg("--ignore-scripts")
+                    .arg("--prefix")
+                    .arg(&home),
+                "install npm; it needs the network",
             );
         });
         home
@@ -94,6 +101,13 @@ pub fn node(script: &str, arguments: &[&str]) -> String {
         .env("NODE_PATH", home.join("node_modules"))
         .arg(scripts().join(script))
         .args(arguments);
+    finish(&mut command)
+}
+
+/// Runs `drivers/SCRIPT` with Ruby and Debian's ActiveRecord; panics with its output unless it exits with 0.
+pub fn ruby(script: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("ruby");
+    command.arg(scripts().join(script)).args(arguments);
     finish(&mut command)
 }
 

@@ -4,24 +4,41 @@ use std::sync::Arc;
 
 use pgweir_wire::build;
 
-use crate::client::ClientSession;
+use crate::client::{ClientSession, Limits};
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
 use crate::settings::Settings;
 
 impl ServerSession {
-    /// Appends to `to_server` what gives the server the client's settings, to be sent ahead of the client's own bytes.
-    /// Nothing if it has them. The server must be free.
+    /// Appends to `to_server` what gives the server the client's settings, to be sent ahead of the client's own bytes,
+    /// which begin with `input`. Nothing if it has them. The server must be free.
     #[inline]
-    pub fn align(&mut self, client: &ClientSession, to_server: &mut Vec<u8>) {
+    pub fn align(
+        &mut self,
+        client: &ClientSession,
+        input: &[u8],
+        limits: &Limits,
+        to_server: &mut Vec<u8>,
+    ) {
         if !self.is_aligned(client) {
-            self.align_to(client, to_server);
+            self.align_to(client, input, limits, to_server);
         }
     }
 
     #[cold]
-    fn align_to(&mut self, client: &ClientSession, to_server: &mut Vec<u8>) {
+    fn align_to(
+        &mut self,
+        client: &ClientSession,
+        input: &[u8],
+        limits: &Limits,
+        to_server: &mut Vec<u8>,
+    ) {
         let wanted = &client.settings;
+        let is_known = !self.settings_in_doubt && !self.to_be_reset;
+        let is_all = self.sequences_are_its || !client.reads_sequences;
+        if is_known && is_all && self.bring_ahead(wanted, client, input, limits, to_server) {
+            return;
+        }
         let mut sql = Vec::with_capacity(128);
         if client.reads_sequences && !self.sequences_are_its {
             sql.extend_from_slice(b"DISCARD SEQUENCES;");
@@ -46,10 +63,23 @@ impl ServerSession {
             self.settings_in_doubt = false;
             return;
         }
-        build::query(to_server, &sql);
+        self.bring(wanted, &sql, to_server);
+    }
+
+    /// Appends `sql`, after which the server has the `wanted` settings.
+    fn bring(&mut self, wanted: &Arc<Settings>, sql: &[u8], to_server: &mut Vec<u8>) {
+        build::query(to_server, sql);
         self.owed
             .push_back(Owed::Hidden(Hidden::Settings(wanted.clone())));
         self.unnamed = None;
+    }
+
+    /// Brings once more what was brought with a segment that failed.
+    #[cold]
+    pub(crate) fn bring_again(&mut self, wanted: &Arc<Settings>, to_server: &mut Vec<u8>) {
+        let mut sql = Vec::new();
+        self.settings.transition(wanted, &mut sql);
+        self.bring(wanted, &sql, to_server);
     }
 
     /// True if the server has the client's settings, so that [`ServerSession::align`] would send nothing.

@@ -59,6 +59,7 @@ pub fn forward(
         answer,
         pos: 0,
         uses_prepared: false,
+        reads_otherwise: false,
         flush: false,
     };
     let run = f.run(input);
@@ -103,6 +104,8 @@ struct Forward<'f, 'o> {
     pos: usize,
     /// A statement of the pooler's that was on the server already is used.
     uses_prepared: bool,
+    /// The message that is dealt with is read by other settings than the client is known to have.
+    reads_otherwise: bool,
     flush: bool,
 }
 
@@ -143,6 +146,8 @@ impl Forward<'_, '_> {
                 return Ok(Need::Replies);
             }
             let rewrites = self.client.rewrites();
+            // What executing a statement may do is noted before the statement is placed.
+            self.reads_otherwise = self.server.reads_otherwise();
             match h.tag {
                 tag::QUERY => {
                     let text = rest.get(HEADER_BYTES..h.total() - 1);
@@ -386,6 +391,9 @@ impl Forward<'_, '_> {
         if self.server.reset_under_way && !self.server.open_segment && self.server.is_busy() {
             return true;
         }
+        if self.server.may_lose_settings() {
+            return true;
+        }
         if self.server.owed.len() < MAX_OWED && self.out.len() <= input_bytes + MAX_INSERTED_BYTES
             || h.tag == tag::SYNC
         {
@@ -432,10 +440,10 @@ impl Forward<'_, '_> {
     fn parse(&mut self, parse: Parse<'_>, total: usize) {
         if !parse.name.is_empty() {
             let existing = self.client.named(parse.name);
-            if let Some(existing) = existing.map(|n| n.statement.clone()) {
+            if let Some((existing, number)) = existing.map(|n| (n.statement.clone(), n.number)) {
                 // The server is made to say what it would say on a direct connection: what is wrong with the text
                 // comes before the name that is taken.
-                self.ensure(&existing);
+                let existing = self.ensure(existing, Some(number));
                 build::parse(self.out.insert(), existing.name(), parse.definition);
                 self.server.counts.server_parses += 1;
                 self.server.owe(Owed::Parse {
@@ -464,7 +472,7 @@ impl Forward<'_, '_> {
                 self.server
                     .refuse_message(too_many_statements(limit), self.out.insert());
             } else {
-                let statement = self.table.intern(parse.definition);
+                let statement = self.table.intern(parse.definition, self.reading());
                 self.client.remember(parse.name, statement.clone());
                 self.place(&statement, Undo::Forget(parse.name.into()));
             }
@@ -473,7 +481,7 @@ impl Forward<'_, '_> {
         }
         let undo = Undo::Unnamed(self.client.unnamed.take());
         let known = match self.limits.prepare_unnamed {
-            true => self.table.intern_if_seen(parse.definition),
+            true => self.table.intern_if_seen(parse.definition, self.reading()),
             false => None,
         };
         if let Some(statement) = known {
@@ -529,10 +537,35 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Sees to it that the server has `statement` when it comes to what is sent next.
-    fn ensure(&mut self, statement: &Arc<Statement>) {
-        if !self.is_there(statement) {
-            self.send_parse(statement, false, Undo::Nothing);
+    /// Sees to it that the server has `statement` when it comes to what is sent next, and returns what it is there.
+    ///
+    /// Where it would be read by other settings now than by those who share it, the client gets another one: `number`
+    /// stands for its name of it.
+    fn ensure(&mut self, statement: Arc<Statement>, number: Option<u32>) -> Arc<Statement> {
+        if self.is_there(&statement) {
+            return statement;
+        }
+        let here = match statement.is_read_otherwise(self.reading()) {
+            false => statement,
+            true => {
+                let own = self.table.intern(statement.definition(), self.reading());
+                self.client.exchange(number, &statement, &own);
+                if self.is_there(&own) {
+                    return own;
+                }
+                own
+            }
+        };
+        self.send_parse(&here, false, Undo::Nothing);
+        here
+    }
+
+    /// The settings by which what is prepared next is read; `None` if nobody knows.
+    #[inline]
+    fn reading(&self) -> Option<&Arc<[u8]>> {
+        match self.reads_otherwise {
+            true => None,
+            false => Some(self.client.settings.reading()),
         }
     }
 
@@ -608,13 +641,10 @@ impl Forward<'_, '_> {
                 }
                 Resolved::Same
             }
-            Some(s) => {
-                self.ensure(&s);
-                Resolved::Ours(Used {
-                    statement: s,
-                    number,
-                })
-            }
+            Some(s) => Resolved::Ours(Used {
+                statement: self.ensure(s, number),
+                number,
+            }),
             None if name.is_empty() => {
                 self.clear_unnamed();
                 Resolved::Same

@@ -12,6 +12,7 @@
 //! Source: PostgreSQL documentation, "Message Flow"; `PostgresMain` in PostgreSQL's `postgres.c` for what happens after
 //! an error.
 
+mod ahead;
 mod align;
 mod channels;
 mod cleaning;

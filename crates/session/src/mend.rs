@@ -47,15 +47,19 @@ impl ServerSession {
             return false;
         }
         let by = match stale {
+            _ if statement.is_read_otherwise(Some(client.settings.reading())) => {
+                statement.of_ones_own()
+            }
             true => statement.succeeded(),
             false => statement.clone(),
         };
-        if stale && self.owed.iter().any(|o| o.is_about(&by)) {
+        let replaces = !Arc::ptr_eq(&statement, &by);
+        if replaces && self.owed.iter().any(|o| o.is_about(&by)) {
             // What the segment does with it is to be done once.
             return false;
         }
         let mut segment: Vec<Owed> = self.owed.take(self.owed.len());
-        if stale {
+        if replaces {
             client.exchange(number, &statement, &by);
             if let Some((placed, _)) = self.placed.as_mut().filter(|p| p.0 == statement.id()) {
                 *placed = by.id();

@@ -148,6 +148,8 @@ pub(crate) enum Local {
 pub(crate) enum Hidden {
     /// The server has these settings afterwards.
     Settings(Arc<Settings>),
+    /// Parse, Bind and Execute of one statement ahead of a segment, in its transaction; no ReadyForQuery.
+    Ahead,
     /// To bring the server into a known state, or to see that it is alive.
     Upkeep,
     /// What RESET returned to the server's own values has the client's start values again.

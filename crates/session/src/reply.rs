@@ -159,6 +159,10 @@ pub fn reply(
                     server.completed(client.as_deref_mut(), body, settings);
                     true
                 }
+                Some(Owed::Hidden(Hidden::Ahead)) => {
+                    server.owed.pop_front();
+                    false
+                }
                 Some(Owed::Hidden(_)) => false,
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
@@ -171,6 +175,11 @@ pub fn reply(
             }
             tag::PARSE_COMPLETE | tag::CLOSE_COMPLETE
                 if matches!(front, Some(Owed::Hidden(Hidden::Name(_)))) =>
+            {
+                false
+            }
+            tag::PARSE_COMPLETE | tag::BIND_COMPLETE
+                if matches!(front, Some(Owed::Hidden(Hidden::Ahead))) =>
             {
                 false
             }
@@ -398,14 +407,23 @@ impl ServerSession {
             }
             Some(Owed::Sync { .. } | Owed::Refused { is_query: true, .. }) => {}
             Some(Owed::Hidden(hidden)) => {
+                // A segment that the pooler has ended for its client.
+                self.settings_in_doubt |= self.ahead.take().is_some();
                 self.hidden_done(hidden, client, settings, again);
                 return Ok(false);
             }
             Some(Owed::Mend(mend)) => {
+                if let Some(ahead) = self.ahead.take() {
+                    // They were rolled back with the segment.
+                    self.bring_again(&ahead.wanted, again);
+                }
                 self.mend(*mend, again);
                 return Ok(false);
             }
             _ => return Err(ServerFault::Unexpected(tag::READY_FOR_QUERY)),
+        }
+        if self.ahead.is_some() {
+            self.brought_ahead();
         }
         if was_reset {
             self.transaction.was_reset();
@@ -438,7 +456,7 @@ impl ServerSession {
                 self.reset_under_way = false;
                 self.inventory_taken(*inventory, client, table, again);
             }
-            Hidden::Upkeep | Hidden::Start | Hidden::Name(_) => {}
+            Hidden::Upkeep | Hidden::Start | Hidden::Name(_) | Hidden::Ahead => {}
         }
     }
 

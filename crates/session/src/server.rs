@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pgweir_wire::backend::TransactionStatus;
 
+use crate::ahead::Ahead;
 use crate::client::{ClientSession, SessionState};
 use crate::debts::Debts;
 use crate::definitions::Definitions;
@@ -91,6 +92,8 @@ pub struct ServerSession {
     /// CopyDone or CopyFail was sent since the last message that is owed an answer.
     pub(crate) copy_end: bool,
     pub(crate) settings: Arc<Settings>,
+    /// The settings that it has if the segment that it answers does not fail.
+    pub(crate) ahead: Option<Ahead>,
     /// A function may have set custom parameters that are not among `settings`: they are for the client that has it.
     pub(crate) unlisted: bool,
     /// Another client has set what is not among `settings`.
@@ -161,6 +164,7 @@ impl ServerSession {
             copy_in: false,
             copy_end: false,
             settings,
+            ahead: None,
             unlisted: false,
             to_be_reset: false,
             connect_query: None,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub struct Settings {
     entries: Box<[(Box<str>, Box<str>)]>,
     fingerprint: u64,
+    reading: Arc<[u8]>,
 }
 
 impl Settings {
@@ -35,6 +36,11 @@ impl Settings {
         self.fingerprint
     }
 
+    /// Those of them by which texts are read, as bytes that are the same where they are; empty for none.
+    pub(crate) fn reading(&self) -> &Arc<[u8]> {
+        &self.reading
+    }
+
     /// True if both set the same parameters to the same values.
     pub fn same(a: &Arc<Settings>, b: &Arc<Settings>) -> bool {
         Arc::ptr_eq(a, b) || (a.fingerprint == b.fingerprint && a.entries == b.entries)
@@ -43,13 +49,19 @@ impl Settings {
     /// Appends the statements that turn a session with `self` into one with `wanted`; nothing if they are the same.
     ///
     pub fn transition(&self, wanted: &Settings, sql: &mut Vec<u8>) {
-        self.transition_where(wanted, |name, value| self.get(name) != Some(value), sql);
+        self.steps(wanted, sql, |_| {});
+    }
+
+    /// As [`Settings::transition`]; `ended` is told where in `sql` each statement ends.
+    pub(crate) fn steps(&self, wanted: &Settings, sql: &mut Vec<u8>, ended: impl FnMut(usize)) {
+        let is_due = |name: &str, value: &str| self.get(name) != Some(value);
+        self.transition_where(wanted, is_due, sql, ended);
     }
 
     /// Appends the statements that turn a session in which everything in `self`, and nothing else, may or may not be as
     /// it says into one with `wanted`.
     pub(crate) fn restate(&self, wanted: &Settings, sql: &mut Vec<u8>) {
-        self.transition_where(wanted, |_, _| true, sql);
+        self.transition_where(wanted, |_, _| true, sql, |_| {});
     }
 
     fn transition_where(
@@ -57,6 +69,7 @@ impl Settings {
         wanted: &Settings,
         is_due: impl Fn(&str, &str) -> bool,
         sql: &mut Vec<u8>,
+        mut ended: impl FnMut(usize),
     ) {
         let is_gone = |name: &&str| wanted.get(name).is_none();
         let mut gone = self.iter().map(|(n, _)| n).filter(is_gone).peekable();
@@ -67,12 +80,18 @@ impl Settings {
         // Another role may lack the right to set what is to be set, so that comes first, and the role last.
         let acted = IDENTITIES.iter().any(|name| self.get(name).is_some());
         if acted {
-            sql.extend_from_slice(b"RESET SESSION AUTHORIZATION;RESET ROLE;");
+            for name in ["SESSION AUTHORIZATION", "ROLE"] {
+                sql.extend_from_slice(b"RESET ");
+                sql.extend_from_slice(name.as_bytes());
+                sql.push(b';');
+                ended(sql.len());
+            }
         }
         for name in gone.filter(|name| !IDENTITIES.contains(name)) {
             sql.extend_from_slice(b"RESET ");
             quote_identifier(sql, name);
             sql.push(b';');
+            ended(sql.len());
         }
         let identities = IDENTITIES
             .iter()
@@ -83,6 +102,7 @@ impl Settings {
             .chain(identities)
         {
             write_set(sql, name, value);
+            ended(sql.len());
         }
     }
 }
@@ -226,9 +246,18 @@ impl SettingsTable {
         if known.len() >= 1024 {
             known.retain(|_, w| w.strong_count() > 0);
         }
+        let mut reading = Vec::new();
+        for (name, value) in entries.iter().filter(|(n, _)| pgweir_sql::is_read_by(n)) {
+            for text in [name, value] {
+                reading.extend_from_slice(text.as_bytes());
+                // No parameter's name or value has one within it.
+                reading.push(0);
+            }
+        }
         let made = Arc::new(Settings {
             entries,
             fingerprint,
+            reading: reading.into(),
         });
         known.insert(fingerprint, Arc::downgrade(&made));
         made

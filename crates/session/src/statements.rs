@@ -25,6 +25,9 @@ pub struct Statement {
     changes: OnceLock<Option<Arc<[Change]>>>,
     /// What the same text is prepared as since it was seen to return other columns than before.
     successor: OnceLock<Arc<Statement>>,
+    /// The settings by which it is read wherever it is prepared; `None`: by those of the moment, and so it is one
+    /// client's own.
+    reading: Option<Arc<[u8]>>,
     /// The count of schema changes when it was made.
     schema: u64,
     counts: Arc<Counts>,
@@ -43,11 +46,35 @@ impl Statement {
     /// Whoever prepared it before goes on with this one, where the server knows that its columns are not the ones that
     /// they were told.
     pub(crate) fn succeeded(&self) -> Arc<Statement> {
-        let successor = || Arc::new(Statement::new(self.counts.clone(), &self.definition, true));
+        let successor = || Arc::new(self.again(self.reading.clone()));
         self.successor.get_or_init(successor).clone()
     }
 
-    fn new(counts: Arc<Counts>, definition: &[u8], has_name: bool) -> Statement {
+    /// One of the same text for one client, under a name that no server has.
+    pub(crate) fn of_ones_own(&self) -> Arc<Statement> {
+        Arc::new(self.again(None))
+    }
+
+    fn again(&self, reading: Option<Arc<[u8]>>) -> Statement {
+        Statement::new(self.counts.clone(), &self.definition, true, reading)
+    }
+
+    /// True if others prepare it who read it by other settings than these.
+    #[inline]
+    pub(crate) fn is_read_otherwise(&self, reading: Option<&Arc<[u8]>>) -> bool {
+        match (&self.reading, reading) {
+            (None, _) => false,
+            (Some(_), None) => true,
+            (Some(a), Some(b)) => !Arc::ptr_eq(a, b) && a != b,
+        }
+    }
+
+    fn new(
+        counts: Arc<Counts>,
+        definition: &[u8],
+        has_name: bool,
+        reading: Option<Arc<[u8]>>,
+    ) -> Statement {
         let id = counts.statements.fetch_add(1, Ordering::Relaxed) + 1;
         let name = match has_name {
             true => [NAME_PREFIX, id.to_string().as_bytes()].concat(),
@@ -60,6 +87,7 @@ impl Statement {
             changes: OnceLock::new(),
             definition: definition.into(),
             successor: OnceLock::new(),
+            reading,
             schema: counts.schemas.load(Ordering::Acquire),
             counts,
         }
@@ -114,7 +142,7 @@ const SHARDS: usize = 16;
 /// Slots per shard that remember the hash of a text seen once.
 const SEEN_SLOTS: usize = 1024;
 
-/// Every statement that clients share. All workers use one; a look-up takes one of 16 short locks.
+/// Every statement that clients share, by its text and the settings by which it is read. All workers use one; a look-up takes one of 16 short locks.
 ///
 /// A text enters when it is prepared under a name, or when it is parsed without a name for the second time; texts seen
 /// once (literals written into the SQL) leave only a hash behind. When it is full, those make room that were not asked
@@ -189,21 +217,31 @@ impl StatementTable {
         self.counts.schemas.fetch_add(1, Ordering::Release);
     }
 
-    /// The statement for `definition`, as prepared under a name by some client.
-    pub(crate) fn intern(&self, definition: &[u8]) -> Arc<Statement> {
-        let hash = self.hasher.hash_one(definition);
+    /// The statement for `definition`, as prepared under a name by some client that reads it by the settings `reading`;
+    /// one of the client's own if nobody knows them.
+    pub(crate) fn intern(&self, definition: &[u8], reading: Option<&Arc<[u8]>>) -> Arc<Statement> {
+        let Some(reading) = reading else {
+            return Arc::new(Statement::new(self.counts.clone(), definition, true, None));
+        };
+        let hash = self.hash(definition, reading);
         let mut shard = self.shard(hash);
-        if let Some(found) = shard.find(hash, definition) {
+        if let Some(found) = shard.find(hash, definition, reading) {
             return found;
         }
-        self.enter(&mut shard, hash, definition)
+        self.enter(&mut shard, hash, definition, reading)
     }
 
-    /// The statement for `definition`, as parsed without a name; `None` the first time a text is seen.
-    pub(crate) fn intern_if_seen(&self, definition: &[u8]) -> Option<Arc<Statement>> {
-        let hash = self.hasher.hash_one(definition);
+    /// The statement for `definition`, as parsed without a name; `None` the first time a text is seen, and where nobody
+    /// knows the settings by which it is read.
+    pub(crate) fn intern_if_seen(
+        &self,
+        definition: &[u8],
+        reading: Option<&Arc<[u8]>>,
+    ) -> Option<Arc<Statement>> {
+        let reading = reading?;
+        let hash = self.hash(definition, reading);
         let mut shard = self.shard(hash);
-        if let Some(found) = shard.find(hash, definition) {
+        if let Some(found) = shard.find(hash, definition, reading) {
             return Some(found);
         }
         let slot = (hash >> 8) as usize % SEEN_SLOTS;
@@ -211,12 +249,20 @@ impl StatementTable {
             shard.seen[slot] = hash;
             return None;
         }
-        Some(self.enter(&mut shard, hash, definition))
+        Some(self.enter(&mut shard, hash, definition, reading))
     }
 
     /// A statement of one client's own, for the servers' unnamed slot.
     pub(crate) fn unnamed(&self, definition: &[u8]) -> Arc<Statement> {
-        Arc::new(Statement::new(self.counts.clone(), definition, false))
+        Arc::new(Statement::new(self.counts.clone(), definition, false, None))
+    }
+
+    #[inline]
+    fn hash(&self, definition: &[u8], reading: &[u8]) -> u64 {
+        match reading {
+            [] => self.hasher.hash_one(definition),
+            reading => self.hasher.hash_one((definition, reading)),
+        }
     }
 
     fn shard(&self, hash: u64) -> std::sync::MutexGuard<'_, Shard> {
@@ -225,8 +271,20 @@ impl StatementTable {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(&self, shard: &mut Shard, hash: u64, definition: &[u8]) -> Arc<Statement> {
-        let made = Arc::new(Statement::new(self.counts.clone(), definition, true));
+    fn enter(
+        &self,
+        shard: &mut Shard,
+        hash: u64,
+        definition: &[u8],
+        reading: &Arc<[u8]>,
+    ) -> Arc<Statement> {
+        let reading = Some(reading.clone());
+        let made = Arc::new(Statement::new(
+            self.counts.clone(),
+            definition,
+            true,
+            reading,
+        ));
         let capacity = self.capacity_per_shard.load(Ordering::Relaxed);
         if shard.statements.len() >= capacity {
             shard.make_room(capacity);
@@ -241,9 +299,16 @@ impl StatementTable {
 }
 
 impl Shard {
-    fn find(&mut self, hash: u64, definition: &[u8]) -> Option<Arc<Statement>> {
+    fn find(
+        &mut self,
+        hash: u64,
+        definition: &[u8],
+        reading: &Arc<[u8]>,
+    ) -> Option<Arc<Statement>> {
         let shared = self.statements.get_mut(&hash)?;
-        if &*shared.statement.definition != definition {
+        if &*shared.statement.definition != definition
+            || shared.statement.is_read_otherwise(Some(reading))
+        {
             return None;
         }
         shared.asked_for = true;
@@ -284,13 +349,55 @@ mod tests {
         StatementTable::new(capacity, foldhash::quality::RandomState::default())
     }
 
+    fn intern(t: &StatementTable, definition: &[u8]) -> Arc<Statement> {
+        t.intern(definition, Some(&Arc::default()))
+    }
+
+    #[test]
+    fn a_text_that_others_read_by_other_settings_is_another_statement() {
+        let t = table(100);
+        let reading = |text: &str| Arc::from(text.as_bytes());
+        let (utc, tokyo) = (
+            reading("timezone\0UTC\0"),
+            reading("timezone\0Asia/Tokyo\0"),
+        );
+        let first = t.intern(b"q", Some(&utc));
+        assert!(Arc::ptr_eq(
+            &first,
+            &t.intern(b"q", Some(&reading("timezone\0UTC\0")))
+        ));
+        assert_ne!(first.id(), t.intern(b"q", Some(&tokyo)).id());
+        assert_ne!(first.id(), intern(&t, b"q").id());
+        assert!(first.is_read_otherwise(Some(&tokyo)) && first.is_read_otherwise(None));
+        assert!(!first.succeeded().is_read_otherwise(Some(&utc)));
+        assert!(t.intern_if_seen(b"r", Some(&utc)).is_none());
+        assert!(t.intern_if_seen(b"r", Some(&tokyo)).is_none());
+        assert_eq!(t.len(), 3);
+    }
+
+    #[test]
+    fn a_text_that_is_read_by_nobody_knows_what_is_shared_with_nobody() {
+        let t = table(100);
+        let own = t.intern(b"q", None);
+        assert_ne!(own.id(), t.intern(b"q", None).id());
+        assert_ne!(own.name(), intern(&t, b"q").name());
+        assert!(t.intern_if_seen(b"q", None).is_none());
+        assert!(!own.is_read_otherwise(None));
+        assert_eq!(t.len(), 1);
+    }
+
     #[test]
     fn a_text_seen_once_does_not_enter_and_the_second_time_it_does() {
         let t = table(100);
-        assert!(t.intern_if_seen(b"select 1\0\0\0").is_none());
+        assert!(
+            t.intern_if_seen(b"select 1\0\0\0", Some(&Arc::default()))
+                .is_none()
+        );
         assert!(t.is_empty());
-        let a = t.intern_if_seen(b"select 1\0\0\0").unwrap();
-        assert!(Arc::ptr_eq(&a, &t.intern(b"select 1\0\0\0")));
+        let a = t
+            .intern_if_seen(b"select 1\0\0\0", Some(&Arc::default()))
+            .unwrap();
+        assert!(Arc::ptr_eq(&a, &intern(&t, b"select 1\0\0\0")));
         assert_eq!(t.len(), 1);
     }
 
@@ -298,8 +405,8 @@ mod tests {
     fn the_same_text_with_other_parameter_types_is_another_statement() {
         let t = table(100);
         assert_ne!(
-            t.intern(b"q\0\0\0").id(),
-            t.intern(b"q\0\0\x01\0\0\0\x17").id()
+            intern(&t, b"q\0\0\0").id(),
+            intern(&t, b"q\0\0\x01\0\0\0\x17").id()
         );
     }
 
@@ -307,13 +414,13 @@ mod tests {
     fn a_table_full_of_what_servers_hold_goes_on_sharing_new_texts() {
         let t = table(160);
         let on_servers: Vec<_> = (0..1000)
-            .map(|i| t.intern(format!("old{i}").as_bytes()))
+            .map(|i| intern(&t, format!("old{i}").as_bytes()))
             .collect();
         assert!(t.len() <= 160, "{}", t.len());
         for i in 0..100 {
             let text = format!("new{i}");
-            let first = t.intern(text.as_bytes());
-            assert!(Arc::ptr_eq(&first, &t.intern(text.as_bytes())), "{text}");
+            let first = intern(&t, text.as_bytes());
+            assert!(Arc::ptr_eq(&first, &intern(&t, text.as_bytes())), "{text}");
         }
         drop(on_servers);
     }
@@ -321,11 +428,11 @@ mod tests {
     #[test]
     fn what_is_asked_for_again_and_again_stays_while_others_come_and_go() {
         let t = table(160);
-        let first = t.intern(b"hot").id();
+        let first = intern(&t, b"hot").id();
         let held: Vec<_> = (0..10_000)
             .map(|i| {
-                assert_eq!(t.intern(b"hot").id(), first, "{i}");
-                t.intern(format!("x{i}").as_bytes())
+                assert_eq!(intern(&t, b"hot").id(), first, "{i}");
+                intern(&t, format!("x{i}").as_bytes())
             })
             .collect();
         assert_eq!(held.len(), 10_000);
@@ -335,11 +442,11 @@ mod tests {
     fn a_smaller_capacity_counts_from_the_next_statement_on() {
         let t = table(1600);
         for i in 0..1600 {
-            t.intern(format!("x{i}").as_bytes());
+            intern(&t, format!("x{i}").as_bytes());
         }
         t.set_capacity(160);
         for i in 0..1000 {
-            t.intern(format!("y{i}").as_bytes());
+            intern(&t, format!("y{i}").as_bytes());
         }
         assert!(t.len() <= 160, "{}", t.len());
     }
@@ -347,25 +454,25 @@ mod tests {
     #[test]
     fn whoever_prepares_a_text_gets_its_latest_successor() {
         let t = table(100);
-        let first = t.intern(b"q");
+        let first = intern(&t, b"q");
         let second = first.succeeded();
         assert!(Arc::ptr_eq(&second, &first.succeeded()));
         assert_eq!(second.definition(), first.definition());
         assert_ne!(second.name(), first.name());
         let third = second.succeeded();
-        assert!(Arc::ptr_eq(&third, &t.intern(b"q")));
+        assert!(Arc::ptr_eq(&third, &intern(&t, b"q")));
         assert_eq!(t.len(), 1);
     }
 
     #[test]
     fn a_text_that_is_prepared_after_a_change_of_schema_is_another_statement_once() {
         let t = table(100);
-        let before = t.intern(b"q");
+        let before = intern(&t, b"q");
         t.schema_changed();
         t.schema_changed();
-        let after = t.intern(b"q");
+        let after = intern(&t, b"q");
         assert_ne!(before.id(), after.id());
-        assert!(Arc::ptr_eq(&after, &t.intern(b"q")));
+        assert!(Arc::ptr_eq(&after, &intern(&t, b"q")));
         assert!(Arc::ptr_eq(&after, &before.succeeded()));
         assert_eq!(t.len(), 1);
     }
@@ -374,14 +481,14 @@ mod tests {
     fn a_full_table_stays_within_its_capacity_and_keeps_what_is_held() {
         let t = table(1600);
         let held: Vec<_> = (0..50)
-            .map(|i| t.intern(format!("h{i}").as_bytes()))
+            .map(|i| intern(&t, format!("h{i}").as_bytes()))
             .collect();
         for i in 0..10_000 {
-            t.intern(format!("x{i}").as_bytes());
+            intern(&t, format!("x{i}").as_bytes());
         }
         assert!(t.len() <= 1600, "{}", t.len());
         for (i, s) in held.iter().enumerate() {
-            assert_eq!(t.intern(format!("h{i}").as_bytes()).id(), s.id());
+            assert_eq!(intern(&t, format!("h{i}").as_bytes()).id(), s.id());
         }
     }
 }

@@ -63,6 +63,15 @@ pub(crate) fn is_of_language(name: &str) -> bool {
 }
 
 impl Change {
+    /// True if texts may be read by other settings after it.
+    pub(crate) fn reads_otherwise(&self) -> bool {
+        match self {
+            Change::Set { name, .. } | Change::Reset(name) => pgweir_sql::is_read_by(name),
+            Change::ResetAll | Change::DiscardAll => true,
+            Change::Listen(_) | Change::Unlisten(_) | Change::UnlistenAll => false,
+        }
+    }
+
     /// True if what it does hangs on what the server's process has been through.
     fn sees_history(&self) -> bool {
         match self {

@@ -31,6 +31,8 @@ pub(crate) struct Transaction {
     failed: bool,
     /// It wrote something, which may have advanced a sequence.
     wrote: bool,
+    /// It may have given, or may yet give, a parameter by which texts are read another value than the client's.
+    reads_otherwise: bool,
     /// Parameters of no library that it has set and then reset or rolled back: they go on being known to the session,
     /// as empty ones.
     pub(crate) emptied: Vec<Box<str>>,
@@ -40,7 +42,13 @@ impl Transaction {
     /// Notes that statements are sent which may do this.
     #[inline]
     pub(crate) fn may(&mut self, effects: Effects) {
-        self.effects |= effects;
+        self.reads_otherwise |= effects.contains(Effects::READS_OTHERWISE);
+        self.effects |= effects.without(Effects::READS_OTHERWISE);
+    }
+
+    /// Notes that statements are sent which make these changes if they are carried out.
+    pub(crate) fn may_change(&mut self, changes: &[Change]) {
+        self.reads_otherwise |= changes.iter().any(Change::reads_otherwise);
     }
 
     /// Notes changes of a statement that was carried out.
@@ -74,6 +82,11 @@ impl Transaction {
         self.failed = true;
     }
 
+    /// True if it failed since the last ReadyForQuery.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed
+    }
+
     /// True if its texts tell that it may listen to something new.
     #[inline]
     pub(crate) fn listens(&self) -> bool {
@@ -101,6 +114,18 @@ impl Transaction {
 }
 
 impl ServerSession {
+    /// True if what is sent next may be read by other settings than those that its client is known to have.
+    #[inline]
+    pub(crate) fn reads_otherwise(&self) -> bool {
+        let t = &self.transaction;
+        t.reads_otherwise
+            || t.effects.intersects(MAY_SET)
+            || matches!(
+                self.owed.front(),
+                Some(Owed::Hidden(Hidden::Inventory(_) | Hidden::Start))
+            )
+    }
+
     /// CommandComplete of a client's statement, of which some tags tell how a transaction goes on.
     #[inline]
     pub(crate) fn went_on(
@@ -155,6 +180,7 @@ impl ServerSession {
                 t.savepoints = false;
                 t.wrote = false;
                 if self.owed.is_empty() && !self.open_segment {
+                    t.reads_otherwise = false;
                     self.definitions_settled();
                 }
                 let t = &mut self.transaction;

@@ -331,7 +331,7 @@ fn a_change_that_comes_while_settings_are_brought_is_told_and_they_are_not() {
     let mine = t.intern(&[("timezone", "CET")]);
     t.client = pgweir_session::ClientSession::new(mine, true);
     let mut ahead = Vec::new();
-    t.server.align(&t.client, &mut ahead);
+    t.server.align(&t.client, &[], &t.limits, &mut ahead);
     t.send(&[&query("select 1")]);
     let news = parameter_status("DateStyle", "German, DMY");
     let set = parameter_status("TimeZone", "CET");
@@ -510,7 +510,7 @@ fn settings_are_brought_to_a_server_and_only_when_they_differ() {
     let mine = t.intern(&[("TimeZone", "Mars")]);
     t.client = pgweir_session::ClientSession::new(mine, true);
     let mut ahead = Vec::new();
-    t.server.align(&t.client, &mut ahead);
+    t.server.align(&t.client, &[], &t.limits, &mut ahead);
     assert_eq!(ahead, query("SET \"timezone\" TO 'Mars';"));
     t.send(&[&query("q")]);
     let seen = t.hear(&[
@@ -525,7 +525,7 @@ fn settings_are_brought_to_a_server_and_only_when_they_differ() {
     assert_eq!(seen, [complete("SELECT 0"), idle()].concat());
     assert_eq!(t.server.fingerprint(), t.client.settings().fingerprint());
     ahead.clear();
-    t.server.align(&t.client, &mut ahead);
+    t.server.align(&t.client, &[], &t.limits, &mut ahead);
     assert_eq!(ahead, b"");
 }
 
@@ -536,14 +536,14 @@ fn what_a_reset_may_have_taken_away_is_brought_again() {
         let mine = t.intern(&[("search_path", "mine")]);
         t.client = pgweir_session::ClientSession::new(mine, true);
         let mut ahead = Vec::new();
-        t.server.align(&t.client, &mut ahead);
+        t.server.align(&t.client, &[], &t.limits, &mut ahead);
         let brought = query("SET \"search_path\" TO 'mine';");
         assert_eq!(ahead, brought);
         t.send(&[&query(sql)]);
         t.hear(&[&complete("SELECT 1"), &idle(), &complete(tag), &idle()]);
         assert!(!t.server.is_aligned(&t.client));
         ahead.clear();
-        t.server.align(&t.client, &mut ahead);
+        t.server.align(&t.client, &[], &t.limits, &mut ahead);
         assert_eq!(ahead, brought);
         t.hear(&[&complete("SELECT 1"), &idle()]);
         assert!(t.server.is_aligned(&t.client));
@@ -552,7 +552,7 @@ fn what_a_reset_may_have_taken_away_is_brought_again() {
         t.hear(&[&complete(tag), &idle()]);
         t.other_client();
         ahead.clear();
-        t.server.align(&t.client, &mut ahead);
+        t.server.align(&t.client, &[], &t.limits, &mut ahead);
         assert_eq!(ahead, b"");
     }
     // Where there is nothing to bring, nothing is sent.
@@ -560,7 +560,7 @@ fn what_a_reset_may_have_taken_away_is_brought_again() {
     t.send(&[&query("reset all")]);
     t.hear(&[&complete("RESET"), &idle()]);
     let mut ahead = Vec::new();
-    t.server.align(&t.client, &mut ahead);
+    t.server.align(&t.client, &[], &t.limits, &mut ahead);
     assert_eq!(ahead, b"");
     assert!(t.server.is_aligned(&t.client));
 }

@@ -16,7 +16,7 @@ fn on_another_server(t: &mut Talk) -> String {
 /// What the server is sent ahead of the client's next query.
 fn ahead(t: &mut Talk) -> String {
     let mut out = Vec::new();
-    t.server.align(&t.client, &mut out);
+    t.server.align(&t.client, &[], &t.limits, &mut out);
     text_of(&out)
 }
 

@@ -4,6 +4,7 @@ use crate::Effects;
 use crate::classify::{Name, Scan};
 use crate::functions::Known;
 use crate::lexer::{Kind, Token};
+use crate::setting::is_read_by;
 use crate::words::{self, Meaning, Verb};
 
 /// How many tokens are looked at ahead, where a look ahead decides: so a text takes a time in proportion to its length.
@@ -266,6 +267,15 @@ impl Scan<'_> {
             && index == 2
             && matches!(local, Argument::Word(token) if token.is(text, "true"))
         {
+            let is_harmless = match name {
+                Argument::Literal(token) | Argument::Cast(token) => {
+                    std::str::from_utf8(token.within(text)).is_ok_and(|name| !is_read_by(name))
+                }
+                _ => false,
+            };
+            if !is_harmless {
+                self.effects |= Effects::READS_OTHERWISE;
+            }
             return;
         }
         self.effects |= Effects::SETTINGS;

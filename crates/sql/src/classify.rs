@@ -9,6 +9,7 @@ use memchr::{memchr, memchr2};
 use crate::Effects;
 use crate::functions::Functions;
 use crate::lexer::{self, Kind, Lexer, Strings, Token};
+use crate::setting::is_read_by_word;
 use crate::unnamed::{self, Definition};
 use crate::words::{self, Meaning, Verb};
 
@@ -347,8 +348,15 @@ impl<'a> Scan<'a> {
             Kind::Quoted => token.within(text),
             _ => token.of(text),
         };
-        if name.eq_ignore_ascii_case(b"seed") && following.kind != Kind::Dot {
+        if following.kind == Kind::Dot {
+            return;
+        }
+        if name.eq_ignore_ascii_case(b"seed") {
             self.effects |= Effects::SEEDS;
+        }
+        // A quoted name may be written in ways that are not worth the reading.
+        if local && (token.kind == Kind::Quoted || is_read_by_word(name)) {
+            self.effects |= Effects::READS_OTHERWISE;
         }
     }
 

@@ -74,6 +74,9 @@ flags! {
     /// May change functions, or what calls functions without naming them: CREATE, ALTER and DROP of functions, triggers,
     /// extensions, operators and the like, and any definition that calls a function of which anything may be expected.
     DEFINES = 23;
+    /// Until the transaction ends, one of the parameters by which texts are read ([`is_read_by`](crate::is_read_by)) may
+    /// have another value: SET LOCAL, and `set_config` whose third argument is the word `true`.
+    READS_OTHERWISE = 24;
 }
 
 impl Effects {

@@ -28,5 +28,5 @@ pub use classify::classify;
 pub use effects::Effects;
 pub use executed::{Executed, executed};
 pub use functions::{Functions, Unnamed};
-pub use setting::{Setting, setting};
+pub use setting::{Setting, is_read_by, setting};
 pub use statements::statements;

@@ -9,6 +9,41 @@ use crate::reading::Statement;
 /// How many tokens a SET may have to be read.
 const LONGEST: usize = 64;
 
+/// The parameters by which PostgreSQL reads a text, the names in it and its constants: a prepared statement goes on
+/// meaning what they said when it was parsed.
+const READ_BY: [&str; 15] = [
+    "array_nulls",
+    "backslash_quote",
+    "client_encoding",
+    "datestyle",
+    "intervalstyle",
+    "lc_monetary",
+    "role",
+    "search_path",
+    "session_authorization",
+    "sql_inheritance",
+    "standard_conforming_strings",
+    "timezone",
+    "timezone_abbreviations",
+    "transform_null_equals",
+    "xmloption",
+];
+
+/// What SET calls some of [`READ_BY`], by its first word.
+const READ_BY_WORDS: [&str; 5] = ["names", "schema", "session", "time", "xml"];
+
+/// Whether texts are read by the parameter `name` (in any case), so that the same text means something else with another
+/// value of it.
+pub fn is_read_by(name: &str) -> bool {
+    READ_BY.iter().any(|n| n.eq_ignore_ascii_case(name))
+}
+
+/// The same for the first word behind SET or SET LOCAL.
+pub(crate) fn is_read_by_word(word: &[u8]) -> bool {
+    let is_it = |n: &&str| n.as_bytes().eq_ignore_ascii_case(word);
+    READ_BY.iter().any(&is_it) || READ_BY_WORDS.iter().any(is_it)
+}
+
 /// What a SET or RESET asks for. Names are in lower case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Setting {

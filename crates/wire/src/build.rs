@@ -224,6 +224,21 @@ pub fn parse(out: &mut Vec<u8>, name: &[u8], definition: &[u8]) {
     });
 }
 
+/// Bind of the unnamed portal to the unnamed statement, which has no parameters; results come as text.
+pub fn bind_unnamed(out: &mut Vec<u8>) {
+    message(out, frontend::tag::BIND, |out| {
+        // Two names, and counts of parameters' formats, parameters, and results' formats.
+        out.extend_from_slice(&[0; 8]);
+    });
+}
+
+/// Execute of the unnamed portal, to its end.
+pub fn execute_unnamed(out: &mut Vec<u8>) {
+    message(out, frontend::tag::EXECUTE, |out| {
+        out.extend_from_slice(&[0; 5])
+    });
+}
+
 /// Describe.
 pub fn describe(out: &mut Vec<u8>, target: Target, name: &[u8]) {
     named(out, frontend::tag::DESCRIBE, target, name);

@@ -497,7 +497,10 @@ impl Relay {
         let just_linked = self.fresh;
         if self.fresh || server.session.is_in_upkeep() {
             if !server.session.is_aligned(&self.session) {
-                server.session.align(&self.session, out.insert());
+                let limits = &self.live.limits;
+                server
+                    .session
+                    .align(&self.session, rest, limits, out.insert());
             }
             self.fresh = false;
         }

@@ -78,7 +78,7 @@ async fn try_on(
     } else {
         let mut out = Vec::new();
         let probe = ClientSession::new(settings.clone(), true);
-        server.session.align(&probe, &mut out);
+        server.session.align(&probe, &[], &live.limits, &mut out);
         if !out.is_empty()
             && let Err(why) = server.converse(worker, out).await
         {

@@ -96,6 +96,9 @@ impl Forward<'_, '_> {
         }
         effects = self.server.note_definitions(self.client, effects);
         self.server.transaction.may(effects);
+        if let Some(changes) = &changes {
+            self.server.transaction.may_change(changes);
+        }
         changes
     }
 

@@ -39,7 +39,11 @@ impl ServerSession {
         };
         self.set_parameter(name, value);
         let lower = name.to_ascii_lowercase();
-        if let Some(Owed::Hidden(Hidden::Settings(wanted))) = self.owed.front() {
+        let brought = match self.owed.front() {
+            Some(Owed::Hidden(Hidden::Settings(wanted))) => Some(wanted),
+            _ => self.ahead.as_ref().map(|ahead| &ahead.wanted),
+        };
+        if let Some(wanted) = brought {
             // What the pooler's own query does is not shown: it sets these, and with a role also the last two.
             return self.settings.get(&lower).is_none()
                 && wanted.get(&lower).is_none()

@@ -332,7 +332,9 @@ impl House {
                 let mut spill = Vec::new();
                 let mut out = Out::new(&input, &mut spill);
                 if client.fresh && !server.session.is_aligned(&client.session) {
-                    server.session.align(&client.session, out.insert());
+                    server
+                        .session
+                        .align(&client.session, &input, &self.limits, out.insert());
                 }
                 client.fresh = false;
                 let step = forward(

@@ -11,6 +11,7 @@ const RELEASES: Effects = Effects::RELEASES;
 const ENDS: Effects = Effects::ENDS.union(Effects::RELEASES);
 const BEGINS: Effects = Effects::BEGINS;
 const PROCEDURE: Effects = Effects::PROCEDURE;
+const READS_OTHERWISE: Effects = Effects::READS_OTHERWISE;
 
 /// What `text` may leave behind; that it defines something is looked at in `unnamed.rs`.
 fn left(text: &str, functions: &Functions) -> Effects {
@@ -99,7 +100,7 @@ fn plain_statements_leave_nothing() {
         "DECLARE c CURSOR FOR SELECT 1",
         "DECLARE c CURSOR WITHOUT HOLD FOR SELECT 1",
         "SET LOCAL work_mem = '1MB'",
-        "SET LOCAL search_path = a, b",
+        "SET LOCAL work_mem = '1MB'",
         "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE",
         "SET CONSTRAINTS ALL DEFERRED",
         "SELECT set_config('a.b', $1, true)",
@@ -211,13 +212,39 @@ fn temporary_objects_are_seen() {
         ("select pg_temp.f(1)", TEMPORARY | FUNCTION),
         ("set search_path = pg_temp, public", SETTINGS | TEMPORARY),
         ("set search_path = 'public, pg_temp'", SETTINGS | TEMPORARY),
-        ("set local search_path = public, pg_temp", TEMPORARY),
+        (
+            "set local search_path = public, pg_temp",
+            TEMPORARY | READS_OTHERWISE,
+        ),
         (
             "select set_config('search_path', 'public, PG_TEMP', true)",
-            TEMPORARY,
+            TEMPORARY | READS_OTHERWISE,
         ),
         ("set search_path = E'pg\\x5ftemp'", SETTINGS | TEMPORARY),
         ("select 'x', 'a pg_temp'", NONE),
+    ]);
+}
+
+#[test]
+fn what_changes_how_texts_are_read_until_the_transaction_ends_is_seen() {
+    judged(&[
+        ("SET LOCAL search_path = a, b", READS_OTHERWISE),
+        (
+            "begin; set local TimeZone to 'UTC'",
+            BEGINS | READS_OTHERWISE,
+        ),
+        ("set local time zone 'UTC'", READS_OTHERWISE),
+        ("set local schema 'a'", READS_OTHERWISE),
+        ("set local role a", READS_OTHERWISE),
+        ("set local session authorization a", READS_OTHERWISE),
+        ("set local \"datestyle\" = 'ISO, DMY'", READS_OTHERWISE),
+        ("select set_config('DateStyle', $1, true)", READS_OTHERWISE),
+        ("select set_config($1, $2, true)", READS_OTHERWISE),
+        ("set local work_mem = '1MB'", NONE),
+        ("set local role.x = 'y'", NONE),
+        ("set local statement_timeout = 0", NONE),
+        ("select set_config('my.tenant', '7', true)", NONE),
+        ("set transaction isolation level serializable", NONE),
     ]);
 }
 
