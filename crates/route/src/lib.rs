@@ -46,6 +46,8 @@ mod samples;
 mod view;
 
 #[cfg(test)]
+mod laws;
+#[cfg(test)]
 mod testing;
 
 pub use board::{Board, Choice, MAX_HOSTS, Mark, Reason};
