@@ -163,10 +163,10 @@ impl Record {
         self.asked_at = Some(now);
         self.heard_at = Some(now);
         self.urgent = false;
-        self.distrust(now);
     }
 
-    /// Something broke: the host may come back as another, from a backup. Until it is asked anew it has replayed nothing.
+    /// Traffic broke: the host may have come back as another, from a backup. Until it is asked anew it has replayed nothing.
+    /// (One whose probe failed gets no reads anyway.)
     pub(crate) fn distrust(&mut self, now: Duration) {
         self.distrusted_before = now;
         self.proven = None;

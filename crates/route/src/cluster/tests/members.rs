@@ -125,16 +125,19 @@ fn the_primary_may_leave() {
 #[test]
 fn a_primary_that_comes_back_under_another_address_is_no_second_one() {
     let mut world = World::in_order(2);
+    let mark = world.board.wrote();
+    world.primary(0, 1, 100);
+    assert!(world.may_read(1, mark));
     world.told(&[
         member(1, MemberRole::Replica),
         member(5, MemberRole::Leader),
     ]);
     world.primary(1, 1, 100);
-    world.primary(1, 1, 100);
-    world.replica(0, 1, 100);
-    world.primary(1, 1, 100);
     assert_eq!(world.primary_is(), Some(1));
     assert_eq!(world.trouble(0), None);
+    assert!(!world.may_read(0, mark), "nothing is proven yet");
+    world.primary(1, 1, 100);
+    assert!(world.may_read(0, mark));
 }
 
 #[test]
@@ -206,6 +209,25 @@ fn places_of_hosts_that_left_long_ago_are_given_to_others() {
             "something is in flight there"
         );
     }
+}
+
+#[test]
+fn the_place_of_the_last_primary_is_kept_until_there_is_another() {
+    let mut world = World::in_order(2);
+    let last = world.hosts[0];
+    for round in 0..MAX_HOSTS + 5 {
+        world.now += ms(3_600_000);
+        world.told(&[member(100 + round, MemberRole::Replica)]);
+        assert_ne!(world.hosts[0].slot(), last.slot());
+    }
+    world.events.clear();
+    world.told(&[member(1000, MemberRole::Leader)]);
+    world.primary(0, 2, 100);
+    let changed = world.take_events().pop().unwrap();
+    assert_eq!(
+        changed.to_string(),
+        "h1000:5432 is primary, timeline 2 (was h0:5432, timeline 1)"
+    );
 }
 
 #[test]

@@ -69,10 +69,25 @@ fn on_another_timeline_nothing_is_proven() {
     assert!(world.may_read(2, mark));
     world.replica(2, 1, 500);
     assert!(!world.may_read(2, mark), "of the old timeline");
+    assert_eq!(world.cluster.hosts[2].proven, None);
     assert_eq!(
         world.trouble(2),
         Some(Trouble::OtherTimeline { has: 1, newest: 2 })
     );
+}
+
+#[test]
+fn on_a_change_of_primary_nothing_that_was_proven_before_counts() {
+    let mut world = World::in_order(3);
+    let mark = world.board.wrote();
+    world.primary(0, 1, 100);
+    assert!(world.may_read(2, mark));
+    world.primary(1, 2, 100);
+    world.replica(2, 2, 100);
+    assert_eq!(world.trouble(2), None);
+    assert!(!world.may_read(2, mark));
+    world.primary(1, 2, 100);
+    assert!(world.may_read(2, mark));
 }
 
 #[test]
@@ -102,6 +117,15 @@ fn an_unknown_timeline_is_good_enough_until_there_was_a_second_one() {
     world.primary(1, 2, 110);
     assert!(!world.may_read(2, Mark::NONE));
     assert_eq!(world.trouble(2), Some(Trouble::TimelineUnknown));
+}
+
+#[test]
+fn a_timeline_that_nobody_is_on_any_more_counts_as_one_of_several() {
+    let mut world = World::in_order(2);
+    world.report(1, World::answer(true, None, 100));
+    assert_eq!(world.trouble(1), None);
+    world.primary(0, 2, 110);
+    assert_eq!(world.trouble(1), Some(Trouble::TimelineUnknown));
 }
 
 #[test]
