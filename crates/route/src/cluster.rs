@@ -149,7 +149,7 @@ impl Cluster {
     pub fn observed(&mut self, now: Duration, host: HostId, outcome: Outcome) -> Vec<Event> {
         let mut events = Vec::new();
         if let Some(n) = self.index(host) {
-            self.hosts[n].urgent = true;
+            self.hosts[n].urgent_since = Some(now);
             match outcome {
                 Outcome::ConnectFailed(why) | Outcome::NotReady(why) => {
                     self.failed_in_traffic(now, n, &why)

@@ -25,16 +25,15 @@ impl Cluster {
         };
         let record = &self.hosts[n];
         match record.heard_at {
-            Some(heard) if !record.urgent => {
-                (heard + self.interval(now, record)).saturating_sub(now)
-            }
-            _ => Duration::ZERO,
+            Some(heard) => (heard + self.interval(now, record)).saturating_sub(now),
+            None => Duration::ZERO,
         }
     }
 
     fn interval(&self, now: Duration, host: &Record) -> Duration {
         let options = &self.options;
-        if self.decides(now, host) {
+        // Not at once: where every connection is refused, traffic would have it probed without a pause.
+        if host.urgent_since.is_some() || self.decides(now, host) {
             return options.sample_interval;
         }
         // Lag in time is known no better than the primary's position is.

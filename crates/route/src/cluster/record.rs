@@ -22,8 +22,8 @@ pub(crate) struct Record {
     /// When the last answer or failure came.
     pub(crate) heard_at: Option<Duration>,
     pub(crate) failing: Option<Failing>,
-    /// Traffic has seen something: a probe is due at once.
-    pub(crate) urgent: bool,
+    /// Since when traffic has seen something that no probe has looked into.
+    pub(crate) urgent_since: Option<Duration>,
     /// What was asked before proves nothing any more: the host may have been restarted as another since.
     distrusted_before: Duration,
     pub(crate) told: Option<Told>,
@@ -99,7 +99,7 @@ impl Record {
             asked_at: None,
             heard_at: None,
             failing: None,
-            urgent: false,
+            urgent_since: None,
             distrusted_before: Duration::ZERO,
             told: None,
             role: Role::Unknown,
@@ -145,7 +145,7 @@ impl Record {
         self.asked_at = Some(asked_at);
         self.heard_at = Some(now);
         self.failing = None;
-        self.urgent = false;
+        self.urgent_since = self.urgent_since.filter(|&since| asked_at < since);
         self.report = Some(report);
         true
     }
@@ -162,7 +162,7 @@ impl Record {
         }
         self.asked_at = Some(now);
         self.heard_at = Some(now);
-        self.urgent = false;
+        self.urgent_since = None;
     }
 
     /// Traffic broke: the host may have come back as another, from a backup. Until it is asked anew it has replayed nothing.

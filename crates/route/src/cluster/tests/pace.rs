@@ -1,5 +1,5 @@
 use crate::testing::{World, ms};
-use crate::{Mark, MaxLag, Options};
+use crate::{Mark, MaxLag, Options, Outcome};
 
 impl World {
     fn next(&mut self, n: usize) -> u64 {
@@ -86,6 +86,20 @@ fn a_replica_that_is_out_is_probed_often_and_one_long_dead_is_not() {
     world.pass(ms(60_000));
     world.fail(1);
     assert_eq!(world.paces()[1], 1000);
+}
+
+#[test]
+fn what_traffic_saw_is_looked_into_by_a_probe_that_is_sent_after_it() {
+    let mut world = World::in_order(2);
+    world.now += ms(500);
+    world.observe(0, Outcome::ReadOnly);
+    assert_eq!(world.next(0), 0);
+    let mut asked_before = World::answer(false, Some(1), 100);
+    asked_before.round_trip = ms(2);
+    world.report(0, asked_before);
+    assert_eq!(world.next(0), 5);
+    world.primary(0, 1, 100);
+    assert_eq!(world.next(0), 1000);
 }
 
 #[test]
