@@ -11,6 +11,7 @@ use proptest::test_runner::TestRunner;
 
 use self::servers::Servers;
 use self::steps::{Step, step};
+use crate::patroni::{Member, MemberRole};
 use crate::testing::{World, address, ms};
 use crate::{Choice, HostId, HostSettings, Mark, MaxLag, Options, Outcome, Report};
 
@@ -48,6 +49,8 @@ struct Model {
     /// By host, what its last answer in time said: the timeline, and whether it was primary.
     told: Vec<Option<(u32, bool)>>,
     newest_told: u32,
+    /// Whom Patroni named as leader, if it is asked.
+    leader_told: Option<Option<usize>>,
     /// Timelines that the prober has heard a primary of.
     claimed: Vec<u32>,
     offloaded: u64,
@@ -77,6 +80,7 @@ impl Model {
             its_writes: HashSet::new(),
             told: vec![None; hosts],
             newest_told: 0,
+            leader_told: None,
             claimed: Vec::new(),
             offloaded: 0,
         }
@@ -149,6 +153,12 @@ impl Model {
                 let n = self.host(n);
                 self.servers.0[n].up = true;
             }
+            Step::Told => self.told_by_patroni(),
+            Step::Forget => {
+                self.leader_told = None;
+                let events = self.world.cluster.forget_told(self.world.now);
+                self.world.events.extend(events);
+            }
         }
         self.check_primary();
     }
@@ -173,6 +183,26 @@ impl Model {
         if timeline.is_some_and(|t| self.claimed.contains(&t)) {
             self.servers.promote_twin(n);
         }
+    }
+
+    fn told_by_patroni(&mut self) {
+        let leader = self.servers.leader();
+        let member = |n: usize| Member {
+            name: format!("m{n}"),
+            role: match leader == Some(n) {
+                true => MemberRole::Leader,
+                false => MemberRole::Replica,
+            },
+            state: "running".to_owned(),
+            address: address(n),
+            timeline: None,
+            lag: None,
+            no_load_balance: false,
+        };
+        let members: Vec<_> = (0..self.probes.len()).map(member).collect();
+        self.leader_told = Some(leader);
+        let events = self.world.cluster.told(self.world.now, &members).unwrap();
+        self.world.events.extend(events);
     }
 
     fn write(&mut self) {
@@ -285,10 +315,12 @@ impl Model {
         self.world.events.extend(events);
     }
 
-    /// The law of roles: who gets the writes has told last that it is primary, of the newest timeline told of.
+    /// The law of roles: who gets the writes has told last that it is primary, of the newest timeline told of, and is
+    /// whom Patroni named.
     fn check_primary(&mut self) {
         if let Some(n) = self.world.primary_is() {
             assert_eq!(self.told[n], Some((self.newest_told, true)), "host {n}");
+            assert!(self.leader_told.is_none_or(|leader| leader == Some(n)));
             self.last_primary = Some((n, self.newest_told));
         }
         if let Some((n, timeline)) = self.last_primary {
@@ -303,6 +335,7 @@ impl Model {
     fn calm_down(&mut self) {
         let hosts = self.probes.len();
         self.sent.clear();
+        self.run(&Step::Forget);
         (0..hosts).for_each(|n| self.run(&Step::Start(n)));
         self.heal();
         // A timeline of its own, in case two servers shared the last one.

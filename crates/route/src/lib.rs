@@ -6,13 +6,13 @@
 //!
 //! ```text
 //!   prober: one task                                            workers: many threads
-//!  ┌───────────────────────────────────────────┐               ┌─────────────────────────────────────┐
-//!  │ n = sample_begins() ──► probe ──► report() │               │ write: answer is there ──► wrote()  │
-//!  │                        failed ──► probe_failed()           │ read:  choose(need, random)         │
-//!  │ Patroni /cluster ──► members() ──► told()  │    Board      │        begin(host) … end(host, …)   │
-//!  │ next_probe() ◄── Cluster ── publishes ─────┼──► atomics ──►│        version(): wait for a change │
-//!  └──────────────────┬────────────────────────┘               └──────────────────┬──────────────────┘
-//!                     └─► Vec<Event> for the log      observed() ◄────────────────┘
+//!  ┌────────────────────────────────────────────┐             ┌────────────────────────────────────┐
+//!  │ sample_begins() ─► probe ─► report(),      │             │ write: answer is there ─► wrote()  │
+//!  │                             probe_failed() │    Board    │ read:  choose(need, random),       │
+//!  │ Patroni /cluster ─► members() ─► told()    │  (atomics)  │        begin(host) … end(host, …)  │
+//!  │ next_probe() ◄─ Cluster ─ publishes ───────┼─────────────┼─►      wait for another version()  │
+//!  └──────────────────┬─────────────────────────┘             └──────────────────┬─────────────────┘
+//!                     └─► events for the log            observed() ◄─────────────┘
 //! ```
 //!
 //! # Roles

@@ -1,5 +1,6 @@
 //! Which hosts belong to the database: by configuration, or as Patroni says.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -78,7 +79,7 @@ impl Cluster {
         hosts: Vec<HostSettings>,
         events: &mut Vec<Event>,
     ) -> Result<(), RouteError> {
-        self.check(now, &hosts)?;
+        let mut places = self.places(now, &hosts)?;
         for n in 0..self.hosts.len() {
             let address = &self.hosts[n].settings.address;
             if self.hosts[n].belongs() && !hosts.iter().any(|h| h.address == *address) {
@@ -101,7 +102,7 @@ impl Cluster {
                     events.push(Event::Joined(host.named()));
                 }
                 None => {
-                    let host = self.admit(now, settings);
+                    let host = self.admit(&mut places, settings);
                     events.push(Event::Joined(self.hosts[host.slot()].named()));
                 }
             }
@@ -109,7 +110,8 @@ impl Cluster {
         Ok(())
     }
 
-    fn check(&self, now: Duration, hosts: &[HostSettings]) -> Result<(), RouteError> {
+    /// Places that newcomers may take once there are no new ones; enough of them, and the one left last first.
+    fn places(&self, now: Duration, hosts: &[HostSettings]) -> Result<Vec<usize>, RouteError> {
         if hosts.is_empty() {
             return Err(RouteError::NoHosts);
         }
@@ -124,16 +126,17 @@ impl Cluster {
         };
         let new = hosts.len() - hosts.iter().filter(is_known).count();
         let returns = |n: usize| seen.contains(&self.hosts[n].settings.address);
-        let reusable = (0..self.hosts.len())
+        let mut reusable: Vec<usize> = (0..self.hosts.len())
             .filter(|&n| self.is_reusable(now, n) && !returns(n))
-            .count();
-        if new > MAX_HOSTS - self.hosts.len() + reusable {
+            .collect();
+        if new > MAX_HOSTS - self.hosts.len() + reusable.len() {
             return Err(RouteError::TooManyHosts {
                 most: MAX_HOSTS,
-                found: self.hosts.len() - reusable + new,
+                found: self.hosts.len() - reusable.len() + new,
             });
         }
-        Ok(())
+        reusable.sort_by_key(|&n| Reverse(self.hosts[n].retired_at));
+        Ok(reusable)
     }
 
     /// A host that nobody can still be about to send something to.
@@ -145,7 +148,7 @@ impl Cluster {
             && self.reign.as_ref().is_none_or(|r| r.host != host.id)
     }
 
-    fn admit(&mut self, now: Duration, settings: HostSettings) -> HostId {
+    fn admit(&mut self, places: &mut Vec<usize>, settings: HostSettings) -> HostId {
         self.last_incarnation += 1;
         let id = |slot: usize| HostId {
             incarnation: self.last_incarnation,
@@ -156,10 +159,7 @@ impl Cluster {
             self.hosts.push(Record::new(id, settings));
             return id;
         }
-        let slot = (0..MAX_HOSTS)
-            .filter(|&n| self.is_reusable(now, n))
-            .min_by_key(|&n| self.hosts[n].retired_at)
-            .expect("check() counted the places");
+        let slot = places.pop().expect("places() counted the newcomers");
         let id = id(slot);
         self.hosts[slot] = Record::new(id, settings);
         id

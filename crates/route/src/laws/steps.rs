@@ -36,6 +36,10 @@ pub(super) enum Step {
     LoseEnd(usize, usize),
     Crash(usize),
     Start(usize),
+    /// Patroni tells the truth of this moment.
+    Told,
+    /// Patroni is not asked any more.
+    Forget,
 }
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
@@ -62,5 +66,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         1 => (s(), 1..5_usize).prop_map(|(n, records)| Step::LoseEnd(n, records)),
         1 => s().prop_map(Step::Crash),
         2 => s().prop_map(Step::Start),
+        1 => Just(Step::Told),
+        1 => Just(Step::Forget),
     ]
 }
