@@ -7,6 +7,7 @@ mod authentication;
 mod big;
 mod cancel;
 mod clients;
+mod cluster;
 mod console;
 mod copy;
 mod failures;

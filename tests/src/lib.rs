@@ -12,6 +12,7 @@
 )]
 
 pub mod certificates;
+pub mod cluster;
 pub mod drivers;
 pub mod fake;
 pub mod pooler;
@@ -24,6 +25,7 @@ pub mod tls;
 
 use std::time::Duration;
 
+pub use cluster::{Cluster, Rejoin};
 pub use fake::FakeServer;
 pub use pooler::Pooler;
 pub use postgres::{Postgres, postgres};
