@@ -19,6 +19,7 @@ mod many;
 mod modes;
 mod opening;
 mod operator;
+mod patroni;
 mod pinning;
 mod prepared;
 mod protocol;

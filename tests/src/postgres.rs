@@ -4,7 +4,6 @@
 //! `md5_user` by md5, `scram_user` by SCRAM, `tls_user` by SCRAM and with TLS only, `cert_user` by client certificate.
 //! Every password is [`PASSWORD`]. `postgres` is the superuser, by trust.
 
-mod processes;
 mod programs;
 
 use std::fmt::Write as _;
@@ -15,9 +14,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::certificates;
+use crate::processes::kill_postmaster;
 use crate::scratch;
 pub use programs::free_port;
-use programs::{bin_directory, unprivileged};
+pub(crate) use programs::{bin_directory, unprivileged};
 
 /// The password of every user that has one.
 pub const PASSWORD: &str = "it's a sécret";
@@ -51,6 +51,11 @@ create role md5_user login password 'PASSWORD';
 grant create on schema public to public;
 grant pg_signal_backend to alice;
 ";
+
+/// What makes the users.
+pub(crate) fn roles() -> String {
+    ROLES.replace("PASSWORD", &PASSWORD.replace('\'', "''"))
+}
 
 /// A PostgreSQL of our own. It is stopped and removed when dropped, and when this process ends.
 #[derive(Debug)]
@@ -103,10 +108,7 @@ impl Postgres {
         }
         server.base = std::fs::read_to_string(data.join("postgresql.conf")).unwrap();
         server.start_somewhere(extra);
-        server.psql(
-            "postgres",
-            &ROLES.replace("PASSWORD", &PASSWORD.replace('\'', "''")),
-        );
+        server.psql("postgres", &roles());
         server
     }
 
@@ -237,6 +239,12 @@ impl Postgres {
         self.try_resume().unwrap();
     }
 
+    /// Ends it, with all its processes, by SIGKILL; returns when none is left. [`Postgres::resume`] starts it again.
+    pub fn kill(&self) {
+        let lock = self.home.join(format!(".s.PGSQL.{}.lock", self.port));
+        kill_postmaster(&self.data(), &lock);
+    }
+
     fn try_resume(&self) -> Result<(), String> {
         let log = self.home.join("log");
         self.pg_ctl(&["start", "-l", log.to_str().unwrap()])
@@ -261,25 +269,8 @@ impl Postgres {
 
     /// Runs SQL as the superuser, each statement by itself; the rows, a line each, columns separated by `|`.
     pub fn psql(&self, database: &str, sql: &str) -> String {
-        let output = Command::new(self.program("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h"])
-            .arg(&self.home)
-            .args([
-                "-p",
-                &self.port.to_string(),
-                "-U",
-                "postgres",
-                "-d",
-                database,
-            ])
-            .args(["-c", sql])
-            .env_remove("PGOPTIONS")
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{sql}\n{error}");
-        text.trim_end().to_owned()
+        psql(&self.program("psql"), &self.home, self.port, database, sql)
+            .unwrap_or_else(|e| panic!("{sql}\n{e}"))
     }
 
     /// What it has logged.
@@ -333,6 +324,31 @@ impl Postgres {
             command.uid(uid).gid(gid);
         }
         command
+    }
+}
+
+/// Runs SQL as the superuser of the server with this port in this directory of sockets; its output, or what is wrong.
+pub(crate) fn psql(
+    program: &Path,
+    sockets: &Path,
+    port: u16,
+    database: &str,
+    sql: &str,
+) -> Result<String, String> {
+    let output = Command::new(program)
+        .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h"])
+        .arg(sockets)
+        .args(["-p", &port.to_string(), "-U", "postgres", "-d", database])
+        .args(["-c", sql])
+        .env_remove("PGOPTIONS")
+        .output()
+        .unwrap();
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout)
+            .unwrap()
+            .trim_end()
+            .to_owned()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
     }
 }
 

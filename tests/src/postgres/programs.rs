@@ -11,7 +11,7 @@ pub fn free_port() -> u16 {
 }
 
 /// PostgreSQL refuses to run as root: the user to run it as then.
-pub(super) fn unprivileged() -> Option<(u32, u32)> {
+pub(crate) fn unprivileged() -> Option<(u32, u32)> {
     if id(&["-u"])? != 0 {
         return None;
     }
@@ -28,7 +28,7 @@ fn id(arguments: &[&str]) -> Option<u32> {
 }
 
 /// Where `initdb` and the others are: `$PGBIN`, or Debian's newest, or wherever `pg_config` says.
-pub(super) fn bin_directory() -> PathBuf {
+pub(crate) fn bin_directory() -> PathBuf {
     if let Some(dir) = std::env::var_os("PGBIN").filter(|d| !d.is_empty()) {
         return dir.into();
     }
