@@ -1,6 +1,6 @@
 //! `[databases.NAME]`: where a database is, and what differs for it.
 
-use super::section;
+use super::{SHORTEST_PROBE_INTERVAL, section};
 use crate::kinds::{Bool, Choice, Count, Delay, HostName, Hosts, Lag, Limit, List, Or};
 use crate::kinds::{Password, Port, RestAddresses, Text, Timeout};
 use crate::secret::SecretText;
@@ -52,7 +52,7 @@ section! {
         /// is 8008.
         patroni: Vec<RestAddress> = RestAddresses, "", Reload, Absent;
         /// `probe_interval` for this database.
-        probe_interval: Option<Duration> = Or(Delay { min: Duration::from_millis(100) }), "", Reload, Absent;
+        probe_interval: Option<Duration> = Or(Delay { min: SHORTEST_PROBE_INTERVAL }), "", Reload, Absent;
         /// Give this name's clients only hosts of one role, with libpq's meanings: `any`, `primary`, `standby`,
         /// `prefer-standby`, `read-write` or `read-only`. For a name beside the database's usual one, for clients that
         /// choose the role themselves; so it does not go with `read_write_split`.

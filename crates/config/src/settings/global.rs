@@ -1,6 +1,6 @@
 //! `[pgweir]`: what holds for the whole process, and the defaults of databases and users.
 
-use super::section;
+use super::{SHORTEST_PROBE_INTERVAL, section};
 use crate::kinds::{Bool, Check, Choice, Count, Delay, Lag, Limit, List, Or, Path};
 use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
 use crate::values::{
@@ -93,7 +93,8 @@ section! {
         /// primary. 0 is not at all.
         replica_wait: Duration = Delay::ANY, "0", Reload, Absent;
         /// A replica that is further behind the primary than this gets no reads: a time, an amount of WAL with its unit
-        /// (`16MB`), or one of each (`10s, 16MB`). 0 is no bound. While nothing is written no replica is behind.
+        /// (`16MB`), or one of each (`10s, 16MB`). 0 is no bound. A replica that has replayed everything is not
+        /// behind, however long ago that was written.
         max_replica_lag: ReplicaLag = Lag, "10s", Reload, Absent;
         /// Whether the primary serves reads when no replica can. If not, they wait for a replica as clients wait for a
         /// server connection.
@@ -107,7 +108,7 @@ section! {
         topology: Topology = Choice::<Topology>::NEW, "probe", Reload, Absent;
         /// How often each host is asked for its role and position. While something is wrong, or reads wait for replicas,
         /// hosts are asked more often.
-        probe_interval: Duration = Delay { min: Duration::from_millis(100) }, "1s", Reload, Absent;
+        probe_interval: Duration = Delay { min: SHORTEST_PROBE_INTERVAL }, "1s", Reload, Absent;
         /// The zone in which pgweir runs. Replicas of this zone, as `hosts` gives theirs, get the reads for as long as one
         /// of them can serve them. Nothing: zones do not count.
         zone: Option<String> = Or(Text), "", Reload, Absent;
