@@ -12,11 +12,14 @@
 )]
 
 pub mod certificates;
+pub mod cluster;
 pub mod drivers;
 pub mod fake;
+pub mod patroni;
 pub mod pooler;
 pub mod postgres;
 pub mod process;
+mod processes;
 pub mod raw;
 pub mod scratch;
 pub mod script;
@@ -24,7 +27,9 @@ pub mod tls;
 
 use std::time::Duration;
 
+pub use cluster::{Cluster, Rejoin};
 pub use fake::FakeServer;
+pub use patroni::PatroniCluster;
 pub use pooler::Pooler;
 pub use postgres::{Postgres, postgres};
 pub use raw::{Message, Raw, ServerError};

@@ -4,8 +4,9 @@
 //! `md5_user` by md5, `scram_user` by SCRAM, `tls_user` by SCRAM and with TLS only, `cert_user` by client certificate.
 //! Every password is [`PASSWORD`]. `postgres` is the superuser, by trust.
 
+mod programs;
+
 use std::fmt::Write as _;
-use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -13,7 +14,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::certificates;
+use crate::processes::kill_postmaster;
 use crate::scratch;
+pub use programs::free_port;
+pub(crate) use programs::{bin_directory, unprivileged};
 
 /// The password of every user that has one.
 pub const PASSWORD: &str = "it's a sécret";
@@ -28,6 +32,8 @@ host    all md5_user    127.0.0.1/32 md5
 host    all scram_user  127.0.0.1/32 scram-sha-256
 host    all nobody_else 127.0.0.1/32 reject
 host    all all         127.0.0.1/32 trust
+local   replication all              trust
+host    replication all 127.0.0.1/32 trust
 ";
 
 const ROLES: &str = "\
@@ -46,15 +52,22 @@ grant create on schema public to public;
 grant pg_signal_backend to alice;
 ";
 
-/// A running PostgreSQL of our own.
+/// What makes the users.
+pub(crate) fn roles() -> String {
+    ROLES.replace("PASSWORD", &PASSWORD.replace('\'', "''"))
+}
+
+/// A PostgreSQL of our own. It is stopped and removed when dropped, and when this process ends.
 #[derive(Debug)]
 pub struct Postgres {
     port: u16,
     home: PathBuf,
     bin: PathBuf,
     owner: Option<(u32, u32)>,
-    // Its standard input closes with this process.
-    _janitor: Child,
+    /// The configuration that initdb wrote.
+    base: String,
+    // It ends the server when its standard input closes, which happens with this process at the latest.
+    janitor: Child,
 }
 
 /// The one that the tests share: started by the first that asks, stopped when the process ends.
@@ -66,10 +79,54 @@ pub fn postgres() -> &'static Postgres {
 impl Postgres {
     /// Starts another one, for a test that stops or overloads it. `extra` is appended to postgresql.conf.
     pub fn start(extra: &str) -> Self {
+        let mut server = Self::nowhere();
+        let data = server.data();
+        let directory = data.to_str().unwrap();
+        server.run(
+            "initdb",
+            &[
+                "-D",
+                directory,
+                "-U",
+                "postgres",
+                "-A",
+                "trust",
+                "--no-sync",
+                "-E",
+                "UTF8",
+                "--locale=C",
+            ],
+        );
+        server.write("pg_hba.conf", HBA);
+        let own = certificates::server();
+        for (name, text) in [
+            ("server.crt", &own.certificate),
+            ("server.key", &own.key),
+            ("ca.crt", &own.authority),
+        ] {
+            server.write(name, text);
+        }
+        server.base = std::fs::read_to_string(data.join("postgresql.conf")).unwrap();
+        server.start_somewhere(extra);
+        server.psql("postgres", &roles());
+        server
+    }
+
+    /// Starts a streaming replica of `primary`, made by a base backup. `extra`, which has to say whom it follows, is
+    /// appended to postgresql.conf.
+    pub(crate) fn replica_of(primary: &Postgres, extra: &str) -> Self {
+        let mut server = Self::nowhere();
+        server.base.clone_from(&primary.base);
+        server.back_up(primary);
+        server.start_somewhere(extra);
+        server
+    }
+
+    /// Neither made nor running, but to be removed.
+    fn nowhere() -> Self {
         let bin = bin_directory();
         let home = scratch::directory("postgres");
         let owner = unprivileged();
-        let data = home.join("data");
         let janitor = {
             let (home, bin) = (home.display(), bin.display());
             let stop = format!("kill -QUIT $(head -1 '{home}/data/postmaster.pid'); ");
@@ -88,64 +145,68 @@ impl Postgres {
         if let Some((uid, gid)) = owner {
             std::os::unix::fs::chown(&home, Some(uid), Some(gid)).unwrap();
         }
-        let mut server = Postgres {
+        Postgres {
             port: 0,
             home,
             bin,
             owner,
-            _janitor: janitor,
-        };
-        server.run(
-            "initdb",
+            base: String::new(),
+            janitor,
+        }
+    }
+
+    /// Fills the data directory, which does not exist, from `primary`'s, and marks it as a replica's.
+    pub(crate) fn back_up(&self, primary: &Postgres) {
+        let port = primary.port.to_string();
+        let data = self.data();
+        self.run(
+            "pg_basebackup",
             &[
                 "-D",
                 data.to_str().unwrap(),
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port,
                 "-U",
                 "postgres",
-                "-A",
-                "trust",
+                "-c",
+                "fast",
+                "-X",
+                "stream",
                 "--no-sync",
-                "-E",
-                "UTF8",
-                "--locale=C",
             ],
         );
-        server.write(&data.join("pg_hba.conf"), HBA);
-        let own = certificates::server();
-        for (name, text) in [
-            ("server.crt", &own.certificate),
-            ("server.key", &own.key),
-            ("ca.crt", &own.authority),
-        ] {
-            server.write(&data.join(name), text);
-        }
-        let conf = std::fs::read_to_string(data.join("postgresql.conf")).unwrap();
+        self.write("standby.signal", "");
+    }
+
+    fn start_somewhere(&mut self, extra: &str) {
         // Another process may take the port between the question and its use.
         for attempt in 1.. {
-            server.port = free_port();
-            let mut text = conf.clone();
-            write!(
-                text,
-                "\nport = {}\nunix_socket_directories = '{}'\nlisten_addresses = '127.0.0.1'\n\
-                 fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_connections = 300\n\
-                 shared_buffers = 64MB\nautovacuum = off\nssl = on\nssl_ca_file = 'ca.crt'\n\
-                 logging_collector = off\nlog_min_messages = fatal\n{extra}\n",
-                server.port,
-                server.home.display(),
-            )
-            .unwrap();
-            server.write(&data.join("postgresql.conf"), &text);
-            match server.try_resume() {
+            self.port = free_port();
+            self.configure(extra);
+            match self.try_resume() {
                 Ok(()) => break,
                 Err(e) if attempt == 5 => panic!("PostgreSQL does not start: {e}"),
                 Err(_) => {}
             }
         }
-        server.psql(
-            "postgres",
-            &ROLES.replace("PASSWORD", &PASSWORD.replace('\'', "''")),
-        );
-        server
+    }
+
+    /// Writes postgresql.conf anew, with `extra` at its end. A running server does not hear of it.
+    pub(crate) fn configure(&self, extra: &str) {
+        let mut text = self.base.clone();
+        write!(
+            text,
+            "\nport = {}\nunix_socket_directories = '{}'\nlisten_addresses = '127.0.0.1'\n\
+             fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_connections = 300\n\
+             shared_buffers = 64MB\nautovacuum = off\nssl = on\nssl_ca_file = 'ca.crt'\n\
+             logging_collector = off\nlog_min_messages = fatal\n{extra}\n",
+            self.port,
+            self.home.display(),
+        )
+        .unwrap();
+        self.write("postgresql.conf", &text);
     }
 
     /// Its TCP port on 127.0.0.1.
@@ -156,6 +217,11 @@ impl Postgres {
     /// The directory of its Unix socket.
     pub fn socket_directory(&self) -> &Path {
         &self.home
+    }
+
+    /// Its data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.home.join("data")
     }
 
     /// The path of one of PostgreSQL's programs.
@@ -173,6 +239,12 @@ impl Postgres {
         self.try_resume().unwrap();
     }
 
+    /// Ends it, with all its processes, by SIGKILL; returns when none is left. [`Postgres::resume`] starts it again.
+    pub fn kill(&self) {
+        let lock = self.home.join(format!(".s.PGSQL.{}.lock", self.port));
+        kill_postmaster(&self.data(), &lock);
+    }
+
     fn try_resume(&self) -> Result<(), String> {
         let log = self.home.join("log");
         self.pg_ctl(&["start", "-l", log.to_str().unwrap()])
@@ -183,7 +255,7 @@ impl Postgres {
         let output = self
             .command("pg_ctl")
             .args(["-w", "-s", "-D"])
-            .arg(self.home.join("data"))
+            .arg(self.data())
             .args(arguments)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -197,25 +269,8 @@ impl Postgres {
 
     /// Runs SQL as the superuser, each statement by itself; the rows, a line each, columns separated by `|`.
     pub fn psql(&self, database: &str, sql: &str) -> String {
-        let output = Command::new(self.program("psql"))
-            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h"])
-            .arg(&self.home)
-            .args([
-                "-p",
-                &self.port.to_string(),
-                "-U",
-                "postgres",
-                "-d",
-                database,
-            ])
-            .args(["-c", sql])
-            .env_remove("PGOPTIONS")
-            .output()
-            .unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{sql}\n{error}");
-        text.trim_end().to_owned()
+        psql(&self.program("psql"), &self.home, self.port, database, sql)
+            .unwrap_or_else(|e| panic!("{sql}\n{e}"))
     }
 
     /// What it has logged.
@@ -241,16 +296,19 @@ impl Postgres {
         )
     }
 
-    fn write(&self, path: &Path, contents: &str) {
-        std::fs::write(path, contents).unwrap();
+    /// Writes a file in the data directory.
+    pub(crate) fn write(&self, name: &str, contents: &str) {
+        let path = self.data().join(name);
+        std::fs::write(&path, contents).unwrap();
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-        std::fs::set_permissions(path, mode).unwrap();
+        std::fs::set_permissions(&path, mode).unwrap();
         if let Some((uid, gid)) = self.owner {
-            std::os::unix::fs::chown(path, Some(uid), Some(gid)).unwrap();
+            std::os::unix::fs::chown(&path, Some(uid), Some(gid)).unwrap();
         }
     }
 
-    fn run(&self, program: &str, arguments: &[&str]) {
+    /// Runs one of PostgreSQL's programs to its end, as the server's user.
+    pub(crate) fn run(&self, program: &str, arguments: &[&str]) {
         let output = self.command(program).args(arguments).output().unwrap();
         let error = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{program} failed: {error}");
@@ -258,7 +316,10 @@ impl Postgres {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(self.program(program));
-        command.current_dir("/").env("LC_ALL", "C");
+        command
+            .current_dir("/")
+            .env("LC_ALL", "C")
+            .env_remove("PGOPTIONS");
         if let Some((uid, gid)) = self.owner {
             command.uid(uid).gid(gid);
         }
@@ -266,54 +327,35 @@ impl Postgres {
     }
 }
 
-/// A TCP port that nobody listens on at the moment.
-pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
+/// Runs SQL as the superuser of the server with this port in this directory of sockets; its output, or what is wrong.
+pub(crate) fn psql(
+    program: &Path,
+    sockets: &Path,
+    port: u16,
+    database: &str,
+    sql: &str,
+) -> Result<String, String> {
+    let output = Command::new(program)
+        .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h"])
+        .arg(sockets)
+        .args(["-p", &port.to_string(), "-U", "postgres", "-d", database])
+        .args(["-c", sql])
+        .env_remove("PGOPTIONS")
+        .output()
+        .unwrap();
+    match output.status.success() {
+        true => Ok(String::from_utf8(output.stdout)
+            .unwrap()
+            .trim_end()
+            .to_owned()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
 }
 
-/// PostgreSQL refuses to run as root: the user to run it as then.
-fn unprivileged() -> Option<(u32, u32)> {
-    if id(&["-u"])? != 0 {
-        return None;
-    }
-    ["postgres", "nobody"]
-        .iter()
-        .find_map(|user| Some((id(&["-u", user])?, id(&["-g", user])?)))
-        .or_else(|| panic!("running as root, and there is neither a user postgres nor nobody"))
-}
-
-fn id(arguments: &[&str]) -> Option<u32> {
-    let output = Command::new("id").args(arguments).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    output.status.success().then(|| text.trim().parse().ok())?
-}
-
-/// Where `initdb` and the others are: `$PGBIN`, or Debian's newest, or wherever `pg_config` says.
-fn bin_directory() -> PathBuf {
-    if let Some(dir) = std::env::var_os("PGBIN").filter(|d| !d.is_empty()) {
-        return dir.into();
-    }
-    let installed = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten();
-    let newest = installed
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join("bin/initdb").exists())
-        .max_by_key(|path| {
-            let version = path.file_name().and_then(|n| n.to_str());
-            version.and_then(|v| v.parse::<u32>().ok())
-        });
-    if let Some(path) = newest {
-        return path.join("bin");
-    }
-    let told = Command::new("pg_config").arg("--bindir").output();
-    match told {
-        Ok(output) if output.status.success() => {
-            PathBuf::from(String::from_utf8_lossy(&output.stdout).trim())
-        }
-        _ => panic!(
-            "no PostgreSQL found: install postgresql, or set PGBIN to the directory of initdb"
-        ),
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        drop(self.janitor.stdin.take());
+        // It is our child, and nobody else waits for it.
+        let _ = self.janitor.wait();
     }
 }

@@ -1,5 +1,7 @@
 //! Rules between settings: what cannot work together, and what has no effect.
 
+mod routing;
+
 use crate::config::Config;
 use crate::load::Origins;
 use crate::problem::{Problem, ProblemKind, Warning};
@@ -27,8 +29,10 @@ pub(crate) fn check(config: &Config, origins: &Origins) -> Findings {
     rules.users(config);
     rules.pools(config);
     rules.without_effect(&config.global);
+    rules.nothing_to_route(config);
     for (name, database) in &config.databases {
         rules.database(config, name, database);
+        rules.routing(&config.global, name, database);
     }
     rules.findings
 }
@@ -40,7 +44,11 @@ struct Rules<'a> {
 
 impl Rules<'_> {
     fn conflict(&mut self, key: &'static str, reason: impl Into<String>) {
-        let origin = self.origins.of(&Place::Global, key);
+        self.conflict_in(&Place::Global, key, reason);
+    }
+
+    fn conflict_in(&mut self, place: &Place, key: &'static str, reason: impl Into<String>) {
+        let origin = self.origins.of(place, key);
         let kind = ProblemKind::Conflict {
             key,
             reason: reason.into(),

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::settings::{Changeable, Section};
 use crate::source::Place;
+use crate::values::HostSpec;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -47,6 +48,20 @@ pub struct ConfigDiff {
     pub added: Vec<Place>,
     /// Sections that are gone.
     pub removed: Vec<Place>,
+    /// Databases in both whose [`Routing`](crate::Routing) is another, be it by a setting of their
+    /// own or by a global one.
+    pub rerouted: Vec<Rerouted>,
+}
+
+/// A database whose hosts, or what is routed to them, are others than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rerouted {
+    /// Its NAME.
+    pub database: String,
+    /// Hosts that it has no longer, to which connections have no use.
+    pub gone: Vec<HostSpec>,
+    /// Hosts that are new.
+    pub added: Vec<HostSpec>,
 }
 
 /// The settings of a database that its server connections were made with.
@@ -66,6 +81,7 @@ impl ConfigDiff {
         diff.compare(&Place::Global, &before.global, &after.global);
         diff.sections(&before.databases, &after.databases, Place::Database);
         diff.sections(&before.users, &after.users, Place::User);
+        diff.routing(before, after);
         diff
     }
 
@@ -81,7 +97,8 @@ impl ConfigDiff {
             .filter(|change| change.changeable == Changeable::Restart)
     }
 
-    /// The databases in both configurations whose server connections have to be made anew.
+    /// The databases in both configurations whose server connections have all to be made anew.
+    /// Where only `hosts` differ that holds for those to [`Rerouted::gone`].
     pub fn reconnected_databases(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self
             .changes
@@ -94,6 +111,22 @@ impl ConfigDiff {
             .collect();
         names.dedup();
         names
+    }
+
+    fn routing(&mut self, before: &Config, after: &Config) {
+        for (name, new) in &after.databases {
+            let Some(old) = before.databases.get(name) else {
+                continue;
+            };
+            let (old, new) = (before.routing(old), after.routing(new));
+            if old != new {
+                self.rerouted.push(Rerouted {
+                    database: name.clone(),
+                    gone: missing_from(&new.hosts, &old.hosts),
+                    added: missing_from(&old.hosts, &new.hosts),
+                });
+            }
+        }
     }
 
     fn sections<S: Section>(
@@ -125,6 +158,12 @@ impl ConfigDiff {
             }
         }
     }
+}
+
+/// Those of `hosts` that `others` does not have, whatever their weights.
+fn missing_from(others: &[HostSpec], hosts: &[HostSpec]) -> Vec<HostSpec> {
+    let missing = |host: &&HostSpec| !others.iter().any(|other| other.is_at(host));
+    hosts.iter().filter(missing).cloned().collect()
 }
 
 impl Config {

@@ -3,10 +3,14 @@
 //! A kind knows nothing of files or of which setting it serves; `1`, `"1"` in TOML and `= 1` in
 //! an `.ini` file all reach it as the text `1`.
 
+mod hosts;
+mod lag;
 mod number;
 mod text;
 mod time;
 
+pub(crate) use hosts::{Hosts, RestAddresses};
+pub(crate) use lag::Lag;
 pub(crate) use number::{Bool, Count, Limit, Port, Size};
 pub(crate) use text::{Check, HostName, List, Password, Path, Protocols, Text};
 pub(crate) use time::{Delay, Timeout, Unit};
@@ -29,6 +33,11 @@ pub(crate) trait Describe: Sync {
 
     /// Whether the values are names separated by commas, so that a TOML array will do.
     fn is_list(&self) -> bool {
+        false
+    }
+
+    /// Whether the names may be tables too, which reach it as words like `key=value`.
+    fn takes_tables(&self) -> bool {
         false
     }
 
@@ -71,6 +80,9 @@ impl<K: Describe> Describe for Or<K> {
     }
     fn is_list(&self) -> bool {
         self.0.is_list()
+    }
+    fn takes_tables(&self) -> bool {
+        self.0.takes_tables()
     }
     fn is_secret(&self) -> bool {
         self.0.is_secret()

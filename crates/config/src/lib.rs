@@ -26,21 +26,25 @@ mod nearest;
 mod problem;
 mod reference;
 mod resolve;
+mod routing;
 mod secret;
 mod settings;
 mod source;
 mod values;
+mod words;
 
 pub use config::{ClientSettings, Config, DatabaseLimits, PoolSettings, Target, UserLimits};
 pub use console::ConfigRow;
-pub use difference::{Change, ConfigDiff};
+pub use difference::{Change, ConfigDiff, Rerouted};
 pub use load::{Loaded, load, parse};
 pub use problem::{Errors, Problem, ProblemKind, Warning};
 pub use reference::reference;
+pub use routing::Routing;
 pub use secret::SecretText;
 pub use settings::{Changeable, Database, Global, PgBouncer, Section, Setting, User};
 pub use source::{Origin, Place};
 pub use values::{
-    AuthType, CheckQuery, Host, ListenLost, LogFormat, LogLevel, PoolMode, SessionState, SslMode,
-    TlsProtocols, Word,
+    AuthType, CheckQuery, Host, HostSpec, ListenLost, LogFormat, LogLevel, PoolMode,
+    ReadYourWrites, ReplicaLag, RestAddress, SessionState, SslMode, TargetSessionAttrs,
+    TlsProtocols, Topology, Word,
 };

@@ -195,7 +195,10 @@ pub(crate) fn apply<S: Section>(
     match entry.value.shape {
         Shape::Text | Shape::Bare => {}
         Shape::List if setting.kind.is_list() => {}
-        Shape::List | Shape::Unsuitable => return Err(refused(setting.kind.expected())),
+        Shape::Tables if setting.kind.takes_tables() => {}
+        Shape::List | Shape::Tables | Shape::Unsuitable => {
+            return Err(refused(setting.kind.expected()));
+        }
     }
     let text = resolve(
         key,

@@ -35,7 +35,7 @@ A user's setting comes before a database's, and a database's before the global o
 - **Limits**: a number; 0 is no limit.
 - **Sizes**: a number of bytes, or in quotes with a unit, `\"64kB\"`, `\"16MB\"`, `\"1GB\"`; a kB is 1024
   bytes.
-- **Lists**: `\"a, b\"` or `[\"a\", \"b\"]`.
+- **Lists**: `\"a, b\"` or `[\"a\", \"b\"]`; in `hosts` the elements can be tables, too.
 - **Variables**: in texts, lists, hosts, paths and secrets of the file, `${VAR}` stands for a
   variable of the environment, which must be set. `$${` stands for `${` itself.
 - **Secrets** can also stand in a file of their own: `password = \"file:/run/secrets/app\"`. A line

@@ -14,6 +14,10 @@ pub use global::Global;
 pub use user::User;
 
 use crate::kinds::Describe;
+use std::time::Duration;
+
+/// Asking every host more often than this all the time would be a load of its own.
+const SHORTEST_PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// When a changed value takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

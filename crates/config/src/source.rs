@@ -113,6 +113,9 @@ pub(crate) enum Shape {
     Bare,
     /// As an array, whose elements stand in the text separated by commas.
     List,
+    /// As an array of which some elements are tables; these stand in the text as words like
+    /// `key=value`, and all of them separated by commas ([`crate::words`]).
+    Tables,
     /// As something that no setting can be; the text is for messages only.
     Unsuitable,
 }
@@ -134,7 +137,7 @@ impl Value {
         }
         match self.shape {
             Shape::Text => format!("{text:?}"),
-            Shape::List => format!("[{}]", text.escape_debug()),
+            Shape::List | Shape::Tables => format!("[{}]", text.escape_debug()),
             Shape::Bare | Shape::Unsuitable => text.escape_debug().to_string(),
         }
     }

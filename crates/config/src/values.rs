@@ -37,6 +37,10 @@ macro_rules! words {
     };
 }
 
+mod hosts;
+pub(crate) use hosts::DEFAULT_PORT;
+pub use hosts::{HostSpec, ReadYourWrites, ReplicaLag, RestAddress, TargetSessionAttrs, Topology};
+
 words! {
     /// When a server connection goes back to its pool.
     PoolMode {

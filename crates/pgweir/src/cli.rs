@@ -18,6 +18,7 @@ pgweir: a connection pooler for PostgreSQL
 
 Options of dev
   --port N              listen on port N (otherwise 6432, or any if it is taken)
+  --replicas N          with N replicas of it, up to 8, for the reads
   --demo                show how 1,000 clients share 20 server connections
   --seconds N           end after about N seconds (otherwise at Ctrl-C)
 
@@ -47,11 +48,16 @@ pub(crate) enum Command {
     Version,
 }
 
+/// More would need other settings of PostgreSQL's, and nobody has asked for them.
+const MOST_REPLICAS: u32 = 8;
+
 /// `pgweir dev`.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct DevOptions {
     /// Where to listen; `None`: 6432, or any other if that is taken.
     pub(crate) port: Option<u16>,
+    /// Replicas of the PostgreSQL.
+    pub(crate) replicas: u32,
     /// Whether to run the demonstration.
     pub(crate) demo: bool,
     /// When to end by itself; `None`: never.
@@ -73,6 +79,12 @@ pub(crate) enum UsageError {
     /// A port that cannot be.
     #[error("--port: expected a number from 1 to 65535")]
     Port,
+    /// Too many replicas, or none at all that could be counted.
+    #[error("--replicas: expected a number from 0 to {MOST_REPLICAS}")]
+    Replicas,
+    /// The demonstration counts the server connections of one server.
+    #[error("--demo runs without --replicas")]
+    DemoWithReplicas,
 }
 
 /// Reads the arguments, without the program's name.
@@ -108,11 +120,18 @@ fn dev(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
                 Ok(port @ 1..) => options.port = Some(port),
                 _ => return Err(UsageError::Port),
             },
+            Long("replicas") => match parser.value()?.parse() {
+                Ok(replicas @ 0..=MOST_REPLICAS) => options.replicas = replicas,
+                _ => return Err(UsageError::Replicas),
+            },
             Long("seconds") => {
                 options.run_for = Some(Duration::from_secs(parser.value()?.parse::<u32>()?.into()));
             }
             other => return Err(other.unexpected().into()),
         }
+    }
+    if options.demo && options.replicas > 0 {
+        return Err(UsageError::DemoWithReplicas);
     }
     Ok(Command::Dev(options))
 }
@@ -131,6 +150,7 @@ mod tests {
             Command::Dev(DevOptions {
                 port,
                 demo,
+                replicas: 0,
                 run_for: seconds.map(Duration::from_secs),
             })
         };
@@ -142,6 +162,13 @@ mod tests {
             ("dev", dev(None, false, None)),
             ("dev --port 7000", dev(Some(7000), false, None)),
             ("dev --demo --seconds=30", dev(None, true, Some(30))),
+            (
+                "dev --replicas 2",
+                Command::Dev(DevOptions {
+                    replicas: 2,
+                    ..DevOptions::default()
+                }),
+            ),
             ("--help", Command::Help),
             ("dev -h", Command::Help),
             ("check --help", Command::Help),
@@ -164,6 +191,11 @@ mod tests {
                 "dev --port 70000",
                 "--port: expected a number from 1 to 65535",
             ),
+            (
+                "dev --replicas 9",
+                "--replicas: expected a number from 0 to 8",
+            ),
+            ("dev --replicas 1 --demo", "--demo runs without --replicas"),
             ("dev --seconds", "missing argument for option '--seconds'"),
         ];
         for (line, message) in cases {

@@ -25,7 +25,7 @@ use crate::signals::Signals;
 use crate::{Failure, environment, limits, logging};
 use client::{Address, Client, ClientError, Login};
 use home::Home;
-use postgres::{Postgres, SUPERUSER};
+use postgres::{Postgres, SUPERUSER, Setup};
 use programs::Programs;
 use terminal::Terminal;
 
@@ -117,15 +117,25 @@ async fn stay(options: &DevOptions, terminal: &mut Terminal) -> Result<(), DevEr
     };
     terminal.say("Starting PostgreSQL and pgweir …");
     let home = Home::new(owner)?;
-    let mut postgres = Postgres::start(&programs, &home, owner).await?;
+    let setup = Setup {
+        programs: &programs,
+        home: &home,
+        owner,
+    };
+    let primary = Postgres::primary(&setup, options.replicas > 0).await?;
     let keys = KeyCache::new(16, rand::random());
-    make_database(&postgres.socket(), &keys).await?;
-    let pooler = start_pooler(home.path(), &postgres, &ports)?;
+    make_database(&primary.socket(), &keys).await?;
+    let mut servers = vec![primary];
+    for number in 1..=options.replicas {
+        let name = format!("replica{number}");
+        servers.push(Postgres::replica(&setup, &servers[0], &name).await?);
+    }
+    let pooler = start_pooler(home.path(), &servers, &ports)?;
     let here = Rc::new(Here {
         pooler: pooler.address()?,
-        postgres: postgres.socket(),
-        postgres_port: postgres.port(),
-        version: postgres.version().to_owned(),
+        postgres: servers[0].socket(),
+        ports: servers.iter().map(Postgres::port).collect(),
+        version: servers[0].version().to_owned(),
         keys,
     });
     let end = async move {
@@ -136,8 +146,17 @@ async fn stay(options: &DevOptions, terminal: &mut Terminal) -> Result<(), DevEr
     };
     tokio::select! {
         ended = look_on(options, here, terminal, end) => ended,
-        log = postgres.ended() => Err(DevError::Ended(log)),
+        log = all_ended(&mut servers) => Err(DevError::Ended(log)),
     }
+}
+
+/// Waits until every server has ended, for one may be ended on purpose where there are others; the end of a log.
+async fn all_ended(servers: &mut [Postgres]) -> String {
+    let mut log = String::new();
+    for server in servers {
+        log = server.ended().await;
+    }
+    log
 }
 
 async fn look_on(
@@ -158,9 +177,10 @@ async fn look_on(
 #[derive(Debug)]
 struct Here {
     pooler: SocketAddr,
-    /// PostgreSQL's Unix socket.
+    /// The primary's Unix socket.
     postgres: Address,
-    postgres_port: u16,
+    /// The TCP ports of PostgreSQL: the primary's, and the replicas'.
+    ports: Vec<u16>,
     version: String,
     keys: KeyCache,
 }
@@ -192,20 +212,32 @@ impl Here {
 
     /// How to use it.
     fn welcome(&self) -> String {
+        let url = self.url(APP);
+        let hosts: String = (self.ports.iter().enumerate())
+            .map(|(number, port)| {
+                let name = match number {
+                    0 => "PostgreSQL itself".to_owned(),
+                    number => format!("replica {number}"),
+                };
+                format!("\n  {name:<22}  psql postgres://{APP}:{APP}@127.0.0.1:{port}/{APP}")
+            })
+            .collect();
+        let (replicas, all) = match self.ports.len() {
+            1 => (String::new(), "both"),
+            2 => (" with a replica".to_owned(), "all"),
+            servers => (format!(" with {} replicas", servers - 1), "all"),
+        };
         format!(
             "\
-PostgreSQL {} and pgweir in front of it are running.
+PostgreSQL {}{replicas} and pgweir in front of it are running.
 
   for your application    DATABASE_URL={url}
   a shell to look around  psql {url}
-  the pooler's console    psql {} -c 'show pools'
-  PostgreSQL itself       psql postgres://{APP}:{APP}@127.0.0.1:{}/{APP}
+  the pooler's console    psql {} -c 'show pools'{hosts}
 
-Ctrl-C stops both and removes everything.",
+Ctrl-C stops {all} and removes everything.",
             self.version,
             self.url("pgweir"),
-            self.postgres_port,
-            url = self.url(APP),
         )
     }
 }
@@ -248,14 +280,17 @@ impl Drop for Running {
 }
 
 /// Starts the pooler on the first of `ports` that is free.
-fn start_pooler(home: &Path, postgres: &Postgres, ports: &[u16]) -> Result<Running, DevError> {
+fn start_pooler(home: &Path, servers: &[Postgres], ports: &[u16]) -> Result<Running, DevError> {
     // A file, so that RELOAD finds one.
     let file = home.join("pooler.toml");
     let mut logs = None;
     let limit = limits::raise_open_files();
     let mut failure = DevError::Pooler("it has no port to listen on".into());
     for &port in ports {
-        let text = configuration(postgres.socket_directory(), postgres.port(), port);
+        let hosts: Vec<_> = (servers.iter())
+            .map(|server| (server.socket_directory(), server.port()))
+            .collect();
+        let text = configuration(&hosts, port);
         std::fs::write(&file, &text)?;
         let config = pgweir_config::parse(&file, &text, environment())
             .map_err(|e| DevError::Pooler(e.to_string()))?
@@ -278,9 +313,17 @@ fn start_pooler(home: &Path, postgres: &Postgres, ports: &[u16]) -> Result<Runni
     Err(failure)
 }
 
-fn configuration(sockets: &Path, postgres_port: u16, port: u16) -> String {
+/// The configuration for servers at these sockets and ports, the primary first.
+fn configuration(servers: &[(&Path, u16)], port: u16) -> String {
     // A TOML string in double quotes is as Rust writes one, for what a path may hold.
-    let sockets = sockets.display().to_string();
+    let hosts: Vec<String> = (servers.iter())
+        .map(|(sockets, port)| {
+            let sockets = sockets.display().to_string();
+            format!("{{ host = {sockets:?}, port = {port} }}")
+        })
+        .collect();
+    let split = servers.len() > 1;
+    let hosts = hosts.join(", ");
     format!(
         "\
 [pgweir]
@@ -295,8 +338,8 @@ log_stats = false
 log_level = \"warn\"
 
 [databases.\"*\"]
-host = {sockets:?}
-port = {postgres_port}
+hosts = [{hosts}]
+read_write_split = {split}
 
 [users.{APP}]
 password = \"{APP}\"
@@ -310,10 +353,21 @@ mod tests {
 
     #[test]
     fn the_configuration_it_writes_is_valid() {
-        let text = configuration(Path::new("/tmp/a \"b\" \\c"), 5433, 0);
-        let loaded = pgweir_config::parse("pooler.toml", &text, []).unwrap();
-        assert_eq!(loaded.warnings, []);
-        let host = &loaded.config.databases["*"].host;
-        assert_eq!(host.to_string(), "/tmp/a \"b\" \\c");
+        let sockets = Path::new("/tmp/a \"b\", it's \\c");
+        for servers in [&[(sockets, 5433)][..], &[(sockets, 5433), (sockets, 5434)]] {
+            let text = configuration(servers, 0);
+            let loaded = pgweir_config::parse("pooler.toml", &text, []).unwrap();
+            assert_eq!(loaded.warnings, []);
+            let config = loaded.config;
+            let routing = config.routing(&config.databases["*"]);
+            let hosts: Vec<_> = (routing.hosts.iter())
+                .map(|host| (host.host.to_string(), host.port))
+                .collect();
+            let expected: Vec<_> = (servers.iter())
+                .map(|(sockets, port)| (sockets.display().to_string(), *port))
+                .collect();
+            assert_eq!(hosts, expected);
+            assert_eq!(routing.read_write_split, servers.len() > 1);
+        }
     }
 }

@@ -105,6 +105,30 @@ fn what_it_prints_works_and_all_is_gone_after_an_interrupt() {
 }
 
 #[test]
+fn replicas_have_what_is_written_and_are_gone_after_an_interrupt_too() {
+    let mut dev = Dev::start("replicas", &["--replicas", "2"]);
+    dev.line("with 2 replicas");
+    let line = dev.line("DATABASE_URL=");
+    psql(&line, "create table t (); insert into t default values");
+    let primary = dev.line("PostgreSQL itself");
+    let position = psql(&primary, "select pg_current_wal_flush_lsn()");
+    for number in [1, 2] {
+        let line = dev.line(&format!("replica {number}"));
+        let patience = Instant::now() + Duration::from_secs(60);
+        let behind = format!("select pg_last_wal_replay_lsn() < '{position}'");
+        while psql(&line, &behind) == "t" {
+            assert!(Instant::now() < patience, "replica {number} stays behind");
+        }
+        let sql = "select count(*), pg_is_in_recovery() from t";
+        assert_eq!(psql(&line, sql), "1|t");
+    }
+    dev.signal(Signal::INT);
+    dev.line("Stopped");
+    assert!(dev.process.wait().unwrap().success());
+    dev.assert_all_is_gone();
+}
+
+#[test]
 fn all_is_gone_after_it_was_killed() {
     let mut dev = Dev::start("kill", &[]);
     dev.line("DATABASE_URL=");

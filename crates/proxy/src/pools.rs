@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use pgweir_auth::{ScramKeys, Secret};
-use pgweir_config::{CheckQuery, Config, PoolSettings};
+use pgweir_config::{CheckQuery, Config, HostSpec, PoolSettings};
 use pgweir_pool::{DatabaseId, PoolId, UserId};
 use pgweir_session::{Limits, PoolMode, SessionState, Settings};
 
@@ -116,9 +116,10 @@ impl Live {
             Some(text) => Some(Secret::parse(text.expose())),
             None => secret_of(server_user),
         };
+        let HostSpec { host, port, .. } = entry.database.first_server();
         let target = Target {
-            host: entry.database.host.clone(),
-            port: entry.database.port,
+            host,
+            port,
             dbname: entry.dbname.into(),
             user: server_user.into(),
             connect_query: entry.database.connect_query.as_deref().map(Into::into),

@@ -153,3 +153,116 @@ fn numbers_that_cannot_be_reached_are_warned_of() {
         assert_eq!(said(text), [format!("pooler.toml:{expected}")]);
     }
 }
+
+#[test]
+fn hosts_that_cannot_be_meant_are_errors_at_their_line() {
+    let cases = [
+        ("hosts = []", "2: hosts: expected at least one host"),
+        (
+            "hosts = []\nread_write_split = true",
+            "2: hosts: expected at least one host",
+        ),
+        (
+            "hosts = [\"a\"]\nhost = \"b\"",
+            "2: hosts: takes the place of host: give either the one or the other",
+        ),
+        (
+            "host = \"b\"\nport = 1\nhosts = [\"a\"]",
+            "4: hosts: takes the place of host and port: give either the one or the other",
+        ),
+        (
+            "hosts = [\"a\", { host = \"b\", weight = 0 }]",
+            "2: hosts = [a,host=b weight=0]: expected a weight from 1 to 1000 in \"host=b weight=0\"",
+        ),
+        (
+            "hosts = [\"a\", \"a:5432\"]",
+            "2: hosts = [a,a:5432]: expected each host once, but a second time there is \"a:5432\"",
+        ),
+        (
+            "hosts = [{ host = { a = 1 } }]",
+            "2: hosts = […]: expected hosts like \"10.0.0.1:5432\", \"[::1]:5432\", \
+             \"/var/run/postgresql\" or { host = \"db\", port = 5432, weight = 2, zone = \"b\" }",
+        ),
+        (
+            "pin_functions = [{ host = \"a\" }]",
+            "2: pin_functions = [host=a]: expected names separated by commas",
+        ),
+    ];
+    for (settings, expected) in cases {
+        let text = format!("{DATABASE}{settings}\n");
+        assert_eq!(
+            said(&text),
+            [format!("pooler.toml:{expected}")],
+            "{settings}"
+        );
+    }
+}
+
+#[test]
+fn routing_that_lacks_what_it_needs_is_an_error_at_its_line() {
+    let patroni = "needs patroni, such as [\"http://10.0.0.1:8008\"], or topology = \"probe\" here";
+    let cases = [
+        (
+            "[databases.a]\nread_write_split = true".to_owned(),
+            "2: read_write_split: needs hosts: the primary and its replicas".to_owned(),
+        ),
+        (
+            "[databases.a]\ntopology = \"patroni\"".to_owned(),
+            format!("2: topology: topology = \"patroni\" {patroni}"),
+        ),
+        (
+            "[pgweir]\ntopology = \"patroni\"\n[databases.a]\nhosts = [\"x\"]\n[databases.b]".to_owned(),
+            format!("4: hosts: topology = \"patroni\" of [pgweir] {patroni}"),
+        ),
+        (
+            "[databases.a]\nhosts = [\"x\"]\nread_write_split = true\n\
+             target_session_attrs = \"standby\""
+                .to_owned(),
+            "4: target_session_attrs: standby does not go with read_write_split: leave out one of \
+             the two"
+                .to_owned(),
+        ),
+        (
+            "[pgweir]\nread_write_split = true\n[databases.a]\nhosts = [\"x\"]\n\
+             target_session_attrs = \"primary\""
+                .to_owned(),
+            "5: target_session_attrs: primary does not go with read_write_split: [pgweir] has that \
+             on, so give read_write_split = false here"
+                .to_owned(),
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(said(&text), [format!("pooler.toml:{expected}")], "{text}");
+    }
+}
+
+#[test]
+fn a_role_may_be_asked_of_one_host_and_of_several_that_are_not_split() {
+    for text in [
+        "[databases.a]\nhost = \"x\"\ntarget_session_attrs = \"read-only\"",
+        "[pgweir]\nread_write_split = true\n[databases.a]\nhosts = [\"x\", \"y\"]\n\
+         read_write_split = false\ntarget_session_attrs = \"prefer-standby\"\n\
+         [databases.b]\nhosts = [\"x\", \"y\"]\ntarget_session_attrs = \"any\"",
+        "[pgweir]\nread_write_split = true\n[databases.a]\ntarget_session_attrs = \"primary\"\n\
+         [databases.b]\nhosts = [\"x\"]",
+    ] {
+        assert_eq!(said(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn routing_without_effect_is_warned_of() {
+    let cases = [
+        (
+            "[pgweir]\nread_write_split = true\n[databases.a]",
+            "2: read_write_split: has no effect: no database has hosts",
+        ),
+        (
+            "[databases.a]\nhosts = [\"x\"]\npatroni = [\"http://x\"]",
+            "3: patroni: has no effect: topology is probe",
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(said(text), [format!("pooler.toml:{expected}")], "{text}");
+    }
+}

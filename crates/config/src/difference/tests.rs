@@ -62,3 +62,44 @@ fn what_a_connection_is_made_with_are_settings_of_a_database() {
         assert!(Database::setting(key).is_some(), "{key}");
     }
 }
+
+#[test]
+fn databases_that_are_routed_otherwise_are_named_with_the_hosts_that_came_and_went() {
+    let before = config(
+        "[pgweir]\nmax_replica_lag = \"10s\"\n[databases.a]\nhosts = [\"x\", \"y\"]\n\
+         [databases.b]\nmax_replica_lag = \"1s\"\n[databases.c]\n[databases.d]\n",
+    );
+    let after = config(
+        "[pgweir]\nmax_replica_lag = \"5s\"\n[databases.a]\nhosts = [\"Y:5432 weight=2\", \"z\"]\n\
+         [databases.b]\nmax_replica_lag = \"1s\"\npool_size = 3\n[databases.c]\n[databases.e]\n",
+    );
+    let diff = ConfigDiff::between(&before, &after);
+    let said: Vec<_> = diff
+        .rerouted
+        .iter()
+        .map(
+            |Rerouted {
+                 database,
+                 gone,
+                 added,
+             }| {
+                let addresses = |hosts: &[HostSpec]| {
+                    let addresses: Vec<_> = hosts.iter().map(HostSpec::address).collect();
+                    addresses.join(" ")
+                };
+                format!("{database}: -{} +{}", addresses(gone), addresses(added))
+            },
+        )
+        .collect();
+    assert_eq!(said, ["a: -x:5432 +z:5432", "c: - +"]);
+    let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        changes,
+        [
+            "max_replica_lag in [pgweir]: \"10\" to \"5\"",
+            "hosts in [databases.a]: \"x:5432, y:5432\" to \"Y:5432 weight=2, z:5432\"",
+            "pool_size in [databases.b]: \"\" to \"3\"",
+        ]
+    );
+    assert!(diff.reconnected_databases().is_empty());
+}

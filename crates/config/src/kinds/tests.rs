@@ -1,5 +1,5 @@
 use super::*;
-use crate::values::{CheckQuery, Host, PoolMode, TlsProtocols};
+use crate::values::{CheckQuery, Host, PoolMode, ReplicaLag, TlsProtocols};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -170,6 +170,39 @@ fn a_timeout_of_zero_is_off_and_may_count_milliseconds() {
         "1.5"
     );
     assert_eq!(Timeout::SECONDS.render(&None), "0");
+}
+
+#[test]
+fn a_lag_is_a_time_or_a_size_with_its_unit_or_both() {
+    let lag = |seconds: Option<u64>, bytes| {
+        Some(ReplicaLag {
+            time: seconds.map(Duration::from_secs),
+            bytes,
+        })
+    };
+    table(
+        &Lag,
+        &[
+            ("10s", lag(Some(10), None)),
+            ("10", lag(Some(10), None)),
+            ("16MB", lag(None, Some(16 << 20))),
+            ("16 mb", lag(None, Some(16 << 20))),
+            ("512B", lag(None, Some(512))),
+            ("1min, 64kB", lag(Some(60), Some(65_536))),
+            ("64kB,60", lag(Some(60), Some(65_536))),
+            ("0", lag(None, None)),
+            ("0, 0B", lag(None, None)),
+            ("", None),
+            ("1s, 2s", None),
+            ("1MB, 2MB", None),
+            ("1s,", None),
+            ("1XB", None),
+            ("-1", None),
+        ],
+    );
+    let shown = |text| Lag.render(&Lag.parse(text).unwrap());
+    assert_eq!(shown("64kB,1min"), "60, 65536B");
+    assert_eq!((shown("1kB"), shown("0")), ("1024B".into(), "0".into()));
 }
 
 #[test]

@@ -1,10 +1,11 @@
 //! `[databases.NAME]`: where a database is, and what differs for it.
 
-use super::section;
-use crate::kinds::Timeout;
-use crate::kinds::{Choice, Count, Delay, HostName, Limit, List, Or, Password, Port, Text};
+use super::{SHORTEST_PROBE_INTERVAL, section};
+use crate::kinds::{Bool, Choice, Count, Delay, HostName, Hosts, Lag, Limit, List, Or};
+use crate::kinds::{Password, Port, RestAddresses, Text, Timeout};
 use crate::secret::SecretText;
-use crate::values::{Host, PoolMode, SessionState};
+use crate::values::{Host, HostSpec, PoolMode, ReadYourWrites, ReplicaLag, RestAddress};
+use crate::values::{SessionState, TargetSessionAttrs, Topology};
 use std::time::Duration;
 
 section! {
@@ -19,9 +20,43 @@ section! {
         host: Host = HostName, "127.0.0.1", Reload, OtherDefault("");
         /// The server's port; for a Unix socket it is part of the file's name.
         port: u16 = Port { min: 1 }, "5432", Reload, Same;
+        /// The servers, if there are several: a primary and its replicas, in any order, for which of them is the primary
+        /// is found out. Up to 32, in place of `host` and `port`, each as `"10.0.0.1:5432"`, `"[::1]:5432"`,
+        /// `"/var/run/postgresql"` (without a port it is 5432), or as a table
+        /// `{ host = "10.0.0.3", port = 5432, weight = 2, zone = "b" }`. A host gets reads in proportion to its `weight`,
+        /// from 1 to 1000, otherwise 1; `zone` is explained at the global setting of that name. In the environment they
+        /// are written `10.0.0.1:5432, 10.0.0.3:5432 weight=2 zone=b`.
+        hosts: Vec<HostSpec> = Hosts, "", Reload, Absent;
         /// The database's name on the server. When it is not given: NAME, or for `"*"` the name
         /// that the client asked for.
         dbname: Option<String> = Or(Text), "", Reload, Same;
+    }
+
+    "Its reads on replicas, and failover" {
+        /// `read_write_split` for this database; needs `hosts`.
+        read_write_split: Option<bool> = Or(Bool), "", Reload, Absent;
+        /// `read_your_writes` for this database.
+        read_your_writes: Option<ReadYourWrites> = Or(Choice::<ReadYourWrites>::NEW), "", Reload, Absent;
+        /// `replica_wait` for this database.
+        replica_wait: Option<Duration> = Or(Delay::ANY), "", Reload, Absent;
+        /// `max_replica_lag` for this database.
+        max_replica_lag: Option<ReplicaLag> = Or(Lag), "", Reload, Absent;
+        /// `primary_reads` for this database.
+        primary_reads: Option<bool> = Or(Bool), "", Reload, Absent;
+        /// `failover_timeout` for this database.
+        failover_timeout: Option<Duration> = Or(Delay::ANY), "", Reload, Absent;
+        /// `topology` for this database; `patroni` needs the setting of that name.
+        topology: Option<Topology> = Or(Choice::<Topology>::NEW), "", Reload, Absent;
+        /// Patroni's REST addresses, such as `http://10.0.0.1:8008`, which are asked for `/cluster` with
+        /// `topology = "patroni"`: the first that answers will do, so it is best to give every member's. Without a port it
+        /// is 8008.
+        patroni: Vec<RestAddress> = RestAddresses, "", Reload, Absent;
+        /// `probe_interval` for this database.
+        probe_interval: Option<Duration> = Or(Delay { min: SHORTEST_PROBE_INTERVAL }), "", Reload, Absent;
+        /// Give this name's clients only hosts of one role, with libpq's meanings: `any`, `primary`, `standby`,
+        /// `prefer-standby`, `read-write` or `read-only`. For a name beside the database's usual one, for clients that
+        /// choose the role themselves; so it does not go with `read_write_split`.
+        target_session_attrs: TargetSessionAttrs = Choice::<TargetSessionAttrs>::NEW, "any", Reload, Absent;
     }
 
     "Who pgweir is to the server" {

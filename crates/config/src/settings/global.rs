@@ -1,12 +1,12 @@
 //! `[pgweir]`: what holds for the whole process, and the defaults of databases and users.
 
-use super::section;
-use crate::kinds::{Bool, Check, Choice, Count, Delay, Limit, List, Or, Path};
+use super::{SHORTEST_PROBE_INTERVAL, section};
+use crate::kinds::{Bool, Check, Choice, Count, Delay, Lag, Limit, List, Or, Path};
 use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
 use crate::values::{
     AuthType, CheckQuery, ListenLost, LogFormat, LogLevel, PoolMode, SessionState,
 };
-use crate::values::{SslMode, TlsProtocols};
+use crate::values::{ReadYourWrites, ReplicaLag, SslMode, TlsProtocols, Topology};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -79,6 +79,39 @@ section! {
         /// time takes a connection of its own for some milliseconds, outside the pools. 0 is never, so that calls of
         /// functions that are not PostgreSQL's own are always asked about. Nothing is read with `session_state = off`.
         function_catalog_refresh: Option<Duration> = Timeout::SECONDS, "5min", Reload, Absent;
+    }
+
+    "Reads on replicas, and failover" {
+        /// Send statements that cannot write to the replicas among a database's `hosts`, and all others to the primary.
+        /// Otherwise everything goes to the primary. Databases without `hosts` have nothing to split.
+        read_write_split: bool = Bool, "0", Reload, Absent;
+        /// Whose writes a read sees although it goes to a replica. `all`: those of every client of the database that were
+        /// answered before the read came, as on the primary. `session`: those of the client that reads; of other clients'
+        /// it may miss the latest. `off`: it may miss the client's own latest writes too.
+        read_your_writes: ReadYourWrites = Choice::<ReadYourWrites>::NEW, "all", Reload, Absent;
+        /// How long a read may wait for a replica that has not got to the writes it has to see, before it goes to the
+        /// primary. 0 is not at all.
+        replica_wait: Duration = Delay::ANY, "0", Reload, Absent;
+        /// A replica that is further behind the primary than this gets no reads: a time, an amount of WAL with its unit
+        /// (`16MB`), or one of each (`10s, 16MB`). 0 is no bound. A replica that has replayed everything is not
+        /// behind, however long ago that was written.
+        max_replica_lag: ReplicaLag = Lag, "10s", Reload, Absent;
+        /// Whether the primary serves reads when no replica can. If not, they wait for a replica as clients wait for a
+        /// server connection.
+        primary_reads: bool = Bool, "1", Reload, Absent;
+        /// How long statements that need the primary wait for a new one when the old one is gone; after that they get an
+        /// error. 0 is not at all.
+        failover_timeout: Duration = Delay::ANY, "30s", Reload, Absent;
+        /// Who says which of a database's `hosts` is the primary. `probe`: the hosts themselves, by their roles and
+        /// timelines. `patroni`: Patroni, asked at the database's `patroni` addresses, which also says what hosts there
+        /// are; a leader that is itself in recovery is not taken for the primary.
+        topology: Topology = Choice::<Topology>::NEW, "probe", Reload, Absent;
+        /// How often each host is asked for its role and position. While something is wrong, or reads wait for replicas,
+        /// hosts are asked more often.
+        probe_interval: Duration = Delay { min: SHORTEST_PROBE_INTERVAL }, "1s", Reload, Absent;
+        /// The zone in which pgweir runs. Replicas of this zone, as `hosts` gives theirs, get the reads for as long as one
+        /// of them can serve them. Nothing: zones do not count.
+        zone: Option<String> = Or(Text), "", Reload, Absent;
     }
 
     "Limits" {

@@ -3,6 +3,7 @@
 use super::{Document, Entry, Origin, Place, Shape, Value};
 use crate::nearest;
 use crate::problem::{Problem, ProblemKind};
+use crate::words;
 use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
@@ -208,29 +209,47 @@ fn value_of(value: &DeValue<'_>) -> Value {
     }
 }
 
-/// An array whose elements are plain values; one with a comma in it would fall apart later.
+/// An array of plain values and of tables of them; a plain one with a comma in it would fall apart
+/// later.
 fn list_of(array: &DeArray<'_>) -> Value {
-    let elements: Vec<_> = array
-        .iter()
-        .map(|element| value_of(element.get_ref()))
-        .collect();
-    let plain = |element: &Value| {
-        matches!(element.shape, Shape::Text | Shape::Bare) && !element.text.contains(',')
-    };
-    let shape = if elements.iter().all(plain) {
-        Shape::List
-    } else {
-        Shape::Unsuitable
-    };
-    let text = match shape {
-        Shape::List => elements
-            .iter()
-            .map(|element| element.text.as_str())
-            .collect::<Vec<_>>(),
-        _ => vec!["[…]"],
+    let mut shape = Shape::List;
+    let mut texts = Vec::with_capacity(array.len());
+    for element in array.iter() {
+        let text = match element.get_ref() {
+            DeValue::Table(table) => {
+                shape = Shape::Tables;
+                words_of(table)
+            }
+            plain => plain_text(plain).filter(|text| !text.contains(',')),
+        };
+        let Some(text) = text else {
+            return Value {
+                text: "[…]".to_owned(),
+                shape: Shape::Unsuitable,
+            };
+        };
+        texts.push(text);
     }
-    .join(",");
+    let text = texts.join(",");
     Value { text, shape }
+}
+
+/// A table of plain values as `key=value key=value`.
+fn words_of(table: &DeTable<'_>) -> Option<String> {
+    let words: Option<Vec<_>> = in_order(table)
+        .into_iter()
+        .map(|(key, value)| {
+            let value = plain_text(value.get_ref())?;
+            Some(format!("{}={}", key.get_ref(), words::quote(&value)))
+        })
+        .collect();
+    Some(words?.join(" "))
+}
+
+/// The text of a value that has no parts.
+fn plain_text(value: &DeValue<'_>) -> Option<String> {
+    let value = value_of(value);
+    matches!(value.shape, Shape::Text | Shape::Bare).then_some(value.text)
 }
 
 /// `integer` in decimal, whatever base it was written in; unchanged if it is too large for any

@@ -1,4 +1,4 @@
-//! A PostgreSQL primary that is thrown away.
+//! PostgreSQL servers that are thrown away: a primary, and replicas of it.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -34,8 +34,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// A server that runs until its home is dropped.
 #[derive(Debug)]
 pub(crate) struct Postgres {
-    data: PathBuf,
-    log: PathBuf,
+    place: Place,
     sockets: PathBuf,
     port: u16,
     process: Child,
@@ -43,46 +42,27 @@ pub(crate) struct Postgres {
 }
 
 impl Postgres {
-    /// Makes a database cluster in `home`, which belongs to `owner`, and starts it.
-    pub(crate) async fn start(
-        programs: &Programs,
-        home: &Home,
-        owner: Option<Account>,
-    ) -> Result<Postgres, DevError> {
-        let setup = Setup {
-            programs,
-            home,
-            owner,
+    /// Makes a database cluster and starts it; `replicas` says whether it will have any.
+    pub(crate) async fn primary(setup: &Setup<'_>, replicas: bool) -> Result<Postgres, DevError> {
+        let place = setup.place("data");
+        setup.initdb(&place).await?;
+        let commits = if replicas {
+            COMMIT_AT_ONCE
+        } else {
+            COMMIT_LATER
         };
-        let data = home.path().join("data");
-        let log = home.path().join("postgresql.log");
-        setup.initdb(&data, &log).await?;
-        let conf = data.join("postgresql.conf");
-        let mut failure = String::new();
-        for _ in 0..ATTEMPTS {
-            let port = free_port()?;
-            append(&conf, &settings(port, home.path()))?;
-            let process = setup
-                .command("postgres", &log)?
-                .arg("-D")
-                .arg(&data)
-                .spawn()
-                .map_err(|e| DevError::Program("postgres", e.to_string()))?;
-            let version = std::fs::read_to_string(data.join("PG_VERSION"))?;
-            let mut postgres = Postgres {
-                data: data.clone(),
-                log: log.clone(),
-                sockets: home.path().to_owned(),
-                port,
-                process,
-                version: version.trim().to_owned(),
-            };
-            match postgres.until_ready().await {
-                Ok(()) => return Ok(postgres),
-                Err(reason) => failure = reason,
-            }
-        }
-        Err(DevError::Program("postgres", failure))
+        setup.start(place, commits).await
+    }
+
+    /// Makes a replica of `primary` and starts it. `name` is not that of any other server.
+    pub(crate) async fn replica(
+        setup: &Setup<'_>,
+        primary: &Postgres,
+        name: &str,
+    ) -> Result<Postgres, DevError> {
+        let place = setup.place(name);
+        setup.back_up(primary, &place).await?;
+        setup.start(place, COMMIT_AT_ONCE).await
     }
 
     /// Its major version.
@@ -105,10 +85,17 @@ impl Postgres {
         Address::Unix(self.sockets.join(format!(".s.PGSQL.{}", self.port)))
     }
 
+    /// Where it is, for replicas.
+    fn connection(&self) -> String {
+        let sockets = self.sockets.display().to_string();
+        let sockets = sockets.replace('\\', "\\\\").replace('\'', "\\'");
+        format!("host='{sockets}' port={} user={SUPERUSER}", self.port)
+    }
+
     /// Waits until it ends, which it should not; the end of its log.
     pub(crate) async fn ended(&mut self) -> String {
         match self.process.wait().await {
-            Ok(_) => last_lines(&self.log),
+            Ok(_) => last_lines(&self.place.log),
             Err(e) => e.to_string(),
         }
     }
@@ -116,7 +103,7 @@ impl Postgres {
     async fn until_ready(&mut self) -> Result<(), String> {
         let ready = async {
             // Its last line says how far it is, as `pg_ctl -w` knows, too (`LOCK_FILE_LINE_PM_STATUS`).
-            let file = self.data.join("postmaster.pid");
+            let file = self.place.data.join("postmaster.pid");
             let is_ready = || {
                 std::fs::read_to_string(&file)
                     .is_ok_and(|text| text.lines().nth(7).map(str::trim) == Some("ready"))
@@ -127,7 +114,7 @@ impl Postgres {
         };
         tokio::select! {
             () = ready => Ok(()),
-            _ = self.process.wait() => Err(last_lines(&self.log)),
+            _ = self.process.wait() => Err(last_lines(&self.place.log)),
             () = tokio::time::sleep(START_TIMEOUT) => {
                 Err(format!("not ready after {} s", START_TIMEOUT.as_secs()))
             }
@@ -135,16 +122,64 @@ impl Postgres {
     }
 }
 
-struct Setup<'a> {
-    programs: &'a Programs,
-    home: &'a Home,
-    owner: Option<Account>,
+/// A server's own in the home that all share.
+#[derive(Debug)]
+struct Place {
+    data: PathBuf,
+    log: PathBuf,
+}
+
+/// What servers are made of.
+pub(crate) struct Setup<'a> {
+    /// PostgreSQL's programs.
+    pub(crate) programs: &'a Programs,
+    /// Where everything is, and with which it ends.
+    pub(crate) home: &'a Home,
+    /// Whom the home belongs to.
+    pub(crate) owner: Option<Account>,
 }
 
 impl Setup<'_> {
-    async fn initdb(&self, data: &Path, log: &Path) -> Result<(), DevError> {
-        let status = self
-            .command("initdb", log)?
+    fn place(&self, name: &str) -> Place {
+        Place {
+            data: self.home.path().join(name),
+            log: self.home.path().join(format!("{name}.log")),
+        }
+    }
+
+    /// Starts what was made at `place`, on a port of its own.
+    async fn start(&self, mut place: Place, commits: Setting<'_>) -> Result<Postgres, DevError> {
+        let conf = place.data.join("postgresql.conf");
+        let version = std::fs::read_to_string(place.data.join("PG_VERSION"))?;
+        let mut failure = String::new();
+        for _ in 0..ATTEMPTS {
+            let port = free_port()?;
+            append(&conf, &settings(port, self.home.path(), commits))?;
+            let process = self
+                .command("postgres", &place.log)?
+                .arg("-D")
+                .arg(&place.data)
+                .spawn()
+                .map_err(|e| DevError::Program("postgres", e.to_string()))?;
+            let mut postgres = Postgres {
+                place,
+                sockets: self.home.path().to_owned(),
+                port,
+                process,
+                version: version.trim().to_owned(),
+            };
+            match postgres.until_ready().await {
+                Ok(()) => return Ok(postgres),
+                Err(reason) => failure = reason,
+            }
+            place = postgres.place;
+        }
+        Err(DevError::Program("postgres", failure))
+    }
+
+    async fn initdb(&self, place: &Place) -> Result<(), DevError> {
+        let mut initdb = self.command("initdb", &place.log)?;
+        initdb
             .args([
                 "--username",
                 SUPERUSER,
@@ -161,14 +196,29 @@ impl Setup<'_> {
                 "scram-sha-256",
                 "--pgdata",
             ])
-            .arg(data)
-            .status()
-            .await
-            .map_err(|e| DevError::Program("initdb", e.to_string()))?;
-        match status.success() {
-            true => Ok(()),
-            false => Err(DevError::Program("initdb", last_lines(log))),
-        }
+            .arg(&place.data);
+        finish("initdb", initdb, &place.log).await
+    }
+
+    /// Copies `primary`, settings and all, into what will follow it.
+    async fn back_up(&self, primary: &Postgres, place: &Place) -> Result<(), DevError> {
+        let mut backup = self.command("pg_basebackup", &place.log)?;
+        backup
+            .args([
+                "--checkpoint",
+                "fast",
+                "--wal-method",
+                "stream",
+                "--no-sync",
+            ])
+            .args([
+                "--write-recovery-conf",
+                "--dbname",
+                &primary.connection(),
+                "--pgdata",
+            ])
+            .arg(&place.data);
+        finish("pg_basebackup", backup, &place.log).await
     }
 
     /// A program that runs as the owner, ends with the home, and writes to `log`.
@@ -200,25 +250,49 @@ impl Setup<'_> {
     }
 }
 
+/// Runs a program to its end, which should be a good one.
+async fn finish(name: &'static str, mut program: Command, log: &Path) -> Result<(), DevError> {
+    let status = program
+        .status()
+        .await
+        .map_err(|e| DevError::Program(name, e.to_string()))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(DevError::Program(name, last_lines(log))),
+    }
+}
+
 fn is_libpqs(variable: &OsStr) -> bool {
     variable.to_str().is_some_and(|v| v.starts_with("PG"))
 }
 
-/// What is lost when it crashes is lost anyway, so nothing has to reach the disk.
-fn settings(port: u16, sockets: &Path) -> String {
-    let sockets = sockets.display().to_string().replace('\'', "''");
+type Setting<'a> = (&'static str, &'a str);
+
+/// Commits are not waited for: what is lost when it crashes is lost anyway.
+const COMMIT_LATER: Setting<'_> = ("synchronous_commit", "off");
+
+/// A commit is passed on to replicas when it is written, which otherwise takes a fraction of a second.
+const COMMIT_AT_ONCE: Setting<'_> = ("synchronous_commit", "on");
+
+/// The settings of every server. Nothing has to reach the disk.
+fn settings(port: u16, sockets: &Path, commits: Setting<'_>) -> String {
+    let port = port.to_string();
+    let sockets = sockets.display().to_string();
+    let connections = MAX_CONNECTIONS.to_string();
+    let settings = [
+        ("port", &*port),
+        ("listen_addresses", "127.0.0.1"),
+        ("unix_socket_directories", &sockets),
+        ("max_connections", &connections),
+        commits,
+        ("fsync", "off"),
+        ("full_page_writes", "off"),
+        ("password_encryption", "scram-sha-256"),
+        ("logging_collector", "off"),
+    ];
     let mut text = String::from("\n");
-    for (key, value) in [
-        ("port", port.to_string()),
-        ("listen_addresses", "127.0.0.1".into()),
-        ("unix_socket_directories", sockets),
-        ("max_connections", MAX_CONNECTIONS.to_string()),
-        ("fsync", "off".into()),
-        ("synchronous_commit", "off".into()),
-        ("full_page_writes", "off".into()),
-        ("password_encryption", "scram-sha-256".into()),
-        ("logging_collector", "off".into()),
-    ] {
+    for (key, value) in settings {
+        let value = value.replace('\\', "\\\\").replace('\'', "''");
         // Writing to a String does not fail.
         let _ = writeln!(text, "{key} = '{value}'");
     }

@@ -184,3 +184,27 @@ proptest! {
         read_all(&text);
     }
 }
+
+#[test]
+fn tables_in_a_list_become_words_that_read_back() {
+    let cases = [
+        (
+            "[\"a:1\", { host = \"b\", port = 2 }]",
+            "a:1,host=b port=2 (Tables)",
+        ),
+        (
+            "[{ zone = \"it's b, c\", weight = 0x10 }]",
+            "zone='it''s b, c' weight=16 (Tables)",
+        ),
+        ("[{ host = [1] }]", "[…] (Unsuitable)"),
+        ("[{ host = { a = 1 } }]", "[…] (Unsuitable)"),
+        ("[\"a,b\", { host = \"c\" }]", "[…] (Unsuitable)"),
+        ("[]", " (List)"),
+    ];
+    for (list, expected) in cases {
+        let (document, problems) = read_all(&format!("[pgweir]\nhosts = {list}\n"));
+        assert!(problems.is_empty(), "{problems:?}");
+        let value = &document.entries[0].value;
+        assert_eq!(format!("{} ({:?})", value.text, value.shape), expected);
+    }
+}

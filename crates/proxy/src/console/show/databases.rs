@@ -77,9 +77,10 @@ fn row(shared: &Shared, config: &Config, name: String) -> Option<Row> {
     // No user has this name: what holds for the database alone.
     let settings = config.pool_settings(entry, "");
     let limits = config.database_limits(entry);
+    let first = entry.first_server();
     let mut row = Row {
-        host: Some(entry.host.to_string()),
-        port: entry.port.into(),
+        host: Some(first.host.to_string()),
+        port: first.port.into(),
         database: target.dbname.to_owned(),
         force_user: entry.user.clone(),
         pool_size: settings.pool_size,
