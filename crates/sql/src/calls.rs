@@ -15,6 +15,13 @@ impl Scan<'_> {
         let text = self.text;
         let alone = name.parts == 1;
         let written = bare(last, text);
+        if alone && last.kind == Kind::Word && words::is_frequent_construct(written) {
+            return open;
+        }
+        // The columns of INSERT: by far the most frequent parenthesis that is none of a call.
+        if name.before.is_into(text) {
+            return open;
+        }
         let known = self.functions.known(written);
         if alone && last.kind == Kind::Word {
             if known.is(Known::CONSTRUCT) {

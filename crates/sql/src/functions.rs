@@ -45,8 +45,9 @@ const TRUNCATED: usize = 63;
 /// case, the worse of what is said of them holds for both.
 #[derive(Debug, Clone)]
 pub struct Functions {
-    /// Open addressing: 0, or one more than an index into `names`.
-    slots: Vec<u32>,
+    /// Open addressing: 0, or one more than an index into `names`, and above it the upper half of the name's hash, so
+    /// that a name that is not there is hardly ever compared with one that is.
+    slots: Vec<u64>,
     names: Vec<(Cow<'static, str>, Known)>,
     pinned: Vec<Pin>,
     unnamed: Unnamed,
@@ -189,16 +190,22 @@ impl Functions {
     #[inline]
     pub(crate) fn known(&self, name: &[u8]) -> Known {
         let name = truncated(name);
+        let hash = hash(name);
         let mask = self.slots.len() - 1;
-        let mut slot = hash(name) as usize & mask;
-        while let Some(index) = self.slots[slot].checked_sub(1) {
-            let (found, known) = &self.names[index as usize];
-            if found.as_bytes().eq_ignore_ascii_case(name) {
-                return *known;
+        let mut slot = hash as usize & mask;
+        loop {
+            let entry = self.slots[slot];
+            if entry == 0 {
+                return Known::default();
+            }
+            if (entry ^ hash) >> 32 == 0 {
+                let (found, known) = &self.names[entry as u32 as usize - 1];
+                if found.as_bytes().eq_ignore_ascii_case(name) {
+                    return *known;
+                }
             }
             slot = (slot + 1) & mask;
         }
-        Known::default()
     }
 
     /// Whether a call of `schema.name` is of a function that keeps state; `known` is what is known of `name`.
@@ -228,10 +235,11 @@ impl Functions {
         if self.names.len() * 2 >= self.slots.len() {
             self.grow();
         }
+        let hash = hash(truncated(name.as_bytes()));
         let mask = self.slots.len() - 1;
-        let mut slot = hash(truncated(name.as_bytes())) as usize & mask;
-        while let Some(index) = self.slots[slot].checked_sub(1) {
-            let entry = &mut self.names[index as usize];
+        let mut slot = hash as usize & mask;
+        while self.slots[slot] != 0 {
+            let entry = &mut self.names[self.slots[slot] as u32 as usize - 1];
             if entry.0.eq_ignore_ascii_case(&name) {
                 entry.1.0 |= known.0;
                 return;
@@ -239,18 +247,19 @@ impl Functions {
             slot = (slot + 1) & mask;
         }
         self.names.push((name, known));
-        self.slots[slot] = self.names.len() as u32;
+        self.slots[slot] = entry(hash, self.names.len());
     }
 
     fn grow(&mut self) {
         let slots = self.slots.len() * 2;
         self.slots = vec![0; slots];
         for (index, (name, _)) in self.names.iter().enumerate() {
-            let mut slot = hash(truncated(name.as_bytes())) as usize & (slots - 1);
+            let hash = hash(truncated(name.as_bytes()));
+            let mut slot = hash as usize & (slots - 1);
             while self.slots[slot] != 0 {
                 slot = (slot + 1) & (slots - 1);
             }
-            self.slots[slot] = index as u32 + 1;
+            self.slots[slot] = entry(hash, index + 1);
         }
     }
 }
@@ -259,6 +268,11 @@ impl Functions {
 /// may not be found: then it counts as unknown.)
 fn truncated(name: &[u8]) -> &[u8] {
     &name[..name.len().min(TRUNCATED)]
+}
+
+/// What a slot holds for the name of this hash and number.
+fn entry(hash: u64, number: usize) -> u64 {
+    hash >> 32 << 32 | number as u64
 }
 
 /// The same for names that differ in the case of ASCII letters.
