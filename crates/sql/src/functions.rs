@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use crate::keywords::{COLUMN_NAMES, RESERVED, RESERVED_LATER, TYPES_OR_FUNCTIONS, UNRESERVED};
 use crate::own::{HARMLESS, LEFT_OUT};
+use crate::primary::{self, VOLATILE_READS};
+use crate::volatile::Volatile;
 
 /// What is known of a name.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Known(u8);
+pub(crate) struct Known(u16);
 
 impl Known {
     /// PostgreSQL's own, and harmless.
@@ -24,6 +26,14 @@ impl Known {
     pub const KEYWORD: Known = Known(1 << 5);
     /// PostgreSQL's own, and not harmless.
     pub const LEFT_OUT: Known = Known(1 << 6);
+    /// PostgreSQL's own, and only the primary can do it, or answers otherwise than a standby.
+    pub const PRIMARY: Known = Known(1 << 7);
+    /// None of this name, in whatever schema, can write.
+    pub const READING: Known = Known(1 << 8);
+    /// One of this name may write.
+    pub const WRITING: Known = Known(1 << 9);
+    /// Not a function: a relation that only the primary has, or that calls what may write.
+    pub const RELATION: Known = Known(1 << 10);
 
     /// What is in one or the other.
     pub const fn or(self, other: Known) -> Known {
@@ -51,6 +61,20 @@ pub struct Functions {
     names: Vec<(Cow<'static, str>, Known)>,
     pinned: Vec<Pin>,
     unnamed: Unnamed,
+    volatility: Volatility,
+}
+
+/// What is known of the volatility of what a text calls without naming a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Volatility {
+    /// Nothing.
+    Unknown,
+    /// No operator, cast or type may write, and no relation.
+    None,
+    /// Some relations may, which are known by their names.
+    OfRelations,
+    /// Anything may.
+    OfAny,
 }
 
 /// Which statements may call suspicious functions without naming them.
@@ -102,12 +126,21 @@ impl Functions {
             names: Vec::with_capacity(2800),
             pinned: Vec::new(),
             unnamed: Unnamed::default(),
+            volatility: Volatility::Unknown,
         };
         for name in HARMLESS {
-            functions.add(Cow::Borrowed(name), Known::OWN);
+            let needs = match primary::needs_function(name) {
+                true => Known::PRIMARY,
+                false => Known::default(),
+            };
+            functions.add(Cow::Borrowed(name), Known::OWN.or(needs));
         }
         for name in LEFT_OUT {
-            functions.add(Cow::Borrowed(name), Known::LEFT_OUT);
+            let needs = match VOLATILE_READS.contains(name) {
+                true => Known::default(),
+                false => Known::PRIMARY,
+            };
+            functions.add(Cow::Borrowed(name), Known::LEFT_OUT.or(needs));
         }
         for list in [
             UNRESERVED,
@@ -178,6 +211,32 @@ impl Functions {
     pub fn with_unnamed(mut self, unnamed: Unnamed) -> Self {
         self.unnamed = unnamed;
         self
+    }
+
+    /// Adds what the catalog tells of what may write. Without it, whatever reads goes to the primary.
+    #[must_use]
+    pub fn with_volatile(mut self, volatile: &Volatile) -> Self {
+        for name in &volatile.reading {
+            self.add(Cow::Owned(name.to_string()), Known::READING);
+        }
+        for name in &volatile.writing {
+            self.add(Cow::Owned(name.to_string()), Known::WRITING);
+        }
+        for name in &volatile.relations {
+            self.add(Cow::Owned(name.to_string()), Known::RELATION);
+        }
+        self.volatility = match (volatile.unnamed, volatile.relations.is_empty()) {
+            (true, _) => Volatility::OfAny,
+            (false, true) => Volatility::None,
+            (false, false) => Volatility::OfRelations,
+        };
+        self
+    }
+
+    /// What is known of what is not called by name.
+    #[inline]
+    pub(crate) fn volatility(&self) -> Volatility {
+        self.volatility
     }
 
     /// Which statements call suspicious functions that they do not name.

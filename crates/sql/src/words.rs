@@ -1,6 +1,7 @@
 //! The words that mean something wherever they stand, and those that begin a statement.
 
 use crate::Effects;
+use crate::primary;
 
 /// Lengths at which a word with this first byte may mean something in the middle of a statement: most words are ruled out
 /// by it. Lengths past 31 count as 31.
@@ -16,6 +17,10 @@ const LENGTHS: [u32; 256] = {
         "local",
         "schema",
         "update",
+        "insert",
+        "delete",
+        "merge",
+        "for",
         "nextval",
         "setval",
         "currval",
@@ -95,6 +100,11 @@ pub(crate) enum Meaning {
     Earlier,
     Schema,
     Update,
+    /// INSERT, DELETE or MERGE.
+    Writes,
+    For,
+    /// A view of the server's own state.
+    ServerView,
     /// The view `pg_settings`.
     PgSettings,
     /// A name that has these effects wherever it stands.
@@ -104,10 +114,14 @@ pub(crate) enum Meaning {
 /// What `word` means in the middle of a statement.
 pub(crate) fn meaning(word: &[u8]) -> Meaning {
     match word.len() {
+        3 if same(word, b"for") => Meaning::For,
         4 if same(word, b"into") => Meaning::Into,
         4 if same(word, b"temp") => Meaning::Temporary,
         4 if same(word, b"hold") => Meaning::Hold,
         5 if same(word, b"local") => Meaning::Earlier,
+        5 if same(word, b"merge") => Meaning::Writes,
+        6 if same(word, b"insert") => Meaning::Writes,
+        6 if same(word, b"delete") => Meaning::Writes,
         6 if same(word, b"update") => Meaning::Update,
         6 if same(word, b"schema") => Meaning::Schema,
         7 if same(word, b"default") => Meaning::Earlier,
@@ -166,7 +180,9 @@ fn pg_name(word: &[u8]) -> Meaning {
     NAMES
         .iter()
         .find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word))
-        .map_or(Meaning::Nothing, |(_, meaning)| *meaning)
+        .map(|(_, meaning)| *meaning)
+        .or_else(|| primary::is_view(word).then_some(Meaning::ServerView))
+        .unwrap_or(Meaning::Nothing)
 }
 
 /// Whether it begins `pg_temp`, in any case.
@@ -286,6 +302,12 @@ mod tests {
             "local",
             "schema",
             "update",
+            "insert",
+            "DELETE",
+            "merge",
+            "for",
+            "pg_locks",
+            "pg_stat_activity",
             "nextval",
             "setval",
             "currval",
