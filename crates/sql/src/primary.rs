@@ -57,7 +57,7 @@ const VIEWS: &[&str] = &[
 pub(crate) const SETTINGS: &[&str] = &["transaction_read_only", "in_hot_standby", "all"];
 
 /// Whether the function of PostgreSQL's own needs the primary; `name` is in lower case.
-pub(crate) fn needs_function(name: &str) -> bool {
+pub fn needs_function(name: &str) -> bool {
     FUNCTIONS.contains(&name)
         || FUNCTION_PREFIXES
             .iter()

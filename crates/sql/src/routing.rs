@@ -42,6 +42,7 @@ pub struct Routing {
     pub(crate) asked: Option<To>,
     pub(crate) begins: Begins,
     pub(crate) reads: bool,
+    pub(crate) redefines: bool,
 }
 
 impl Routing {
@@ -51,6 +52,7 @@ impl Routing {
         asked: None,
         begins: Begins::None,
         reads: true,
+        redefines: true,
     };
 
     /// Where it may run, if transactions are read-only unless they say otherwise, or not (`default_transaction_read_only`).
@@ -78,6 +80,12 @@ impl Routing {
         self.asked
     }
 
+    /// Whether it may change what reading a relation means, or which relations only the primary has: what is known of the
+    /// catalog's [`Volatile`](crate::Volatile) does not hold after it. (Functions are [`Effects::DEFINES`](crate::Effects::DEFINES).)
+    pub fn redefines(self) -> bool {
+        self.redefines
+    }
+
     /// Whether it begins a transaction, and which.
     pub fn begins(self) -> Begins {
         self.begins
@@ -93,6 +101,7 @@ impl Routing {
                 false => Begins::Plain,
             },
             reads: self.reads || other.reads,
+            redefines: self.redefines || other.redefines,
         }
     }
 }

@@ -25,6 +25,33 @@ pub(crate) const PRIMARY: Effects = Effects::TEMPORARY
     .union(Effects::NOTIFIES)
     .union(Effects::UNSEEN);
 
+/// Statements that make relations or change them.
+const REDEFINING: [&str; 3] = ["create", "alter", "import"];
+
+/// Words of such statements that speak of views, policies, sequences, unlogged and foreign tables, and of names.
+const REDEFINED: [&str; 20] = [
+    "view",
+    "rule",
+    "policy",
+    "security",
+    "sequence",
+    "serial",
+    "serial2",
+    "serial4",
+    "serial8",
+    "smallserial",
+    "bigserial",
+    "identity",
+    "unlogged",
+    "foreign",
+    "inherit",
+    "inherits",
+    "attach",
+    "rename",
+    "schema",
+    "server",
+];
+
 /// Why the primary is needed for some of these effects.
 #[cold]
 pub(crate) fn need_of(effects: Effects) -> Option<Need> {
@@ -105,6 +132,9 @@ impl Scan<'_> {
             Place::Other => {
                 self.routing.reads = true;
                 self.needs(Why::Statement, verb);
+                if REDEFINING.iter().any(|word| verb.is(self.text, word)) {
+                    self.redefine(verb.end);
+                }
             }
             Place::Nothing => {}
             _ => self.route_by_more(place, verb),
@@ -168,6 +198,26 @@ impl Scan<'_> {
                 self.explain(verb.end);
             }
             Place::Read | Place::Nothing | Place::Other => {}
+        }
+    }
+
+    /// CREATE, ALTER, IMPORT: whether relations are among what it is about that matter to where a read may run.
+    #[cold]
+    fn redefine(&mut self, at: usize) {
+        let text = self.text;
+        let mut ahead = self.ahead(at);
+        loop {
+            let token = ahead.next::<true>();
+            match token.kind {
+                Kind::Edge | Kind::Semicolon | Kind::Refused | Kind::Uncertain => return,
+                Kind::Word => {}
+                _ => continue,
+            }
+            let is_key = token.is(text, "foreign") && ahead.clone().next::<true>().is(text, "key");
+            if !is_key && REDEFINED.iter().any(|word| token.is(text, word)) {
+                self.routing.redefines = true;
+                return;
+            }
         }
     }
 

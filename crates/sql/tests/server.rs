@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pgweir_sql::own::{HARMLESS, LEFT_OUT, LEFT_OUT_PREFIXES};
-use pgweir_sql::{Effects, Functions, classify};
+use pgweir_sql::primary::VOLATILE_READS;
+use pgweir_sql::{Effects, Functions, To, Volatile, classify, judge};
 
 /// The directory of the newest PostgreSQL that is installed.
 fn programs() -> Option<PathBuf> {
@@ -85,10 +86,16 @@ fn the_lists_are_those_of_the_installed_server() {
             &directory,
             "select word from pg_get_keywords() where catcode in ('R', 'C')",
         )?;
-        Some((functions, keywords))
+        let volatile = answer(
+            &programs,
+            &directory,
+            "select distinct proname::text from pg_proc where pronamespace = 'pg_catalog'::regnamespace \
+             and provolatile = 'v'",
+        )?;
+        Some((functions, keywords, volatile))
     });
     let _ = std::fs::remove_dir_all(&directory);
-    let Some((functions, keywords)) = compared else {
+    let Some((functions, keywords, volatile)) = compared else {
         eprintln!("no PostgreSQL to compare with");
         return;
     };
@@ -106,6 +113,16 @@ fn the_lists_are_those_of_the_installed_server() {
         unknown.is_empty(),
         "neither harmless nor left out: {unknown:?}"
     );
+    let reading = Functions::new().with_volatile(&Volatile::default());
+    for name in &volatile {
+        let text = format!("select {name}('a', 'b', true)");
+        let (_, routing) = judge(text.as_bytes(), &reading);
+        let may_leave_the_primary = routing.to(false) != To::Primary;
+        assert!(
+            !may_leave_the_primary || VOLATILE_READS.contains(&name.as_str()),
+            "{name} is volatile and neither kept on the primary nor known to be harmless"
+        );
+    }
     for word in &keywords {
         let text = format!("select {word} (1)");
         let found = classify(text.as_bytes(), &Functions::new());

@@ -391,3 +391,30 @@ fn effects_are_those_of_the_classifier() {
     assert_eq!(effects, Effects::BEGINS);
     assert_eq!(routing.begins(), Begins::ReadOnly);
 }
+
+#[test]
+fn definitions_that_change_what_a_read_means_are_told() {
+    for (text, expected) in [
+        ("create view v as select 1", true),
+        ("create or replace view v as select 1", true),
+        ("create table t (id bigserial)", true),
+        ("create table t (id int generated always as identity)", true),
+        ("create unlogged table t (a int)", true),
+        ("create foreign table t (a int) server s", true),
+        ("alter table t set unlogged", true),
+        ("alter table t enable row level security", true),
+        ("alter table t rename to u", true),
+        ("create policy p on t using (true)", true),
+        (
+            "create table t (a int, foreign key (a) references u (a))",
+            false,
+        ),
+        ("create table t (a int)", false),
+        ("create index on t (a)", false),
+        ("insert into view values (1)", false),
+        ("select 1", false),
+    ] {
+        let (_, routing) = judge(text.as_bytes(), &functions());
+        assert_eq!(routing.redefines(), expected, "{text}");
+    }
+}
