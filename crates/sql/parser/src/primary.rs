@@ -47,7 +47,9 @@ fn statement_needs(kind: &str, node: &Value) -> bool {
         "CopyStmt" => {
             node["is_from"] == true
                 || node["is_program"] == true
-                || node["filename"].as_str().is_some_and(|name| !name.is_empty())
+                || node["filename"]
+                    .as_str()
+                    .is_some_and(|name| !name.is_empty())
                 || walk(node)
         }
         "SelectStmt" | "DeclareCursorStmt" | "PrepareStmt" => walk(node),
@@ -78,8 +80,7 @@ fn walk(tree: &Value) -> bool {
 }
 
 fn call(call: &Value) -> bool {
-    if call["funcformat"].as_i64()
-        == Some(pg_query::protobuf::CoercionForm::CoerceSqlSyntax as i64)
+    if call["funcformat"].as_i64() == Some(pg_query::protobuf::CoercionForm::CoerceSqlSyntax as i64)
     {
         return false;
     }
