@@ -78,7 +78,7 @@ pub enum Dependent {
     Trigger,
     /// An event trigger.
     EventTrigger,
-    /// An operator, a cast or a type: any statement may call it.
+    /// An operator, a cast, a type with its constraints, or what compares for an index: any statement may call it.
     Expression,
     /// A view, a rule, a default, a constraint, a policy, an index: anything else.
     Other,

@@ -237,6 +237,9 @@ impl Scan<'_> {
                 self.routing.begins = Begins::ReadOnly;
             } else if last.is(text, "read") && token.is(text, "write") {
                 self.needs(Why::ReadWrite, token);
+            } else if token.is(text, "snapshot") {
+                // Whoever exported it did so on the primary.
+                self.needs(Why::Statement, token);
             } else if token.is(text, "serializable") {
                 self.needs(Why::Serializable, token);
             }
@@ -268,7 +271,8 @@ impl Scan<'_> {
         let text = self.text;
         let mut ahead = self.ahead(at);
         let mut token = ahead.next::<false>();
-        let runs = |token: Token| token.is(text, "analyze") || token.is(text, "analyse");
+        // The names of options may be quoted.
+        let runs = |token: Token| is_among(token, text, &["analyze", "analyse"]);
         let mut analyzes = false;
         if token.kind == Kind::Open {
             // Options, or a query in parentheses.
@@ -314,11 +318,17 @@ impl Scan<'_> {
 
 /// Whether `token` names a parameter that says which kind of server it is.
 fn is_server_kind(token: Token, text: &[u8]) -> bool {
+    is_among(token, text, primary::SETTINGS)
+}
+
+/// Whether `token` is one of these names, with or without quotes.
+fn is_among(token: Token, text: &[u8], names: &[&str]) -> bool {
     let name = match token.kind {
         Kind::Quoted => token.within(text),
-        _ => token.of(text),
+        Kind::Word => token.of(text),
+        _ => return false,
     };
-    primary::SETTINGS
+    names
         .iter()
-        .any(|setting| setting.as_bytes().eq_ignore_ascii_case(name))
+        .any(|listed| listed.as_bytes().eq_ignore_ascii_case(name))
 }

@@ -23,10 +23,13 @@ const ROW_BYTES: u32 = 1 << 30;
 /// The first version whose functions may have a body that is no string.
 const WITH_BODIES: u32 = 14;
 
-/// `pg_depend.classid` of functions, triggers, event triggers, operators, casts and types.
+/// `pg_depend.classid` of what statements call without naming it, or by another name. (The constraints of domains are
+/// read as their types.)
 const PG_OPERATOR: u32 = 2617;
 const PG_CAST: u32 = 2605;
 const PG_TYPE: u32 = 1247;
+const PG_AMPROC: u32 = 2603;
+const PG_CONSTRAINT: u32 = 2606;
 const PG_PROC: u32 = 1255;
 const PG_TRIGGER: u32 = 2620;
 const PG_EVENT_TRIGGER: u32 = 3466;
@@ -98,7 +101,9 @@ fn query(has_bodies: bool) -> String {
          WHERE t.oid=p.proargtypes[0] AND t.typtype IN ('c','d','p'))::boolean,p.provolatile='v' \
          FROM pg_proc p JOIN pg_namespace n ON n.oid=p.pronamespace JOIN pg_language l ON l.oid=p.prolang \
          WHERE p.oid>=16384 OR n.nspname<>'pg_catalog';\
-         SELECT DISTINCT refobjid,classid,CASE classid WHEN {PG_PROC} THEN objid ELSE 0 END \
+         SELECT DISTINCT refobjid,CASE WHEN EXISTS(SELECT FROM pg_constraint c \
+         WHERE classid={PG_CONSTRAINT} AND c.oid=objid AND c.contypid<>0) THEN {PG_TYPE} ELSE classid END,\
+         CASE classid WHEN {PG_PROC} THEN objid ELSE 0 END \
          FROM pg_depend WHERE refclassid={PG_PROC} AND deptype<>'p';\
          SELECT c.oid,n.nspname,c.relname,c.relkind<>'v',\
          CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) ELSE '' END \
@@ -163,7 +168,7 @@ fn row(catalog: &mut Catalog, body: &[u8]) -> Result<(), WireError> {
                 PG_PROC => Dependent::Routine(number(object)),
                 PG_TRIGGER => Dependent::Trigger,
                 PG_EVENT_TRIGGER => Dependent::EventTrigger,
-                PG_OPERATOR | PG_CAST | PG_TYPE => Dependent::Expression,
+                PG_OPERATOR | PG_CAST | PG_TYPE | PG_AMPROC => Dependent::Expression,
                 _ => Dependent::Other,
             };
             catalog.depends(number(function), dependent);

@@ -151,6 +151,7 @@ fn whatever_else_goes_to_the_primary_and_says_why() {
             "create",
         ),
         ("explain analyze refresh materialized view v", "refresh"),
+        ("explain (\"analyze\") delete from t", "delete"),
         ("explain analyze execute p", "execute"),
         ("explain select 1; delete from t", "delete"),
         ("select * from t for update", "row lock"),
