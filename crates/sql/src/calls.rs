@@ -13,6 +13,7 @@ const AHEAD: usize = 64;
 
 impl Scan<'_> {
     /// A parenthesis behind a name whose last part is `last`. Returns the token behind which the scan goes on.
+    #[inline(never)]
     pub(crate) fn opened(&mut self, name: Name, last: Token, open: Token) -> Token {
         let text = self.text;
         let alone = name.parts == 1;

@@ -227,6 +227,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The primary is needed, for what `token` says.
+    #[inline(never)]
     pub fn needs(&mut self, why: Why, token: Token) {
         if self.routing.need.is_none() && !self.only_planned {
             self.routing.need = Some(Need {
@@ -261,6 +262,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The first word of a statement.
+    #[inline(never)]
     fn begin_statement(&mut self, token: Token) {
         let text = self.text;
         self.verb = words::verb(token.of(text));
@@ -395,7 +397,7 @@ impl<'a> Scan<'a> {
     }
 
     /// What a word or name means behind the token `last`.
-    #[inline]
+    #[inline(never)]
     fn meant(&mut self, meaning: Meaning, token: Token, last: Token) {
         let text = self.text;
         match meaning {

@@ -94,6 +94,7 @@ enum Place {
     Other,
 }
 
+#[inline(always)]
 const fn place(word: &[u8]) -> Place {
     const fn is(word: &[u8], verb: &[u8]) -> bool {
         packed(word) == packed(verb)
@@ -141,6 +142,7 @@ impl Scan<'_> {
         }
     }
 
+    #[inline(never)]
     fn route_by_more(&mut self, place: Place, verb: Token) {
         let text = self.text;
         let mut ahead = self.ahead(verb.end);
