@@ -4,6 +4,8 @@ use crate::Effects;
 use crate::classify::{Name, Scan};
 use crate::functions::Known;
 use crate::lexer::{Kind, Token};
+use crate::primary;
+use crate::routing::Why;
 use crate::setting::is_read_by;
 use crate::words::{self, Meaning, Verb};
 
@@ -12,10 +14,18 @@ const AHEAD: usize = 64;
 
 impl Scan<'_> {
     /// A parenthesis behind a name whose last part is `last`. Returns the token behind which the scan goes on.
+    #[inline(never)]
     pub(crate) fn opened(&mut self, name: Name, last: Token, open: Token) -> Token {
         let text = self.text;
         let alone = name.parts == 1;
         let written = bare(last, text);
+        if alone && last.kind == Kind::Word && words::is_frequent_construct(written) {
+            return open;
+        }
+        // The columns of INSERT: by far the most frequent parenthesis that is none of a call.
+        if name.before.is_into(text) {
+            return open;
+        }
         let known = self.functions.known(written);
         if alone && last.kind == Kind::Word {
             if known.is(Known::CONSTRUCT) {
@@ -40,6 +50,10 @@ impl Scan<'_> {
         } else {
             schema
         };
+        let reads = self.reads(of_catalog, known, written, open);
+        if of_catalog && !reads || sets_config && !self.is_session_setting(open) {
+            self.needs(Why::Function, last);
+        }
         let pinned = self.functions.pins(searched, written, known);
         if !pinned {
             let harmless = if of_catalog {
@@ -48,18 +62,50 @@ impl Scan<'_> {
             } else {
                 known.is(Known::HARMLESS) && !known.is(Known::SUSPICIOUS)
             };
-            if harmless || self.effects.contains(Effects::FUNCTION) {
+            if harmless && (reads || self.routing.need.is_some()) {
                 return open;
             }
+            if self.effects.contains(Effects::FUNCTION) {
+                return open;
+            }
+            if self.is_called(name, last) && !self.is_column_list(open) {
+                if !reads {
+                    self.needs(Why::Unknown, last);
+                }
+                if !harmless {
+                    self.effects |= Effects::FUNCTION;
+                }
+            }
+            return open;
         }
         if self.is_called(name, last) && !self.is_column_list(open) {
-            self.effects |= if pinned {
-                Effects::PINNED
-            } else {
-                Effects::FUNCTION
-            };
+            self.effects |= Effects::PINNED;
         }
         open
+    }
+
+    /// Whether a standby can run the function `written` with the same answer, if it is one that is called.
+    #[inline]
+    fn reads(&self, of_catalog: bool, known: Known, written: &[u8], open: Token) -> bool {
+        match (of_catalog, known.is(Known::PRIMARY)) {
+            // One of another's may be found for other arguments.
+            (true, false) => known.is(Known::OWN.or(Known::LEFT_OUT)) && !known.is(Known::WRITING),
+            (true, true) => {
+                written.eq_ignore_ascii_case(b"current_setting") && self.is_session_setting(open)
+            }
+            (false, _) => known.is(Known::READING) && !known.is(Known::WRITING),
+        }
+    }
+
+    /// Whether the first argument is the name of a parameter that does not tell which kind of server it is.
+    fn is_session_setting(&self, open: Token) -> bool {
+        let argument = self.ahead(open.end).next::<false>();
+        let name = argument.within(self.text);
+        argument.kind == Kind::Text
+            && argument.of(self.text).starts_with(b"'")
+            && !primary::SETTINGS
+                .iter()
+                .any(|setting| setting.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// The part of a name before the last one: read again, which is rare enough.

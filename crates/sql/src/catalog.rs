@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use crate::extensions;
 use crate::functions::{Functions, Unnamed};
 use crate::routine;
+use crate::volatile::{Bodies, Volatile};
 
 /// The languages that are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,20 @@ pub struct Routine<'a> {
     pub source: &'a [u8],
     /// It can be called as if it were a column of its argument: `t.name`.
     pub is_like_a_column: bool,
+    /// `provolatile` is `v`.
+    pub is_volatile: bool,
+}
+
+/// A relation of which it matters where it is read, or a part of what reading it calls.
+#[derive(Debug, Clone, Copy)]
+pub struct Relation<'a> {
+    /// `relname`
+    pub name: &'a str,
+    /// Standbys do not have it as the primary has it: a sequence, which runs ahead there, an unlogged table, which is
+    /// empty there and refused, or a foreign table.
+    pub is_of_primary: bool,
+    /// What runs when it is read: the definition of a view, the condition of a policy, the name of a partition.
+    pub definition: &'a [u8],
 }
 
 /// What depends on a function (`pg_depend`).
@@ -63,7 +78,9 @@ pub enum Dependent {
     Trigger,
     /// An event trigger.
     EventTrigger,
-    /// A view, a rule, a default, a constraint, a policy, an operator, a cast, an index, a type: anything else.
+    /// An operator, a cast, a type with its constraints, or what compares for an index: any statement may call it.
+    Expression,
+    /// A view, a rule, a default, a constraint, a policy, an index: anything else.
     Other,
 }
 
@@ -74,6 +91,7 @@ pub struct Catalog {
     routines: Vec<Read>,
     by_oid: HashMap<u32, usize>,
     dependents: Vec<(u32, Dependent)>,
+    bodies: Bodies,
 }
 
 #[derive(Debug)]
@@ -85,6 +103,8 @@ struct Read {
     writes: bool,
     is_like_a_column: bool,
     calls: Vec<Box<str>>,
+    /// Its number among the bodies.
+    body: usize,
 }
 
 impl Default for Catalog {
@@ -101,6 +121,7 @@ impl Catalog {
             routines: Vec::new(),
             by_oid: HashMap::new(),
             dependents: Vec::new(),
+            bodies: Bodies::default(),
         }
     }
 
@@ -120,6 +141,16 @@ impl Catalog {
             }
             Language::Other => true,
         };
+        let readable = matches!(routine.language, Language::Sql | Language::PlPgSql);
+        let number = self.bodies.function(
+            routine.name,
+            routine.is_volatile,
+            readable.then_some(routine.source),
+            &self.own,
+        );
+        if routine.is_like_a_column {
+            self.bodies.is_called_unnamed(number);
+        }
         self.by_oid.insert(routine.oid, self.routines.len());
         self.routines.push(Read {
             schema: routine.schema.into(),
@@ -129,7 +160,18 @@ impl Catalog {
             writes: source.writes,
             is_like_a_column: routine.is_like_a_column,
             calls: source.calls,
+            body: number,
         });
+    }
+
+    /// Adds a relation, once for each of its definitions.
+    pub fn relation(&mut self, relation: Relation<'_>) {
+        self.bodies.relation(
+            relation.name,
+            relation.is_of_primary,
+            relation.definition,
+            &self.own,
+        );
     }
 
     /// Adds that `dependent` depends on the function `oid`.
@@ -139,6 +181,7 @@ impl Catalog {
 
     /// Judges all of them together.
     pub fn judge(mut self) -> Verdict {
+        let volatile = self.volatile();
         let callers = self.callers();
         let mut fresh: Vec<usize> = (0..self.routines.len())
             .filter(|&i| self.routines[i].suspicious)
@@ -189,7 +232,25 @@ impl Catalog {
                 .collect(),
             unnamed,
             called_unnamed,
+            volatile: Some(volatile),
         }
+    }
+
+    fn volatile(&mut self) -> Volatile {
+        let mut bodies = std::mem::take(&mut self.bodies);
+        for (oid, dependent) in &self.dependents {
+            let body = |oid| self.by_oid.get(oid).map(|i: &usize| self.routines[*i].body);
+            match (body(oid), dependent) {
+                (Some(used), Dependent::Routine(user)) => {
+                    if let Some(user) = body(user) {
+                        bodies.uses(user, used);
+                    }
+                }
+                (Some(called), Dependent::Expression) => bodies.is_called_unnamed(called),
+                _ => {}
+            }
+        }
+        bodies.judge()
     }
 
     fn callers(&self) -> Callers {
@@ -223,7 +284,7 @@ impl Catalog {
                 Dependent::Routine(_) => continue,
                 Dependent::Trigger => unnamed.by_writes = true,
                 Dependent::EventTrigger => unnamed.by_definitions = true,
-                Dependent::Other => unnamed.by_any = true,
+                Dependent::Expression | Dependent::Other => unnamed.by_any = true,
             }
             names.push(self.routines[*index].name.clone());
         }
@@ -259,19 +320,25 @@ pub struct Verdict {
     pub unnamed: Unnamed,
     /// The names of these functions.
     pub called_unnamed: Vec<Box<str>>,
+    /// What may write, if it is known.
+    pub volatile: Option<Volatile>,
 }
 
 impl Verdict {
     /// All of this for the classifier, and `pinning` ([`Functions::with_pinning`]).
     pub fn functions<'n>(&'n self, pinning: impl IntoIterator<Item = &'n str>) -> Functions {
         let keeping = self.keeping.iter().map(|name| &**name);
-        Functions::new()
+        let functions = Functions::new()
             .with_known(
                 self.harmless.iter().map(|name| &**name),
                 self.suspicious.iter().map(|name| &**name),
             )
             .with_pinning(pinning.into_iter().chain(keeping))
-            .with_unnamed(self.unnamed)
+            .with_unnamed(self.unnamed);
+        match &self.volatile {
+            Some(volatile) => functions.with_volatile(volatile),
+            None => functions,
+        }
     }
 }
 
@@ -290,6 +357,7 @@ mod tests {
                 language: *language,
                 source: source.as_bytes(),
                 is_like_a_column: false,
+                is_volatile: false,
             });
         }
         catalog
@@ -416,6 +484,7 @@ mod tests {
             language: Language::Sql,
             source: b"select set_config('a.b', 'c', false)",
             is_like_a_column: true,
+            is_volatile: false,
         });
         let functions = catalog.judge().functions([]);
         assert_eq!(

@@ -7,10 +7,14 @@
 use memchr::{memchr, memchr2};
 
 use crate::Effects;
+use crate::comments;
 use crate::functions::Functions;
 use crate::lexer::{self, Kind, Lexer, Strings, Token};
+use crate::routing::{Need, Routing, Why};
 use crate::setting::is_read_by_word;
 use crate::unnamed::{self, Definition};
+use crate::verbs::{PRIMARY, need_of};
+use crate::volatile;
 use crate::words::{self, Meaning, Verb};
 
 /// What the statements of `text` may do.
@@ -22,26 +26,47 @@ use crate::words::{self, Meaning, Verb};
 /// far as `functions` tell ([`Functions::with_unnamed`]). Strings are data, and so are the bodies of functions that are created. CREATE FUNCTION … BEGIN ATOMIC, and functions that are
 /// named in a definition, are judged as if they ran.
 pub fn classify(text: &[u8], functions: &Functions) -> Effects {
-    let written = written(text, functions);
+    let (written, _) = written(text, functions);
     match functions.unnamed().is_none() {
         true => written,
         false => written | unnamed::calls(text, functions.unnamed()),
     }
 }
 
+/// What the statements of `text` may do, as [`classify`] says, and where they may run.
+///
+/// Where they may run is certain in one direction: what is not sent to the primary cannot write, and a standby that is
+/// fresh enough has the same answer to it. What `functions` tell of the volatility of a database's own
+/// ([`Functions::with_volatile`]) is needed for it; without, whatever reads goes to the primary.
+pub fn judge(text: &[u8], functions: &Functions) -> (Effects, Routing) {
+    let (written, mut routing) = written(text, functions);
+    let effects = match functions.unnamed().is_none() {
+        true => written,
+        false => written | unnamed::calls(text, functions.unnamed()),
+    };
+    if routing.need.is_none() && routing.reads {
+        routing.need = volatile::need(text, functions);
+    }
+    routing.asked = comments::asked(text);
+    (effects, routing)
+}
+
 /// What is written in the text itself.
 #[inline]
-fn written(text: &[u8], functions: &Functions) -> Effects {
+fn written(text: &[u8], functions: &Functions) -> (Effects, Routing) {
+    const UNREADABLE: (Effects, Routing) = (Effects::ALL, Routing::UNREADABLE);
     let (conforming, ambiguous) = Scan::new(text, functions, Strings::Conforming).run();
     if !ambiguous {
-        return conforming.unwrap_or(Effects::ALL);
+        return conforming.unwrap_or(UNREADABLE);
     }
     let (escaping, _) = Scan::new(text, functions, Strings::Escaping).run();
     match (conforming, escaping) {
-        (Ok(one), Ok(other)) => one | other,
+        (Ok((effects, routing)), Ok((other_effects, other_routing))) => {
+            (effects | other_effects, routing.or(other_routing))
+        }
         // The server refuses a text before it runs any of it.
         (Ok(one), Err(Unreadable::Refused)) | (Err(Unreadable::Refused), Ok(one)) => one,
-        _ => Effects::ALL,
+        _ => UNREADABLE,
     }
 }
 
@@ -77,6 +102,9 @@ pub(crate) struct Scan<'a> {
     names_settings: bool,
     /// Something is defined that calls functions where it names them.
     defines: bool,
+    /// EXPLAIN without ANALYZE: nothing of it runs, and standbys allow it of everything.
+    pub only_planned: bool,
+    pub routing: Routing,
 }
 
 impl<'a> Scan<'a> {
@@ -92,6 +120,8 @@ impl<'a> Scan<'a> {
             updates: false,
             names_settings: false,
             defines: false,
+            only_planned: false,
+            routing: Routing::default(),
         }
     }
 
@@ -101,7 +131,7 @@ impl<'a> Scan<'a> {
     }
 
     /// What was found, and whether the other reading of backslashes would differ.
-    fn run(mut self) -> (Result<Effects, Unreadable>, bool) {
+    fn run(mut self) -> (Result<(Effects, Routing), Unreadable>, bool) {
         // What changes with every token is kept out of `self` and in pieces, so that it stays in registers: a token that
         // is copied as a whole through memory costs more than finding it.
         let text = self.text;
@@ -134,12 +164,12 @@ impl<'a> Scan<'a> {
                         (first, parts) = (start, 1);
                     }
                     if kind == Kind::Quoted {
-                        self.meant(words::name(token(kind).within(text)), last());
+                        self.meant(words::name(token(kind).within(text)), token(kind), last());
                     } else if awaiting {
                         awaiting = false;
                         self.begin_statement(token(kind));
                     } else if words::may_mean_something(&text[start..end]) {
-                        self.meant(words::meaning(&text[start..end]), last());
+                        self.meant(words::meaning(&text[start..end]), token(kind), last());
                     }
                 }
                 Kind::Open => {
@@ -180,7 +210,7 @@ impl<'a> Scan<'a> {
         (found, ambiguous)
     }
 
-    fn finish(mut self) -> Effects {
+    fn finish(mut self) -> (Effects, Routing) {
         if self.updates && self.names_settings {
             self.effects |= Effects::SETTINGS | Effects::RESETS;
             self.sets = true;
@@ -191,7 +221,22 @@ impl<'a> Scan<'a> {
         if self.defines && self.effects.contains(Effects::FUNCTION) {
             self.effects |= Effects::DEFINES;
         }
-        self.effects
+        if self.effects.intersects(PRIMARY) {
+            self.routing.need = self.routing.need.or_else(|| need_of(self.effects));
+        }
+        (self.effects, self.routing)
+    }
+
+    /// The primary is needed, for what `token` says.
+    #[inline(never)]
+    pub fn needs(&mut self, why: Why, token: Token) {
+        if self.routing.need.is_none() && !self.only_planned {
+            self.routing.need = Some(Need {
+                why,
+                start: token.start as u32,
+                end: token.end as u32,
+            });
+        }
     }
 
     /// A string may name a schema, as in `'pg_temp.t'::regclass`.
@@ -218,10 +263,13 @@ impl<'a> Scan<'a> {
     }
 
     /// The first word of a statement.
+    #[inline(never)]
     fn begin_statement(&mut self, token: Token) {
         let text = self.text;
         self.verb = words::verb(token.of(text));
         self.into_table = false;
+        self.only_planned = false;
+        self.route(token);
         let mut ahead = self.ahead(token.end);
         let mut next = || ahead.next::<false>();
         match self.verb {
@@ -361,14 +409,23 @@ impl<'a> Scan<'a> {
     }
 
     /// What a word or name means behind the token `last`.
-    #[inline]
-    fn meant(&mut self, meaning: Meaning, last: Token) {
+    #[inline(never)]
+    fn meant(&mut self, meaning: Meaning, token: Token, last: Token) {
         let text = self.text;
         match meaning {
             Meaning::Nothing => {}
             Meaning::Name(effects) => self.effects |= effects,
-            Meaning::PgSettings => self.names_settings = true,
-            Meaning::Update => self.updates = true,
+            Meaning::ServerView => self.needs(Why::Relation, token),
+            Meaning::PgSettings => {
+                self.names_settings = true;
+                self.needs(Why::Relation, token);
+            }
+            Meaning::Update => {
+                self.updates = true;
+                self.needs(Why::Statement, token);
+            }
+            Meaning::Writes => self.needs(Why::Statement, token),
+            Meaning::For => self.locks_rows(token),
             Meaning::Temporary => {
                 let after_into = last.is(text, "into") && !self.into_table;
                 if after_into
@@ -381,6 +438,9 @@ impl<'a> Scan<'a> {
             }
             Meaning::Into => {
                 self.into_table = last.is(text, "insert") || last.is(text, "merge");
+                if !self.into_table {
+                    self.needs(Why::SelectInto, token);
+                }
             }
             Meaning::Hold => {
                 if self.verb == Verb::Declare && last.is(text, "with") {

@@ -4,10 +4,12 @@ use std::borrow::Cow;
 
 use crate::keywords::{COLUMN_NAMES, RESERVED, RESERVED_LATER, TYPES_OR_FUNCTIONS, UNRESERVED};
 use crate::own::{HARMLESS, LEFT_OUT};
+use crate::primary::{self, VOLATILE_READS};
+use crate::volatile::Volatile;
 
 /// What is known of a name.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
-pub(crate) struct Known(u8);
+pub(crate) struct Known(u16);
 
 impl Known {
     /// PostgreSQL's own, and harmless.
@@ -24,6 +26,14 @@ impl Known {
     pub const KEYWORD: Known = Known(1 << 5);
     /// PostgreSQL's own, and not harmless.
     pub const LEFT_OUT: Known = Known(1 << 6);
+    /// PostgreSQL's own, and only the primary can do it, or answers otherwise than a standby.
+    pub const PRIMARY: Known = Known(1 << 7);
+    /// None of this name, in whatever schema, can write.
+    pub const READING: Known = Known(1 << 8);
+    /// One of this name may write.
+    pub const WRITING: Known = Known(1 << 9);
+    /// Not a function: a relation that only the primary has, or that calls what may write.
+    pub const RELATION: Known = Known(1 << 10);
 
     /// What is in one or the other.
     pub const fn or(self, other: Known) -> Known {
@@ -45,11 +55,26 @@ const TRUNCATED: usize = 63;
 /// case, the worse of what is said of them holds for both.
 #[derive(Debug, Clone)]
 pub struct Functions {
-    /// Open addressing: 0, or one more than an index into `names`.
-    slots: Vec<u32>,
+    /// Open addressing: 0, or one more than an index into `names`, and above it the upper half of the name's hash, so
+    /// that a name that is not there is hardly ever compared with one that is.
+    slots: Vec<u64>,
     names: Vec<(Cow<'static, str>, Known)>,
     pinned: Vec<Pin>,
     unnamed: Unnamed,
+    volatility: Volatility,
+}
+
+/// What is known of the volatility of what a text calls without naming a function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Volatility {
+    /// Nothing.
+    Unknown,
+    /// No operator, cast or type may write, and no relation.
+    None,
+    /// Some relations may, which are known by their names.
+    OfRelations,
+    /// Anything may.
+    OfAny,
 }
 
 /// Which statements may call suspicious functions without naming them.
@@ -101,12 +126,21 @@ impl Functions {
             names: Vec::with_capacity(2800),
             pinned: Vec::new(),
             unnamed: Unnamed::default(),
+            volatility: Volatility::Unknown,
         };
         for name in HARMLESS {
-            functions.add(Cow::Borrowed(name), Known::OWN);
+            let needs = match primary::needs_function(name) {
+                true => Known::PRIMARY,
+                false => Known::default(),
+            };
+            functions.add(Cow::Borrowed(name), Known::OWN.or(needs));
         }
         for name in LEFT_OUT {
-            functions.add(Cow::Borrowed(name), Known::LEFT_OUT);
+            let needs = match VOLATILE_READS.contains(name) {
+                true => Known::default(),
+                false => Known::PRIMARY,
+            };
+            functions.add(Cow::Borrowed(name), Known::LEFT_OUT.or(needs));
         }
         for list in [
             UNRESERVED,
@@ -179,6 +213,32 @@ impl Functions {
         self
     }
 
+    /// Adds what the catalog tells of what may write. Without it, whatever reads goes to the primary.
+    #[must_use]
+    pub fn with_volatile(mut self, volatile: &Volatile) -> Self {
+        for name in &volatile.reading {
+            self.add(Cow::Owned(name.to_string()), Known::READING);
+        }
+        for name in &volatile.writing {
+            self.add(Cow::Owned(name.to_string()), Known::WRITING);
+        }
+        for name in &volatile.relations {
+            self.add(Cow::Owned(name.to_string()), Known::RELATION);
+        }
+        self.volatility = match (volatile.unnamed, volatile.relations.is_empty()) {
+            (true, _) => Volatility::OfAny,
+            (false, true) => Volatility::None,
+            (false, false) => Volatility::OfRelations,
+        };
+        self
+    }
+
+    /// What is known of what is not called by name.
+    #[inline]
+    pub(crate) fn volatility(&self) -> Volatility {
+        self.volatility
+    }
+
     /// Which statements call suspicious functions that they do not name.
     #[inline]
     pub(crate) fn unnamed(&self) -> Unnamed {
@@ -189,16 +249,22 @@ impl Functions {
     #[inline]
     pub(crate) fn known(&self, name: &[u8]) -> Known {
         let name = truncated(name);
+        let hash = hash(name);
         let mask = self.slots.len() - 1;
-        let mut slot = hash(name) as usize & mask;
-        while let Some(index) = self.slots[slot].checked_sub(1) {
-            let (found, known) = &self.names[index as usize];
-            if found.as_bytes().eq_ignore_ascii_case(name) {
-                return *known;
+        let mut slot = hash as usize & mask;
+        loop {
+            let entry = self.slots[slot];
+            if entry == 0 {
+                return Known::default();
+            }
+            if (entry ^ hash) >> 32 == 0 {
+                let (found, known) = &self.names[entry as u32 as usize - 1];
+                if found.as_bytes().eq_ignore_ascii_case(name) {
+                    return *known;
+                }
             }
             slot = (slot + 1) & mask;
         }
-        Known::default()
     }
 
     /// Whether a call of `schema.name` is of a function that keeps state; `known` is what is known of `name`.
@@ -228,10 +294,11 @@ impl Functions {
         if self.names.len() * 2 >= self.slots.len() {
             self.grow();
         }
+        let hash = hash(truncated(name.as_bytes()));
         let mask = self.slots.len() - 1;
-        let mut slot = hash(truncated(name.as_bytes())) as usize & mask;
-        while let Some(index) = self.slots[slot].checked_sub(1) {
-            let entry = &mut self.names[index as usize];
+        let mut slot = hash as usize & mask;
+        while self.slots[slot] != 0 {
+            let entry = &mut self.names[self.slots[slot] as u32 as usize - 1];
             if entry.0.eq_ignore_ascii_case(&name) {
                 entry.1.0 |= known.0;
                 return;
@@ -239,18 +306,19 @@ impl Functions {
             slot = (slot + 1) & mask;
         }
         self.names.push((name, known));
-        self.slots[slot] = self.names.len() as u32;
+        self.slots[slot] = entry(hash, self.names.len());
     }
 
     fn grow(&mut self) {
         let slots = self.slots.len() * 2;
         self.slots = vec![0; slots];
         for (index, (name, _)) in self.names.iter().enumerate() {
-            let mut slot = hash(truncated(name.as_bytes())) as usize & (slots - 1);
+            let hash = hash(truncated(name.as_bytes()));
+            let mut slot = hash as usize & (slots - 1);
             while self.slots[slot] != 0 {
                 slot = (slot + 1) & (slots - 1);
             }
-            self.slots[slot] = index as u32 + 1;
+            self.slots[slot] = entry(hash, index + 1);
         }
     }
 }
@@ -259,6 +327,11 @@ impl Functions {
 /// may not be found: then it counts as unknown.)
 fn truncated(name: &[u8]) -> &[u8] {
     &name[..name.len().min(TRUNCATED)]
+}
+
+/// What a slot holds for the name of this hash and number.
+fn entry(hash: u64, number: usize) -> u64 {
+    hash >> 32 << 32 | number as u64
 }
 
 /// The same for names that differ in the case of ASCII letters.

@@ -7,6 +7,8 @@
 
 use memchr::{memchr, memchr2, memmem};
 
+use crate::words::packed;
+
 /// What a backslash is in a string constant without a prefix.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Strings {
@@ -79,6 +81,14 @@ impl Token {
     /// Whether it is this word (given in lower case), in any case.
     pub fn is(self, text: &[u8], word: &str) -> bool {
         self.kind == Kind::Word && self.of(text).eq_ignore_ascii_case(word.as_bytes())
+    }
+
+    /// Whether it is INTO.
+    #[inline]
+    pub fn is_into(self, text: &[u8]) -> bool {
+        self.kind == Kind::Word
+            && packed(self.of(text)) == const { packed(b"into") }
+            && self.end - self.start == 4
     }
 
     /// Whether it is this byte of punctuation.

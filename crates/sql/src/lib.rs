@@ -2,12 +2,14 @@
 //!
 //! [`classify`] reads every text that passes, so it must be quick: it says what the statements *may* do, errs on the side
 //! of caution, and says nothing of a plain query. [`setting`], [`channel`] and [`executed`] read the few statements that
-//! the pooler carries out itself: exactly, or not at all.
+//! the pooler carries out itself: exactly, or not at all. [`judge`] is [`classify`] with one answer more: where the text
+//! may run, and [`route`] says that to people.
 
 mod calls;
 mod catalog;
 mod channel;
 mod classify;
+mod comments;
 mod effects;
 mod executed;
 mod extensions;
@@ -15,18 +17,24 @@ mod functions;
 mod keywords;
 mod lexer;
 pub mod own;
+pub mod primary;
 mod reading;
 mod routine;
+mod routing;
 mod setting;
 mod statements;
 mod unnamed;
+mod verbs;
+mod volatile;
 mod words;
 
-pub use catalog::{Catalog, Dependent, Language, Routine, Verdict};
+pub use catalog::{Catalog, Dependent, Language, Relation, Routine, Verdict};
 pub use channel::{Channel, channel};
-pub use classify::classify;
+pub use classify::{classify, judge};
 pub use effects::Effects;
 pub use executed::{Executed, executed};
 pub use functions::{Functions, Unnamed};
+pub use routing::{Begins, Reason, Route, Routing, To, route};
 pub use setting::{Setting, is_read_by, setting};
 pub use statements::statements;
+pub use volatile::Volatile;

@@ -1,10 +1,11 @@
 //! The words that mean something wherever they stand, and those that begin a statement.
 
 use crate::Effects;
+use crate::primary;
 
-/// Lengths at which a word with this first letter may mean something in the middle of a statement: most words are ruled
-/// out by it. `pg_…` is looked at whatever its length.
-const LENGTHS: [u32; 26] = {
+/// Lengths at which a word with this first byte may mean something in the middle of a statement: most words are ruled out
+/// by it. Lengths past 31 count as 31.
+const LENGTHS: [u32; 256] = {
     const WORDS: &[&str] = &[
         "temp",
         "temporary",
@@ -16,21 +17,27 @@ const LENGTHS: [u32; 26] = {
         "local",
         "schema",
         "update",
+        "insert",
+        "delete",
+        "merge",
+        "for",
         "nextval",
         "setval",
         "currval",
         "lastval",
         "setseed",
     ];
-    let mut lengths = [0; 26];
+    let mut lengths = [0; 256];
     let mut i = 0;
     while i < WORDS.len() {
         let word = WORDS[i].as_bytes();
-        lengths[(word[0] - b'a') as usize] |= 1 << word.len();
+        lengths[word[0] as usize] |= 1 << word.len();
+        lengths[word[0].to_ascii_uppercase() as usize] |= 1 << word.len();
         i += 1;
     }
     // All of these begin with `pg_`; the shortest is the prefix `pg_temp`.
-    lengths[(b'p' - b'a') as usize] = u32::MAX << 7;
+    lengths[b'p' as usize] = u32::MAX << 7;
+    lengths[b'P' as usize] = u32::MAX << 7;
     lengths
 };
 
@@ -40,10 +47,44 @@ pub(crate) fn may_mean_something(word: &[u8]) -> bool {
     let Some(first) = word.first() else {
         return false;
     };
-    let letter = (first | 0x20).wrapping_sub(b'a') as usize;
-    letter < 26
-        && LENGTHS[letter] >> word.len().min(31) & 1 == 1
-        && (letter != usize::from(b'p' - b'a') || word[2] == b'_')
+    LENGTHS[*first as usize] >> word.len().min(31) & 1 == 1
+        && (first | 0x20 != b'p' || word.get(2) == Some(&b'_'))
+}
+
+/// A word of two to eight bytes as a number, letters in lower case: a word of letters has a number of its own among those
+/// of its length.
+#[inline(always)]
+pub(crate) const fn packed(word: &[u8]) -> u64 {
+    const LOWER: u64 = 0x2020_2020_2020_2020;
+    let number = match (word.first_chunk::<4>(), word.last_chunk::<4>()) {
+        (Some(start), Some(end)) => {
+            (u32::from_le_bytes(*start) as u64) << 32 | u32::from_le_bytes(*end) as u64
+        }
+        _ => match (word.first_chunk::<2>(), word.last_chunk::<2>()) {
+            (Some(start), Some(end)) => {
+                (u16::from_le_bytes(*start) as u64) << 16 | u16::from_le_bytes(*end) as u64
+            }
+            _ => 0,
+        },
+    };
+    number | LOWER
+}
+
+/// Whether a parenthesis behind this word is that of a construct, as behind VALUES and IN; false says nothing.
+#[inline(always)]
+pub(crate) fn is_frequent_construct(word: &[u8]) -> bool {
+    const fn is(word: &[u8], construct: &[u8]) -> bool {
+        packed(word) == packed(construct)
+    }
+    match word.len() {
+        2 => is(word, b"in") || is(word, b"or") || is(word, b"on") || is(word, b"as"),
+        3 => is(word, b"and") || is(word, b"any") || is(word, b"not"),
+        4 => is(word, b"when") || is(word, b"from"),
+        5 => is(word, b"where") || is(word, b"using"),
+        6 => is(word, b"values") || is(word, b"exists") || is(word, b"select"),
+        8 => is(word, b"coalesce"),
+        _ => false,
+    }
 }
 
 /// What a word means in the middle of a statement.
@@ -59,6 +100,11 @@ pub(crate) enum Meaning {
     Earlier,
     Schema,
     Update,
+    /// INSERT, DELETE or MERGE.
+    Writes,
+    For,
+    /// A view of the server's own state.
+    ServerView,
     /// The view `pg_settings`.
     PgSettings,
     /// A name that has these effects wherever it stands.
@@ -68,10 +114,14 @@ pub(crate) enum Meaning {
 /// What `word` means in the middle of a statement.
 pub(crate) fn meaning(word: &[u8]) -> Meaning {
     match word.len() {
+        3 if same(word, b"for") => Meaning::For,
         4 if same(word, b"into") => Meaning::Into,
         4 if same(word, b"temp") => Meaning::Temporary,
         4 if same(word, b"hold") => Meaning::Hold,
         5 if same(word, b"local") => Meaning::Earlier,
+        5 if same(word, b"merge") => Meaning::Writes,
+        6 if same(word, b"insert") => Meaning::Writes,
+        6 if same(word, b"delete") => Meaning::Writes,
         6 if same(word, b"update") => Meaning::Update,
         6 if same(word, b"schema") => Meaning::Schema,
         7 if same(word, b"default") => Meaning::Earlier,
@@ -85,7 +135,10 @@ pub(crate) fn meaning(word: &[u8]) -> Meaning {
 /// Whether `word` is `keyword`, which is in lower case and of letters only.
 #[inline(always)]
 fn same<const N: usize>(word: &[u8], keyword: &[u8; N]) -> bool {
-    word.len() == N && word.iter().zip(keyword).all(|(w, k)| w | 0x20 == *k)
+    match N {
+        2..=8 => word.len() == N && packed(word) == packed(keyword),
+        _ => word.len() == N && word.iter().zip(keyword).all(|(w, k)| w | 0x20 == *k),
+    }
 }
 
 /// What a name means, which quotes do not change.
@@ -127,7 +180,9 @@ fn pg_name(word: &[u8]) -> Meaning {
     NAMES
         .iter()
         .find(|(name, _)| name.as_bytes().eq_ignore_ascii_case(word))
-        .map_or(Meaning::Nothing, |(_, meaning)| *meaning)
+        .map(|(_, meaning)| *meaning)
+        .or_else(|| primary::is_view(word).then_some(Meaning::ServerView))
+        .unwrap_or(Meaning::Nothing)
 }
 
 /// Whether it begins `pg_temp`, in any case.
@@ -220,6 +275,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn words_are_told_apart_in_any_case() {
+        assert_eq!(verb(b"SeLECT"), Verb::Plain);
+        assert_eq!(verb(b"DO"), Verb::Do);
+        assert_eq!(verb(b"Deallocate"), Verb::Deallocate);
+        assert_eq!(verb(b"rollbacc"), Verb::Plain);
+        assert_eq!(verb(b"sex"), Verb::Plain);
+        for word in [&b"in"[..], b"VALUES", b"Coalesce", b"not"] {
+            assert!(is_frequent_construct(word));
+        }
+        for word in [&b""[..], b"i", b"is", b"valuez", b"coalesced"] {
+            assert!(!is_frequent_construct(word));
+        }
+    }
+
+    #[test]
     fn a_word_that_means_something_is_never_ruled_out() {
         for word in [
             "temp",
@@ -232,6 +302,12 @@ mod tests {
             "local",
             "schema",
             "update",
+            "insert",
+            "DELETE",
+            "merge",
+            "for",
+            "pg_locks",
+            "pg_stat_activity",
             "nextval",
             "setval",
             "currval",

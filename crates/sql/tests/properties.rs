@@ -2,12 +2,27 @@
 
 use std::sync::LazyLock;
 
-use pgweir_sql::{Effects, Functions, channel, classify, executed, setting};
+use pgweir_sql::{
+    Effects, Functions, To, Volatile, channel, classify, executed, judge, route, setting,
+};
 use proptest::prelude::*;
 
 static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
 static PINNING: LazyLock<Functions> =
     LazyLock::new(|| Functions::new().with_pinning(["f", "s.g*"]));
+
+static READING: LazyLock<Functions> = LazyLock::new(|| {
+    Functions::new().with_volatile(&Volatile {
+        relations: vec!["t".into()],
+        ..Volatile::default()
+    })
+});
+
+/// Where a text may run in a database where `t` is of the primary only.
+fn to(text: &str) -> To {
+    let (_, routing) = judge(text.as_bytes(), &READING);
+    routing.to(false)
+}
 
 fn effects(text: &str) -> Effects {
     classify(text.as_bytes(), &FUNCTIONS)
@@ -122,6 +137,9 @@ proptest! {
         let text = pieces.concat();
         let found = classify(&text, &PINNING);
         prop_assert!(Effects::ALL.contains(found));
+        let (judged, routing) = judge(&text, &PINNING);
+        prop_assert_eq!(judged, found);
+        prop_assert_eq!(route(&text, &PINNING).to, routing.to(false));
         setting(&text);
         channel(&text);
         executed(&text);
@@ -142,9 +160,12 @@ proptest! {
         let one = one.get(&statements);
         let mut picked: Vec<_> = picks.iter().map(|pick| *pick.get(&statements)).collect();
         picked.push(one);
+        let needs_primary = picked.iter().any(|statement| to(statement) == To::Primary);
         prop_assert!(effects(&picked.join("\n;")).contains(effects(one)));
+        prop_assert_eq!(to(&picked.join("\n;")) == To::Primary, needs_primary);
         picked.rotate_right(1);
         prop_assert!(effects(&picked.join("\n;")).contains(effects(one)));
+        prop_assert_eq!(to(&picked.join("\n;")) == To::Primary, needs_primary);
     }
 
     #[test]
@@ -161,8 +182,10 @@ proptest! {
             }
         }
         prop_assert_eq!(effects(&changed), effects(one), "{}", changed);
+        prop_assert_eq!(to(&changed), to(one), "{}", changed);
         if !one.contains('"') && !one.contains('$') {
             prop_assert_eq!(effects(&one.to_ascii_uppercase()), effects(one));
+            prop_assert_eq!(to(&one.to_ascii_uppercase()), to(one));
         }
     }
 }

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use pgweir_sql::own::{HARMLESS, LEFT_OUT, LEFT_OUT_PREFIXES};
-use pgweir_sql::{Effects, Functions, classify};
+use pgweir_sql::primary::VOLATILE_READS;
+use pgweir_sql::{Effects, Functions, To, Volatile, classify, judge};
 
 /// The directory of the newest PostgreSQL that is installed.
 fn programs() -> Option<PathBuf> {
@@ -85,10 +86,16 @@ fn the_lists_are_those_of_the_installed_server() {
             &directory,
             "select word from pg_get_keywords() where catcode in ('R', 'C')",
         )?;
-        Some((functions, keywords))
+        let volatile = answer(
+            &programs,
+            &directory,
+            "select distinct proname::text from pg_proc where pronamespace = 'pg_catalog'::regnamespace \
+             and provolatile = 'v' and not ('internal'::regtype = any (proargtypes::oid[]))",
+        )?;
+        Some((functions, keywords, volatile))
     });
     let _ = std::fs::remove_dir_all(&directory);
-    let Some((functions, keywords)) = compared else {
+    let Some((functions, keywords, volatile)) = compared else {
         eprintln!("no PostgreSQL to compare with");
         return;
     };
@@ -105,6 +112,20 @@ fn the_lists_are_those_of_the_installed_server() {
     assert!(
         unknown.is_empty(),
         "neither harmless nor left out: {unknown:?}"
+    );
+    let reading = Functions::new().with_volatile(&Volatile::default());
+    let leaves_the_primary = |name: &str| {
+        let text = format!("select {name}('a', 'b', true)");
+        judge(text.as_bytes(), &reading).1.to(false) != To::Primary
+    };
+    let leaving: BTreeSet<_> = volatile
+        .iter()
+        .map(String::as_str)
+        .filter(|name| leaves_the_primary(name) && !VOLATILE_READS.contains(name))
+        .collect();
+    assert!(
+        leaving.is_empty(),
+        "volatile, and neither kept on the primary nor known to be harmless: {leaving:?}"
     );
     for word in &keywords {
         let text = format!("select {word} (1)");

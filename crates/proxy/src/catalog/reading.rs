@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use pgweir_sql::{Catalog, Dependent, Language, Routine, Verdict};
+use pgweir_sql::{Catalog, Dependent, Language, Relation, Routine, Verdict};
 use pgweir_wire::backend::{ErrorFields, tag};
 use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::{Header, Reader, WireError, build, sqlstate};
@@ -23,7 +23,13 @@ const ROW_BYTES: u32 = 1 << 30;
 /// The first version whose functions may have a body that is no string.
 const WITH_BODIES: u32 = 14;
 
-/// `pg_depend.classid` of functions, triggers and event triggers.
+/// `pg_depend.classid` of what statements call without naming it, or by another name. (The constraints of domains are
+/// read as their types.)
+const PG_OPERATOR: u32 = 2617;
+const PG_CAST: u32 = 2605;
+const PG_TYPE: u32 = 1247;
+const PG_AMPROC: u32 = 2603;
+const PG_CONSTRAINT: u32 = 2606;
 const PG_PROC: u32 = 1255;
 const PG_TRIGGER: u32 = 2620;
 const PG_EVENT_TRIGGER: u32 = 3466;
@@ -77,7 +83,8 @@ pub(super) async fn read(worker: &Worker, pool: &Arc<Pool>) -> Result<Verdict, R
     }
 }
 
-/// Three results: of the settings, of functions, of what depends on them. Names and sources come as the server stores
+/// Four results: of the settings, of functions, of what depends on them, and of relations that are not the same on every
+/// host or that call something. Names and sources come as the server stores
 /// them. Functions of `initdb` in `pg_catalog` are known without being read.
 fn query(has_bodies: bool) -> String {
     let body = match has_bodies {
@@ -91,18 +98,30 @@ fn query(has_bodies: bool) -> String {
          SELECT p.oid,n.nspname,p.proname,l.lanname,\
          CASE WHEN l.lanname NOT IN ('sql','plpgsql','internal') THEN '' {body} ELSE p.prosrc END,\
          p.pronargs>0 AND p.pronargs-p.pronargdefaults<=1 AND EXISTS(SELECT FROM pg_type t \
-         WHERE t.oid=p.proargtypes[0] AND t.typtype IN ('c','d','p'))::boolean \
+         WHERE t.oid=p.proargtypes[0] AND t.typtype IN ('c','d','p'))::boolean,p.provolatile='v' \
          FROM pg_proc p JOIN pg_namespace n ON n.oid=p.pronamespace JOIN pg_language l ON l.oid=p.prolang \
          WHERE p.oid>=16384 OR n.nspname<>'pg_catalog';\
-         SELECT DISTINCT refobjid,classid,CASE classid WHEN {PG_PROC} THEN objid ELSE 0 END \
-         FROM pg_depend WHERE refclassid={PG_PROC} AND deptype<>'p'"
+         SELECT DISTINCT refobjid,CASE WHEN EXISTS(SELECT FROM pg_constraint c \
+         WHERE classid={PG_CONSTRAINT} AND c.oid=objid AND c.contypid<>0) THEN {PG_TYPE} ELSE classid END,\
+         CASE classid WHEN {PG_PROC} THEN objid ELSE 0 END \
+         FROM pg_depend WHERE refclassid={PG_PROC} AND deptype<>'p';\
+         SELECT c.oid,n.nspname,c.relname,c.relkind<>'v',\
+         CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) ELSE '' END \
+         FROM pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace \
+         WHERE (c.relkind IN ('v','S','f') OR c.relkind IN ('r','p') AND c.relpersistence='u') \
+         AND c.relpersistence<>'t' AND n.nspname NOT IN ('pg_catalog','information_schema') \
+         UNION ALL SELECT c.oid,'',c.relname,false,pg_get_expr(p.polqual,p.polrelid) \
+         FROM pg_policy p JOIN pg_class c ON c.oid=p.polrelid WHERE p.polqual IS NOT NULL \
+         UNION ALL SELECT p.oid,'',p.relname,false,quote_ident(c.relname) \
+         FROM pg_inherits i JOIN pg_class p ON p.oid=i.inhparent JOIN pg_class c ON c.oid=i.inhrelid \
+         WHERE c.relkind IN ('p','f') OR c.relkind='r' AND (c.relpersistence='u' OR c.relhassubclass)"
     )
 }
 
 /// Takes a row of any of the results, which have different numbers of columns.
 fn row(catalog: &mut Catalog, body: &[u8]) -> Result<(), WireError> {
     let mut reader = Reader::new(tag::DATA_ROW, body);
-    let mut columns = [&b""[..]; 6];
+    let mut columns = [&b""[..]; 7];
     let count = usize::from(reader.u16("columns")?);
     for column in columns.iter_mut().take(count) {
         let length = reader.u32("length")?;
@@ -115,7 +134,18 @@ fn row(catalog: &mut Catalog, body: &[u8]) -> Result<(), WireError> {
         digits.and_then(|d| d.parse::<u32>().ok()).unwrap_or(0)
     };
     match (count, columns) {
-        (6, [oid, schema, name, language, source, is_like_a_column]) => {
+        (
+            7,
+            [
+                oid,
+                schema,
+                name,
+                language,
+                source,
+                is_like_a_column,
+                is_volatile,
+            ],
+        ) => {
             catalog.add(Routine {
                 oid: number(oid),
                 schema: &String::from_utf8_lossy(schema),
@@ -123,6 +153,14 @@ fn row(catalog: &mut Catalog, body: &[u8]) -> Result<(), WireError> {
                 language: Language::of(&String::from_utf8_lossy(language)),
                 source,
                 is_like_a_column: is_like_a_column == b"t",
+                is_volatile: is_volatile == b"t",
+            });
+        }
+        (5, [_, _, name, is_of_primary, definition, ..]) => {
+            catalog.relation(Relation {
+                name: &String::from_utf8_lossy(name),
+                is_of_primary: is_of_primary == b"t",
+                definition,
             });
         }
         (3, [function, class, object, ..]) => {
@@ -130,6 +168,7 @@ fn row(catalog: &mut Catalog, body: &[u8]) -> Result<(), WireError> {
                 PG_PROC => Dependent::Routine(number(object)),
                 PG_TRIGGER => Dependent::Trigger,
                 PG_EVENT_TRIGGER => Dependent::EventTrigger,
+                PG_OPERATOR | PG_CAST | PG_TYPE | PG_AMPROC => Dependent::Expression,
                 _ => Dependent::Other,
             };
             catalog.depends(number(function), dependent);

@@ -3,6 +3,10 @@
 use pgweir_sql::{Effects, own};
 use serde_json::{Map, Value};
 
+mod primary;
+
+pub use primary::needs_primary;
+
 /// The effects that the parse tree of `text` shows; `None` if PostgreSQL's parser refuses the text.
 pub fn expected(text: &str) -> Option<Effects> {
     let parsed = pg_query::parse(text, pg_query::ParserOptions::DEFAULT).ok()?;

@@ -1,4 +1,5 @@
-//! `classify` never calls a statement harmless that PostgreSQL's own parser shows not to be.
+//! `classify` never calls a statement harmless that PostgreSQL's own parser shows not to be, and `judge` never calls one
+//! a read that writes.
 //!
 //! Read are the statements of `crates/sql/tests/statements.sql`, those of every `*.sql` file in the directory that
 //! SQL_DIRECTORY names (PostgreSQL's regression suite, `src/test/regress/sql`), and generated ones. SHOW_MORE prints those
@@ -7,8 +8,11 @@
 use std::path::Path;
 use std::{fs, thread};
 
-use pgweir_sql::{Effects, Executed, Functions, Setting, channel, classify, executed, setting};
-use pgweir_sql_parser::expected;
+use pgweir_sql::{
+    Effects, Executed, Functions, Setting, To, Volatile, channel, classify, executed, judge,
+    setting,
+};
+use pgweir_sql_parser::{expected, needs_primary};
 use proptest::prelude::*;
 
 /// Parse trees are deep: this is for walking them.
@@ -20,6 +24,8 @@ struct Count {
     unparsed: usize,
     called_functions: usize,
     said_more: usize,
+    reads: usize,
+    kept_on_primary: usize,
 }
 
 /// The statements of a script for psql: without its own commands and without the data of COPY.
@@ -95,6 +101,20 @@ fn compare(text: &str, functions: &Functions, count: &mut Count, wrong: &mut Vec
             );
         }
     }
+    let (effects, routing) = judge(text.as_bytes(), functions);
+    assert_eq!(effects, found, "{text}");
+    let needed = needs_primary(text).unwrap_or_default();
+    match (routing.to(false), needed) {
+        (To::Primary, true) => {}
+        (To::Primary, false) => {
+            count.kept_on_primary += 1;
+            if std::env::var_os("SHOW_KEPT").is_some() {
+                println!("kept on the primary: {}", text.trim());
+            }
+        }
+        (to, true) => wrong.push(format!("{to:?} for {text:?}")),
+        (_, false) => count.reads += 1,
+    }
     if let Some(difference) = misread(text, expected) {
         wrong.push(format!("{difference}: {text:?}"));
     }
@@ -117,16 +137,24 @@ fn misread(text: &str, expected: Effects) -> Option<String> {
     {
         return Some(format!("{channel:?} is not {expected:?}"));
     }
+    // What does away with all of them names none.
+    let of_all = text.to_ascii_lowercase().contains("all");
     if executed(text.as_bytes()) == Executed::Names(Vec::new())
         && expected.intersects(Effects::EXECUTES | Effects::DEALLOCATES)
+        && !of_all
     {
         return Some("names no prepared statement".to_owned());
     }
     None
 }
 
+/// PostgreSQL's own, in a database that has no others.
+fn functions() -> Functions {
+    Functions::new().with_volatile(&Volatile::default())
+}
+
 fn compare_script(path: &Path, count: &mut Count, wrong: &mut Vec<String>) {
-    let functions = Functions::new();
+    let functions = functions();
     let script = fs::read(path).expect("a script that can be read");
     for statement in statements(&String::from_utf8_lossy(&script)) {
         compare(&statement, &functions, count, wrong);
@@ -153,8 +181,13 @@ fn every_statement_has_at_least_the_effects_that_its_parse_tree_shows() {
             }
         }
         println!(
-            "{} statements, {} not parsed, {} with more said than needed, {} of them FUNCTION",
-            count.statements, count.unparsed, count.said_more, count.called_functions
+            "{} statements, {} not parsed, {} with more said than needed, {} of them FUNCTION; {} read, {} more are kept on the primary",
+            count.statements,
+            count.unparsed,
+            count.said_more,
+            count.called_functions,
+            count.reads,
+            count.kept_on_primary
         );
         assert!(
             wrong.is_empty(),
@@ -282,6 +315,17 @@ fn piece() -> impl Strategy<Value = &'static str> {
         "extract(year from f(1))",
         "set seed",
         "pg_temp.t",
+        "share",
+        "no key",
+        "read only",
+        "read write",
+        "transaction",
+        "copy",
+        "stdout",
+        "verbose",
+        "pg_locks",
+        "txid_current()",
+        "lower('a')",
     ])
 }
 
@@ -308,6 +352,14 @@ fn beginning() -> impl Strategy<Value = &'static str> {
         "create temp table t as",
         "select f(1) over",
         "select case when",
+        "explain analyze",
+        "explain (analyze)",
+        "copy (select 1",
+        "begin",
+        "with x as (delete from t returning 1)",
+        "with x as (select 1) select 1 from t for",
+        "prepare p as",
+        "select * from t for",
     ])
 }
 
@@ -326,7 +378,7 @@ proptest! {
             text.push_str(piece);
         }
         let mut wrong = Vec::new();
-        compare(&text, &Functions::new(), &mut Count::default(), &mut wrong);
+        compare(&text, &functions(), &mut Count::default(), &mut wrong);
         prop_assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     }
 }
