@@ -54,12 +54,29 @@ pub fn judge(text: &[u8], functions: &Functions) -> (Effects, Routing) {
 /// What is written in the text itself.
 #[inline]
 fn written(text: &[u8], functions: &Functions) -> (Effects, Routing) {
-    const UNREADABLE: (Effects, Routing) = (Effects::ALL, Routing::UNREADABLE);
-    let (conforming, ambiguous) = Scan::new(text, functions, Strings::Conforming).run();
-    if !ambiguous {
-        return conforming.unwrap_or(UNREADABLE);
+    let mut scan = Scan::new(text, functions, Strings::Conforming);
+    let (conforming, ambiguous) = scan.run();
+    let found = |scan: &Scan<'_>| (scan.effects, scan.routing);
+    match conforming {
+        Ok(()) if !ambiguous => found(&scan),
+        Err(_) if !ambiguous => UNREADABLE,
+        _ => {
+            let conforming = conforming.map(|()| found(&scan));
+            let mut scan = Scan::new(text, functions, Strings::Escaping);
+            let (escaping, _) = scan.run();
+            either(conforming, escaping.map(|()| found(&scan)))
+        }
     }
-    let (escaping, _) = Scan::new(text, functions, Strings::Escaping).run();
+}
+
+/// What is said of a text that cannot be read.
+const UNREADABLE: (Effects, Routing) = (Effects::ALL, Routing::UNREADABLE);
+
+type Found = Result<(Effects, Routing), Unreadable>;
+
+/// What is right for both readings of backslashes.
+#[cold]
+fn either(conforming: Found, escaping: Found) -> (Effects, Routing) {
     match (conforming, escaping) {
         (Ok((effects, routing)), Ok((other_effects, other_routing))) => {
             (effects | other_effects, routing.or(other_routing))
@@ -131,7 +148,7 @@ impl<'a> Scan<'a> {
     }
 
     /// What was found, and whether the other reading of backslashes would differ.
-    fn run(mut self) -> (Result<(Effects, Routing), Unreadable>, bool) {
+    fn run(&mut self) -> (Result<(), Unreadable>, bool) {
         // What changes with every token is kept out of `self` and in pieces, so that it stays in registers: a token that
         // is copied as a whole through memory costs more than finding it.
         let text = self.text;
@@ -204,13 +221,16 @@ impl<'a> Scan<'a> {
             (last_kind, last_start, last_end) = (kind, start, end);
         };
         let found = match failure {
-            None => Ok(self.finish()),
+            None => {
+                self.finish();
+                Ok(())
+            }
             Some(failure) => Err(failure),
         };
         (found, ambiguous)
     }
 
-    fn finish(mut self) -> (Effects, Routing) {
+    fn finish(&mut self) {
         if self.updates && self.names_settings {
             self.effects |= Effects::SETTINGS | Effects::RESETS;
             self.sets = true;
@@ -224,7 +244,6 @@ impl<'a> Scan<'a> {
         if self.effects.intersects(PRIMARY) {
             self.routing.need = self.routing.need.or_else(|| need_of(self.effects));
         }
-        (self.effects, self.routing)
     }
 
     /// The primary is needed, for what `token` says.
