@@ -5,8 +5,15 @@ use std::net::SocketAddr;
 use pgweir_tests::raw::errors;
 use pgweir_tests::{Pooler, Raw, Script, postgres};
 
-/// Settings of two clients, and a text that they both prepare. `k` is a type, `t` a table, in each schema another one.
-const CASES: [(&str, &str, &str, &[Option<&str>]); 9] = [
+type Case = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [Option<&'static str>],
+);
+
+/// Settings of two clients, and a text that they both prepare, with its parameters. `k` is a type, `t` a table, in each schema another one.
+const CASES: [Case; 9] = [
     (
         "timezone = 'UTC'",
         "timezone = 'Asia/Tokyo'",
@@ -89,10 +96,10 @@ struct Way {
 async fn seen(
     address: SocketAddr,
     database: &str,
-    case: usize,
+    case: Case,
     way: Way,
 ) -> Vec<Vec<Option<String>>> {
-    let (one, two, text, values) = CASES[case];
+    let (one, two, text, values) = case;
     // A comment makes it another text for each way.
     let text = format!("{text} -- {way:?}");
     let mut clients = Vec::new();
@@ -139,26 +146,21 @@ async fn a_text_is_read_by_the_settings_of_the_client_that_prepares_it() {
     let database = database();
     let direct = SocketAddr::from(([127, 0, 0, 1], postgres().port()));
     let pooler = Pooler::new("default_pool_size = 1\nprepare_unnamed = true");
-    for case in 0..CASES.len() {
+    for case in CASES {
         for local in [false, true] {
             for named in [false, true] {
                 let way = Way { local, named };
                 let expected = seen(direct, &database, case, way).await;
                 let found = seen(pooler.address(), &database, case, way).await;
-                assert_eq!(found, expected, "{way:?}: {:?}", CASES[case]);
-                assert_ne!(
-                    expected[0], expected[1],
-                    "both see the same: {:?}",
-                    CASES[case]
-                );
+                assert_eq!(found, expected, "{way:?}: {case:?}");
+                assert_ne!(expected[0], expected[1], "both see the same: {case:?}");
             }
         }
     }
 }
 
 #[tokio::test]
-async fn a_statement_that_is_brought_to_another_server_is_not_shared_with_those_who_read_it_otherwise()
- {
+async fn a_statement_brought_to_another_server_is_shared_only_with_those_who_read_it_alike() {
     let pooler = Pooler::new("default_pool_size = 2");
     let mut clients = Vec::new();
     for zone in ["UTC", "Asia/Tokyo"] {

@@ -40,8 +40,8 @@ pub fn is_read_by(name: &str) -> bool {
 
 /// The same for the first word behind SET or SET LOCAL.
 pub(crate) fn is_read_by_word(word: &[u8]) -> bool {
-    let is_it = |n: &&str| n.as_bytes().eq_ignore_ascii_case(word);
-    READ_BY.iter().any(|n| is_it(&n)) || READ_BY_WORDS.iter().any(|n| is_it(&n))
+    let mut names = READ_BY.iter().chain(&READ_BY_WORDS);
+    names.any(|name| name.as_bytes().eq_ignore_ascii_case(word))
 }
 
 /// What a SET or RESET asks for. Names are in lower case.
