@@ -9,6 +9,7 @@ mod cancel;
 mod clients;
 mod console;
 mod copy;
+mod dumps;
 mod failures;
 mod functions;
 mod limits;
