@@ -10,6 +10,7 @@ mod clients;
 mod cluster;
 mod console;
 mod copy;
+mod dumps;
 mod failures;
 mod functions;
 mod limits;

@@ -106,7 +106,9 @@ pub fn node(script: &str, arguments: &[&str]) -> String {
 
 /// Runs `drivers/SCRIPT` with Ruby and Debian's ActiveRecord; panics with its output unless it exits with 0.
 pub fn ruby(script: &str, arguments: &[&str]) -> String {
-    let mut command = Command::new("ruby");
+    let program = Path::new("/usr/bin/ruby");
+    assert!(program.exists(), "install ruby-activerecord and ruby-pg");
+    let mut command = Command::new(program);
     command.arg(scripts().join(script)).args(arguments);
     finish(&mut command)
 }
