@@ -52,6 +52,8 @@ pub struct Limits {
     pub prepare_unnamed: bool,
     /// `session_state`.
     pub state: SessionState,
+    /// Whether statements go to one host or another (`read_write_split`).
+    pub routes: bool,
     /// Which functions leave nothing behind.
     pub functions: Arc<Functions>,
     /// Tells `functions` from any other in the process; not 0.
@@ -67,6 +69,7 @@ impl Default for Limits {
             prepared: 200,
             prepare_unnamed: true,
             state: SessionState::Full,
+            routes: false,
             functions: Arc::new(Functions::new()),
             functions_version: 1,
         }
@@ -121,6 +124,8 @@ pub enum Need {
     /// A server that no other client has had, in the place of this one, which is free: call again then, with the same
     /// bytes.
     FreshServer,
+    /// A server of the primary's, in the place of this one, which is free.
+    Primary,
     /// An answer from the server to what it was sent: call again after [`crate::reply`], with the same bytes.
     Replies,
     /// That [`ClientSession::wanted_channels`] are heard: call again with the same bytes when it has been noted that they

@@ -1,5 +1,6 @@
 //! From the client to its server.
 
+mod routing;
 mod telling;
 
 use std::sync::Arc;
@@ -144,6 +145,11 @@ impl Forward<'_, '_> {
             }
             if self.has_to_wait(h, input.len()) {
                 return Ok(Need::Replies);
+            }
+            if self.limits.routes
+                && let Some(need) = self.route(h, rest)
+            {
+                return Ok(need);
             }
             let rewrites = self.client.rewrites();
             // What executing a statement may do is noted before the statement is placed.

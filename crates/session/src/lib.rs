@@ -35,6 +35,7 @@ mod settings;
 mod statements;
 mod told;
 mod transaction;
+mod way;
 
 pub use channels::{Channel, quote};
 pub use client::{ClientSession, Fault, Limits, Need, SessionState, Step, alone, decline};
@@ -46,6 +47,7 @@ pub use reply::{ServerFault, reply};
 pub use server::{Counts, ServerSession, UpkeepError};
 pub use settings::{OptionsError, Settings, SettingsTable, parse_options};
 pub use statements::{Statement, StatementTable};
+pub use way::{ROUTE, Way, way};
 
 /// What a transaction leaves a server for: when it goes back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -431,6 +431,11 @@ impl ServerSession {
         self.counts.queries += 1;
         if status == TransactionStatus::Idle {
             self.counts.transactions += 1;
+            if self.may_have_written {
+                self.written = true;
+                // What is still to come may be what writes.
+                self.may_have_written = !self.owed.is_empty() || self.open_segment;
+            }
         }
         self.reset_under_way = false;
         self.settle(client, settings, out, again);

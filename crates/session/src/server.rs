@@ -110,6 +110,12 @@ pub struct ServerSession {
     pub(crate) definitions: Definitions,
     /// How many clients may keep a server in this pool, if no other one may now.
     pub(crate) pin_limit: Option<u32>,
+    /// It is a replica's: what may write is not for it.
+    standby: bool,
+    /// What was sent since the last transaction ended may have written.
+    pub(crate) may_have_written: bool,
+    /// A transaction that may have written has ended.
+    pub(crate) written: bool,
     /// It listens to channels of its client's that are heard elsewhere too.
     pub(crate) listens: bool,
     /// It listens to all of its client's channels.
@@ -176,6 +182,9 @@ impl ServerSession {
             holds: Holds::NONE,
             definitions: Definitions::Unchanged,
             pin_limit: None,
+            standby: false,
+            may_have_written: false,
+            written: false,
             listens: false,
             lent_channels: false,
             own: OwnNames::default(),
@@ -246,6 +255,29 @@ impl ServerSession {
     /// Says what the server was told when it had logged in, which RESET ALL may undo.
     pub fn set_connect_query(&mut self, sql: Option<&str>) {
         self.connect_query = sql.map(Into::into);
+    }
+
+    /// Says that it is a replica's, which gets nothing that may write.
+    pub fn set_standby(&mut self) {
+        self.standby = true;
+    }
+
+    /// True if it is a replica's.
+    #[inline]
+    pub fn is_standby(&self) -> bool {
+        self.standby
+    }
+
+    /// Takes whether a transaction that may have written has ended since the last call: to be noted before the client
+    /// sees that it has.
+    #[inline]
+    pub fn take_written(&mut self) -> bool {
+        std::mem::take(&mut self.written)
+    }
+
+    /// True if something was sent that may have written, and that has not ended.
+    pub fn may_be_writing(&self) -> bool {
+        self.may_have_written || self.written
     }
 
     /// Notes which client has it from now on; `client` is a number that no other has.

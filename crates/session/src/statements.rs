@@ -9,6 +9,7 @@ use pgweir_sql::Effects;
 
 use crate::client::Limits;
 use crate::told::{Change, Told};
+use crate::way::Verdict;
 
 /// What the names of statements that the pooler prepares begin with.
 pub(crate) const NAME_PREFIX: &[u8] = b"PGWEIR_";
@@ -21,6 +22,8 @@ pub struct Statement {
     definition: Box<[u8]>,
     /// What executing it may do, in the lower half, by the functions of the version in the upper half; 0: not judged.
     judged: AtomicU64,
+    /// What it says of where it may run, likewise.
+    routed: AtomicU64,
     /// The settings that it changes, where its text tells exactly; no function has a say in that.
     changes: OnceLock<Option<Arc<[Change]>>>,
     /// What the same text is prepared as since it was seen to return other columns than before.
@@ -84,6 +87,7 @@ impl Statement {
             id,
             name: name.into(),
             judged: AtomicU64::new(0),
+            routed: AtomicU64::new(0),
             changes: OnceLock::new(),
             definition: definition.into(),
             successor: OnceLock::new(),
@@ -124,6 +128,20 @@ impl Statement {
         let judged = version << 32 | u64::from(told.effects.bits());
         self.judged.store(judged, Ordering::Release);
         told
+    }
+
+    /// What its text says of where it may run.
+    #[inline]
+    pub(crate) fn verdict(&self, limits: &Limits) -> Verdict {
+        let judged = self.routed.load(Ordering::Relaxed);
+        if judged >> 32 == u64::from(limits.functions_version) {
+            return Verdict::from_bits(judged as u8);
+        }
+        let verdict = Verdict::of(self.text(), &limits.functions);
+        let version = u64::from(limits.functions_version);
+        let judged = version << 32 | u64::from(verdict.bits());
+        self.routed.store(judged, Ordering::Relaxed);
+        verdict
     }
 
     /// Its text.

@@ -1,0 +1,403 @@
+//! The hosts of a database: which is the primary, which replicas have what a read needs.
+//!
+//! A task for each host probes it (`prober.rs`) and tells [`pgweir_route::Cluster`], which judges; clients ask its board
+//! without a lock. The pools of a database have their servers at the primary: when another host becomes it, they move
+//! there as after a reload. Each replica has a pool of its own beside each of them.
+
+mod prober;
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use pgweir_config::{HostSpec, ReadYourWrites, Routing, TargetSessionAttrs};
+use pgweir_route::{
+    Address, Board, Choice, Event, HostId, HostSettings, HostView, Mark, MaxLag, Options, Outcome,
+    Reason,
+};
+use tokio::sync::Notify;
+
+use crate::pools::{Database, Live, Pool};
+use crate::server::connect::Target;
+use crate::shared::Shared;
+
+pub(crate) use prober::tick;
+
+/// Where what a client has sent goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// To the servers of the client's pool.
+    Primary,
+    /// To those of a replica.
+    Replica(HostId),
+    /// Nowhere yet.
+    Nowhere,
+}
+
+/// Why something went where it went, for SHOW ROUTES.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// A read, to a replica.
+    Read,
+    /// The client asked for a replica.
+    AskedReplica,
+    /// It may write, or hangs on the primary.
+    Write,
+    /// The client asked for the primary.
+    AskedPrimary,
+    /// It reads nothing that hosts have.
+    Neutral,
+    /// A read, and all replicas are behind what it must see.
+    Behind,
+    /// A read, and no replica is fit.
+    Unfit,
+    /// A read, and there is no replica.
+    NoReplica,
+}
+
+impl Verdict {
+    pub(crate) const ALL: [(Verdict, &'static str, &'static str); 8] = [
+        (Verdict::Read, "replica", "read"),
+        (Verdict::AskedReplica, "replica", "asked for"),
+        (Verdict::Write, "primary", "may write"),
+        (Verdict::AskedPrimary, "primary", "asked for"),
+        (Verdict::Neutral, "primary", "reads no table"),
+        (Verdict::Behind, "primary", "replicas behind"),
+        (Verdict::Unfit, "primary", "no replica fit"),
+        (Verdict::NoReplica, "primary", "no replica"),
+    ];
+}
+
+/// The hosts of one database.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    board: Arc<Board>,
+    routing: RwLock<Arc<Routing>>,
+    judge: Mutex<pgweir_route::Cluster>,
+    /// By slot, the hosts that the configuration names.
+    specs: Mutex<Vec<(HostId, HostSpec)>>,
+    /// The host at which the pools have their servers.
+    aimed: Mutex<Option<HostId>>,
+    /// Clients that wait for a primary or a replica.
+    waiting: Mutex<Vec<Waker>>,
+    /// Something is to be known sooner than planned.
+    wanted: Notify,
+    /// Its probers run.
+    probed: AtomicBool,
+    verdicts: [AtomicU64; Verdict::ALL.len()],
+}
+
+impl Cluster {
+    /// The hosts that `routing` names; `None` if it names one that any statement may go to.
+    pub(crate) fn new(routing: Routing) -> Option<Arc<Cluster>> {
+        if !Cluster::is_needed(&routing) {
+            return None;
+        }
+        let judge = pgweir_route::Cluster::new(options(&routing), hosts(&routing)).ok()?;
+        let cluster = Cluster {
+            board: judge.board(),
+            specs: Mutex::default(),
+            routing: RwLock::new(Arc::new(routing)),
+            judge: Mutex::new(judge),
+            aimed: Mutex::default(),
+            waiting: Mutex::default(),
+            wanted: Notify::new(),
+            probed: AtomicBool::new(false),
+            verdicts: Default::default(),
+        };
+        cluster.note_hosts();
+        Some(Arc::new(cluster))
+    }
+
+    pub(crate) fn is_needed(routing: &Routing) -> bool {
+        routing.hosts.len() > 1 || routing.target_session_attrs != TargetSessionAttrs::Any
+    }
+
+    /// The configuration is another one.
+    pub(crate) fn reconfigure(&self, now: Duration, routing: Routing) {
+        let mut judge = self.judge();
+        let mut events = judge.set_options(now, options(&routing));
+        match judge.set_hosts(now, hosts(&routing)) {
+            Ok(more) => events.extend(more),
+            Err(e) => tracing::warn!("the hosts stay as they were: {e}"),
+        }
+        drop(judge);
+        *self.routing.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routing);
+        self.note_hosts();
+        tell(&events);
+        self.wanted.notify_waiters();
+    }
+
+    /// Takes over which host is which.
+    fn note_hosts(&self) {
+        let routing = self.routing();
+        let judge = self.judge();
+        let specs = judge.ids().filter_map(|id| {
+            let address = &judge.settings(id)?.address;
+            let spec = routing.hosts.iter().find(|h| address_of(h) == *address)?;
+            Some((id, spec.clone()))
+        });
+        let specs = specs.collect();
+        drop(judge);
+        *lock(&self.specs) = specs;
+    }
+
+    pub(crate) fn routing(&self) -> Arc<Routing> {
+        self.routing
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// What the console shows.
+    pub(crate) fn views(&self) -> Vec<HostView> {
+        self.judge().hosts()
+    }
+
+    /// How often each verdict was given.
+    pub(crate) fn verdicts(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        Verdict::ALL.iter().map(|&(verdict, to, reason)| {
+            let count = self.verdicts[verdict as usize].load(Ordering::Relaxed);
+            (to, reason, count)
+        })
+    }
+
+    #[inline]
+    pub(crate) fn count(&self, verdict: Verdict) {
+        self.verdicts[verdict as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn spec(&self, host: HostId) -> Option<HostSpec> {
+        let specs = lock(&self.specs);
+        let found = specs.iter().find(|(id, _)| *id == host);
+        found.map(|(_, spec)| spec.clone())
+    }
+
+    fn ids(&self) -> Vec<HostId> {
+        lock(&self.specs).iter().map(|(id, _)| *id).collect()
+    }
+
+    fn judge(&self) -> MutexGuard<'_, pgweir_route::Cluster> {
+        lock(&self.judge)
+    }
+
+    /// True if the pools have their servers at the host that is primary.
+    #[inline]
+    fn has_primary(&self) -> bool {
+        self.board.primary().is_some()
+    }
+
+    /// Where a read goes that has to find all writes up to `need`, if not to the primary, and why.
+    pub(crate) fn place_of_read(&self, need: Mark, random: u64) -> (Place, Option<Reason>) {
+        match self.board.choose(need, random) {
+            Choice::Replica(host) => (Place::Replica(host), None),
+            Choice::Primary(_, reason) => {
+                if self.board.prober_is_wanted() {
+                    self.wanted.notify_waiters();
+                }
+                (Place::Primary, Some(reason))
+            }
+            Choice::Nowhere(reason) => {
+                self.wanted.notify_waiters();
+                (Place::Nowhere, Some(reason))
+            }
+        }
+    }
+
+    /// Where what has to go to the primary goes.
+    #[inline]
+    pub(crate) fn place_of_write(&self) -> Place {
+        match self.has_primary() {
+            true => Place::Primary,
+            false => Place::Nowhere,
+        }
+    }
+
+    /// The mark that a read of a client with this `own` mark needs.
+    #[inline]
+    pub(crate) fn need(&self, whose: ReadYourWrites, own: Mark) -> Mark {
+        match whose {
+            ReadYourWrites::All => self.board.mark_all(),
+            ReadYourWrites::Session => own,
+            ReadYourWrites::Off => Mark::NONE,
+        }
+    }
+
+    #[inline]
+    pub(crate) fn wrote(&self) -> Mark {
+        self.board.wrote()
+    }
+
+    #[inline]
+    pub(crate) fn begin(&self, host: HostId) {
+        self.board.begin(host);
+    }
+
+    #[inline]
+    pub(crate) fn end(&self, host: HostId, latency: Duration, ok: bool) {
+        self.board.end(host, latency, ok);
+    }
+
+    /// Whether waiting for a replica is worth while, for as long as `limit` at most.
+    pub(crate) fn may_catch_up(&self, limit: Duration) -> bool {
+        self.board.usual_delay().is_some_and(|delay| delay <= limit)
+    }
+
+    /// Has `waker` woken when something has changed for those who wait.
+    pub(crate) fn wait(&self, waker: &Waker) {
+        let mut waiting = lock(&self.waiting);
+        if !waiting.iter().any(|w| w.will_wake(waker)) {
+            waiting.push(waker.clone());
+        }
+    }
+
+    pub(crate) fn version(&self) -> u64 {
+        self.board.version()
+    }
+}
+
+impl Shared {
+    /// Traffic has shown something of a host of `database`; `None`: of the one at which its pools have their servers.
+    pub(crate) fn observed(&self, database: &Database, host: Option<HostId>, outcome: Outcome) {
+        let Some(cluster) = database.cluster() else {
+            return;
+        };
+        let aimed = *lock(&cluster.aimed);
+        if let Some(host) = host.or(aimed) {
+            let events = cluster.judge().observed(self.since_start(), host, outcome);
+            self.heard(database, &cluster, &events);
+        }
+    }
+
+    /// Something was heard of the hosts of `database`.
+    fn heard(&self, database: &Database, cluster: &Cluster, events: &[Event]) {
+        for event in events {
+            tracing::info!("{}: {event}", database.name);
+        }
+        if !events.is_empty() {
+            cluster.wanted.notify_waiters();
+        }
+        self.aim(database, cluster);
+        let waiting = std::mem::take(&mut *lock(&cluster.waiting));
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Moves the servers of the database's pools to the host that is primary, if that is another one.
+    fn aim(&self, database: &Database, cluster: &Cluster) {
+        let Some(primary) = cluster.board.primary() else {
+            return;
+        };
+        // The directory first: a reload that makes new pools holds it.
+        let directory = self.directory();
+        let mut aimed = lock(&cluster.aimed);
+        if *aimed == Some(primary) {
+            return;
+        }
+        let Some(spec) = cluster.spec(primary) else {
+            return;
+        };
+        *aimed = Some(primary);
+        let mut effects = Vec::new();
+        let mut pools = self.pools();
+        for pool in directory.pools.values() {
+            if pool.database.id != database.id {
+                continue;
+            }
+            let old = pool.live();
+            let live = old.at(&spec);
+            if *old.target != *live.target {
+                pools.reconnect_pool(pool.id, Instant::now(), &mut effects);
+                pool.set_live(live);
+            }
+        }
+        drop((pools, aimed, directory));
+        self.carry_out(effects);
+        self.wake_all();
+    }
+
+    /// Time since the process started.
+    fn since_start(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// The pool of `pool`'s clients at a replica, made if it is not there; `None` if the host has left.
+    pub(crate) fn replica_pool(&self, pool: &Pool, host: HostId) -> Option<Arc<Pool>> {
+        if let Some(found) = pool.replica(host) {
+            return Some(found);
+        }
+        let cluster = pool.database.cluster()?;
+        let spec = cluster.spec(host)?;
+        let mut directory = self.directory();
+        if let Some(found) = pool.replica(host) {
+            return Some(found);
+        }
+        let live = pool.live().at(&spec);
+        let made = self.add_replica_pool(&mut directory, pool, live)?;
+        pool.add_replica(host, made.clone());
+        Some(made)
+    }
+}
+
+impl Live {
+    /// The same with its servers at another host.
+    fn at(&self, spec: &HostSpec) -> Live {
+        let mut live = self.clone();
+        live.target = Arc::new(Target {
+            host: spec.host.clone(),
+            port: spec.port,
+            ..Target::clone(&self.target)
+        });
+        live
+    }
+
+    /// What `cluster` makes of it: its servers are at the primary.
+    pub(crate) fn in_cluster(self, cluster: Option<Arc<Cluster>>) -> Live {
+        let Some(cluster) = cluster else {
+            return self;
+        };
+        let aimed = *lock(&cluster.aimed);
+        let mut live = match aimed.and_then(|host| cluster.spec(host)) {
+            Some(spec) => self.at(&spec),
+            None => self,
+        };
+        live.cluster = Some(cluster);
+        live
+    }
+}
+
+fn tell(events: &[Event]) {
+    for event in events {
+        tracing::info!("{event}");
+    }
+}
+
+fn address_of(spec: &HostSpec) -> Address {
+    Address::new(&spec.host.to_string(), spec.port)
+}
+
+fn hosts(routing: &Routing) -> Vec<HostSettings> {
+    let host = |spec: &HostSpec| HostSettings {
+        address: address_of(spec),
+        weight: spec.weight,
+        near: routing.zone.is_some() && spec.zone == routing.zone,
+    };
+    routing.hosts.iter().map(host).collect()
+}
+
+fn options(routing: &Routing) -> Options {
+    let standard = Options::default();
+    Options {
+        probe_interval: routing.probe_interval,
+        alert_interval: standard.alert_interval.min(routing.probe_interval),
+        max_lag: MaxLag {
+            time: routing.max_replica_lag.time,
+            bytes: routing.max_replica_lag.bytes,
+        },
+        ..standard
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,338 @@
+//! Where what a client sends next may run: on a replica, or on the primary only.
+
+use pgweir_sql::{Begins, Functions, Routing, To};
+use pgweir_wire::frame::HEADER_BYTES;
+use pgweir_wire::frontend::{BindNames, Parse, tag};
+
+use crate::client::{ClientSession, Limits, header};
+use crate::settings::Settings;
+
+/// The parameter by which a client says where its statements go: `primary`, `replica`, or anything else for the
+/// pooler's own judgement.
+pub const ROUTE: &str = "pgweir.route";
+
+/// Where something may run, and what it may do there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// Where.
+    pub to: To,
+    /// Whether it may write.
+    pub writes: bool,
+    /// Whether the client said where, by a comment or by [`ROUTE`].
+    pub asked: bool,
+}
+
+impl Way {
+    const NOWHERE: Way = Way {
+        to: To::Any,
+        writes: false,
+        asked: false,
+    };
+
+    /// Of what nothing is known.
+    const UNKNOWN: Way = Way {
+        to: To::Primary,
+        writes: true,
+        asked: false,
+    };
+
+    fn and(self, other: Way) -> Way {
+        let rank = |to| match to {
+            To::Any => 0,
+            To::Replica => 1,
+            To::Primary => 2,
+        };
+        Way {
+            to: match rank(self.to) >= rank(other.to) {
+                true => self.to,
+                false => other.to,
+            },
+            writes: self.writes || other.writes,
+            asked: self.asked || other.asked,
+        }
+    }
+}
+
+/// What a text says of where it may run, apart from any client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Verdict(u8);
+
+impl Verdict {
+    const PRIMARY: u8 = 1;
+    const READS: u8 = 2;
+    const BEGINS: u8 = 4;
+    const BEGINS_READ_ONLY: u8 = 8;
+    const ASKS_PRIMARY: u8 = 16;
+    const ASKS_REPLICA: u8 = 32;
+
+    pub(crate) fn of(text: &[u8], functions: &Functions) -> Verdict {
+        let (_, routing) = pgweir_sql::judge(text, functions);
+        Verdict::from(routing)
+    }
+
+    pub(crate) fn bits(self) -> u8 {
+        self.0
+    }
+
+    pub(crate) fn from_bits(bits: u8) -> Verdict {
+        Verdict(bits)
+    }
+
+    fn has(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
+
+    /// True unless it is known not to write.
+    pub(crate) fn writes(self) -> bool {
+        self.has(Verdict::PRIMARY)
+    }
+
+    fn way(self, modes: Modes) -> Way {
+        let to = if self.has(Verdict::ASKS_PRIMARY) {
+            To::Primary
+        } else if self.has(Verdict::ASKS_REPLICA) {
+            To::Replica
+        } else if self.has(Verdict::PRIMARY) || self.has(Verdict::BEGINS) && !modes.read_only {
+            To::Primary
+        } else if self.0 != 0 {
+            To::Replica
+        } else {
+            To::Any
+        };
+        Way {
+            to,
+            writes: self.writes(),
+            asked: self.has(Verdict::ASKS_PRIMARY | Verdict::ASKS_REPLICA),
+        }
+    }
+}
+
+impl From<Routing> for Verdict {
+    fn from(routing: Routing) -> Verdict {
+        // Where transactions are read-only unless they say otherwise, only what needs the primary goes there.
+        let needs = routing.judged(true) == To::Primary;
+        let reads = routing.judged(true) == To::Replica;
+        let mut bits = 0;
+        let mut set = |bit, is| bits |= if is { bit } else { 0 };
+        set(Verdict::PRIMARY, needs);
+        set(Verdict::READS, reads);
+        set(Verdict::BEGINS, routing.begins() == Begins::Plain);
+        set(
+            Verdict::BEGINS_READ_ONLY,
+            routing.begins() == Begins::ReadOnly,
+        );
+        set(Verdict::ASKS_PRIMARY, routing.asked() == Some(To::Primary));
+        set(Verdict::ASKS_REPLICA, routing.asked() == Some(To::Replica));
+        Verdict(bits)
+    }
+}
+
+/// What a client's session says of its transactions.
+#[derive(Clone, Copy)]
+struct Modes {
+    read_only: bool,
+}
+
+/// Where what `input` begins with may run: a query, or a segment of the extended protocol up to its Sync, as a whole.
+/// What is not there as a whole goes to the primary. `client` stands between two of them, and outside a transaction.
+pub fn way(client: &ClientSession, input: &[u8], limits: &Limits) -> Way {
+    let settings: &Settings = &client.settings;
+    let is = |name, value: &str| settings.get(name).is_some_and(|v| v == value);
+    let asked = |to| Way {
+        to,
+        writes: true,
+        asked: true,
+    };
+    match settings.get(ROUTE) {
+        Some("primary") => return asked(To::Primary),
+        Some("replica") => return asked(To::Replica),
+        _ => {}
+    }
+    if is("default_transaction_isolation", "serializable") {
+        // Standbys refuse it.
+        return Way::UNKNOWN;
+    }
+    let modes = Modes {
+        read_only: is("default_transaction_read_only", "on"),
+    };
+    if !client.at_boundary() {
+        return Way::UNKNOWN;
+    }
+    let mut way = Way::NOWHERE;
+    let mut rest = input;
+    // The unnamed statement, if this segment has parsed it.
+    let mut unnamed = None;
+    loop {
+        let Ok(Some(h)) = header(rest, limits) else {
+            return Way::UNKNOWN;
+        };
+        let Some(body) = rest.get(HEADER_BYTES..h.total()) else {
+            return Way::UNKNOWN;
+        };
+        rest = &rest[h.total()..];
+        let next = match h.tag {
+            tag::QUERY => {
+                let text = body.strip_suffix(b"\0").unwrap_or(body);
+                return way.and(Verdict::of(text, &limits.functions).way(modes));
+            }
+            tag::SYNC | tag::TERMINATE => return way,
+            tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::FLUSH => Way::NOWHERE,
+            tag::PARSE => match Parse::read(body) {
+                Ok(parse) => {
+                    let text = parse.definition.split(|&b| b == 0).next();
+                    let verdict = Verdict::of(text.unwrap_or_default(), &limits.functions);
+                    if parse.name.is_empty() {
+                        unnamed = Some(verdict);
+                    }
+                    // Parsed only, it writes nothing.
+                    Way {
+                        writes: false,
+                        ..verdict.way(modes)
+                    }
+                }
+                Err(_) => Way::UNKNOWN,
+            },
+            tag::BIND => match BindNames::read(body) {
+                Ok(names) if names.statement.is_empty() && unnamed.is_some() => {
+                    unnamed.map_or(Way::UNKNOWN, |v| v.way(modes))
+                }
+                Ok(names) => match client.verdict(names.statement, limits) {
+                    Some(verdict) => verdict.way(modes),
+                    None => Way::UNKNOWN,
+                },
+                Err(_) => Way::UNKNOWN,
+            },
+            _ => Way::UNKNOWN,
+        };
+        way = way.and(next);
+    }
+}
+
+impl ClientSession {
+    /// What the statement that the protocol knows by `name` says of where it may run; `None` if nobody knows.
+    pub(crate) fn verdict(&self, name: &[u8], limits: &Limits) -> Option<Verdict> {
+        let statement = match name {
+            b"" => self.unnamed.as_ref(),
+            name => self.named(name).map(|n| &n.statement),
+        };
+        statement.map(|s| s.verdict(limits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pgweir_wire::build;
+
+    use super::*;
+    use crate::SettingsTable;
+
+    struct Case {
+        table: SettingsTable,
+        client: ClientSession,
+        limits: Limits,
+    }
+
+    impl Case {
+        fn new() -> Case {
+            let table = SettingsTable::default();
+            let functions = Functions::new().with_volatile(&pgweir_sql::Volatile::default());
+            Case {
+                client: ClientSession::new(table.intern([]), true),
+                table,
+                limits: Limits {
+                    functions: std::sync::Arc::new(functions),
+                    ..Limits::default()
+                },
+            }
+        }
+
+        fn with(name: &str, value: &str) -> Case {
+            let mut case = Case::new();
+            case.client.settings = case.table.intern([(name, value)]);
+            case
+        }
+
+        fn way(&self, input: &[u8]) -> Way {
+            way(&self.client, input, &self.limits)
+        }
+
+        fn query(&self, text: &str) -> Way {
+            let mut input = Vec::new();
+            build::query(&mut input, text.as_bytes());
+            self.way(&input)
+        }
+    }
+
+    fn parsed(texts: &[&str], ends: bool) -> Vec<u8> {
+        let mut input = Vec::new();
+        for text in texts {
+            build::parse(&mut input, b"", &[text.as_bytes(), &[0, 0, 0]].concat());
+            build::bind_unnamed(&mut input);
+            build::execute_unnamed(&mut input);
+        }
+        if ends {
+            input.extend_from_slice(&build::SYNC);
+        }
+        input
+    }
+
+    #[test]
+    fn reads_go_to_replicas_and_what_may_write_to_the_primary() {
+        let case = Case::new();
+        assert_eq!(case.query("select 1 from t").to, To::Replica);
+        let insert = case.query("insert into t values (1)");
+        assert_eq!((insert.to, insert.writes), (To::Primary, true));
+        assert_eq!(case.query("select 1; delete from t").to, To::Primary);
+        let begin = case.query("begin");
+        assert_eq!((begin.to, begin.writes), (To::Primary, false));
+        assert_eq!(case.query("begin read only").to, To::Replica);
+    }
+
+    #[test]
+    fn a_segment_is_judged_as_a_whole() {
+        let case = Case::new();
+        assert_eq!(
+            case.way(&parsed(&["select 1 from t"], true)).to,
+            To::Replica
+        );
+        let both = ["select 1 from t", "update t set a = 1"];
+        assert_eq!(case.way(&parsed(&both, true)).to, To::Primary);
+        assert_eq!(
+            case.way(&parsed(&["select 1 from t"], false)).to,
+            To::Primary
+        );
+        let whole = parsed(&["select 1 from t"], true);
+        assert_eq!(case.way(&whole[..whole.len() - 1]).to, To::Primary);
+    }
+
+    #[test]
+    fn what_executes_a_statement_that_nobody_knows_goes_to_the_primary() {
+        let mut input = Vec::new();
+        build::bind_unnamed(&mut input);
+        input.extend_from_slice(&build::SYNC);
+        assert_eq!(Case::new().way(&input), Way::UNKNOWN);
+    }
+
+    #[test]
+    fn a_session_says_where_its_transactions_go() {
+        let read_only = Case::with("default_transaction_read_only", "on");
+        assert_eq!(read_only.query("begin").to, To::Replica);
+        let serializable = Case::with("default_transaction_isolation", "serializable");
+        assert_eq!(serializable.query("select 1 from t").to, To::Primary);
+        assert_eq!(
+            Case::with(ROUTE, "primary").query("select 1").to,
+            To::Primary
+        );
+        assert_eq!(Case::with(ROUTE, "replica").query("begin").to, To::Replica);
+        assert_eq!(Case::with(ROUTE, "auto").query("begin").to, To::Primary);
+    }
+
+    #[test]
+    fn a_comment_comes_first() {
+        let case = Case::new();
+        let primary = case.query("select 1 from t /* pgweir: primary */");
+        assert_eq!((primary.to, primary.asked), (To::Primary, true));
+        let replica = case.query("/* pgweir: replica */ select f(1) from t");
+        assert_eq!((replica.to, replica.asked), (To::Replica, true));
+    }
+}
