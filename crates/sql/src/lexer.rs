@@ -247,7 +247,7 @@ pub(crate) fn scan<const RUNS: bool>(
                 return token(Kind::Word, at, end);
             }
             Class::Flat if RUNS => {
-                let end = skip(text, at + 1, |b| CONTINUES_RUN[b as usize]);
+                let end = skip_run(text, at + 1);
                 return token(Kind::Other, at, end);
             }
             Class::Flat if b.is_ascii_digit() => return token(Kind::Number, at, number(text, at)),
@@ -304,6 +304,20 @@ pub(crate) fn scan<const RUNS: bool>(
 #[inline(always)]
 fn token(kind: Kind, start: usize, end: usize) -> Token {
     Token { kind, start, end }
+}
+
+/// Behind a run of numbers and plain punctuation, of which lists of values have long ones.
+#[inline(always)]
+fn skip_run(text: &[u8], mut at: usize) -> usize {
+    while let Some(four) = text.get(at..).and_then(<[u8]>::first_chunk::<4>) {
+        for (i, b) in four.iter().enumerate() {
+            if !CONTINUES_RUN[*b as usize] {
+                return at + i;
+            }
+        }
+        at += 4;
+    }
+    skip(text, at, |b| CONTINUES_RUN[b as usize])
 }
 
 /// Behind the bytes from `at` on that `belongs` is true of.
