@@ -121,6 +121,8 @@ pub(crate) struct Scan<'a> {
     defines: bool,
     /// EXPLAIN without ANALYZE: nothing of it runs, and standbys allow it of everything.
     pub only_planned: bool,
+    /// The last statement began a transaction, or said more of the one that was just begun.
+    pub just_began: bool,
     pub routing: Routing,
 }
 
@@ -138,6 +140,7 @@ impl<'a> Scan<'a> {
             names_settings: false,
             defines: false,
             only_planned: false,
+            just_began: false,
             routing: Routing::default(),
         }
     }

@@ -28,7 +28,7 @@ pub enum Begins {
     None,
     /// It begins one without an access mode, which is that of `default_transaction_read_only`.
     Plain,
-    /// It begins a read-only one, or makes the one under way read-only.
+    /// It begins a read-only one, by BEGIN READ ONLY or by SET TRANSACTION READ ONLY right behind BEGIN.
     ReadOnly,
 }
 

@@ -128,6 +128,7 @@ impl Scan<'_> {
     #[inline]
     pub(crate) fn route(&mut self, verb: Token) {
         let place = place(verb.of(self.text));
+        let just_began = std::mem::take(&mut self.just_began);
         match place {
             Place::Read => self.routing.reads = true,
             Place::Other => {
@@ -138,22 +139,25 @@ impl Scan<'_> {
                 }
             }
             Place::Nothing => {}
-            _ => self.route_by_more(place, verb),
+            _ => self.route_by_more(place, verb, just_began),
         }
     }
 
     #[inline(never)]
-    fn route_by_more(&mut self, place: Place, verb: Token) {
+    fn route_by_more(&mut self, place: Place, verb: Token, just_began: bool) {
         let text = self.text;
         let mut ahead = self.ahead(verb.end);
         match place {
             Place::Begin => {
+                self.just_began = true;
                 self.routing.begins = Begins::Plain;
                 self.transaction_modes(verb.end);
             }
             Place::Set => {
                 let first = ahead.next::<false>();
                 if first.is(text, "transaction") {
+                    // Behind a savepoint it may be undone.
+                    self.just_began = just_began;
                     self.transaction_modes(first.end);
                 }
                 let named = match first.is(text, "local") || first.is(text, "session") {
@@ -236,7 +240,9 @@ impl Scan<'_> {
                 _ => break,
             }
             if last.is(text, "read") && token.is(text, "only") {
-                self.routing.begins = Begins::ReadOnly;
+                if self.just_began {
+                    self.routing.begins = Begins::ReadOnly;
+                }
             } else if last.is(text, "read") && token.is(text, "write") {
                 self.needs(Why::ReadWrite, token);
             } else if token.is(text, "snapshot") {

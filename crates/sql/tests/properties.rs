@@ -160,6 +160,8 @@ proptest! {
         let one = one.get(&statements);
         let mut picked: Vec<_> = picks.iter().map(|pick| *pick.get(&statements)).collect();
         picked.push(one);
+        // Whether a transaction may write is said by what follows BEGIN, too.
+        let to = |text: &str| judge(text.as_bytes(), &READING).1.to(true);
         let needs_primary = picked.iter().any(|statement| to(statement) == To::Primary);
         prop_assert!(effects(&picked.join("\n;")).contains(effects(one)));
         prop_assert_eq!(to(&picked.join("\n;")) == To::Primary, needs_primary);

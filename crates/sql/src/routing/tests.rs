@@ -102,6 +102,7 @@ fn what_asks_no_host_for_anything_may_go_anywhere() {
             "rollback and no chain",
             "abort",
             "set constraints all deferred",
+            "set transaction read only",
         ],
     );
 }
@@ -171,6 +172,10 @@ fn whatever_else_goes_to_the_primary_and_says_why() {
         ("begin", "transaction"),
         (
             "start transaction isolation level repeatable read",
+            "transaction",
+        ),
+        (
+            "begin; savepoint a; set transaction read only",
             "transaction",
         ),
         ("begin read write", "read write"),
