@@ -206,7 +206,7 @@ def transfers(alias):
 def requests(alias, name, seen):
     """What a web server's thread does, one request after the other, with one connection."""
     mine = []
-    for n in range(4):
+    for n in range(3):
         for connection in connections.all(initialized_only=True):
             connection.close_if_unusable_or_obsolete()
         customer = f"{name} {n}"
