@@ -341,7 +341,7 @@ impl Shared {
 
 impl Live {
     /// The same with its servers at another host.
-    fn at(&self, spec: &HostSpec) -> Live {
+    pub(crate) fn at(&self, spec: &HostSpec) -> Live {
         let mut live = self.clone();
         live.target = Arc::new(Target {
             host: spec.host.clone(),

@@ -6,6 +6,7 @@
 
 mod catalog;
 mod client;
+mod cluster;
 mod console;
 mod control;
 mod gate;

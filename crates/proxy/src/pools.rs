@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use pgweir_auth::{ScramKeys, Secret};
-use pgweir_config::{CheckQuery, Config, HostSpec, PoolSettings};
+use pgweir_config::{CheckQuery, Config, HostSpec, PoolSettings, Routing};
 use pgweir_pool::{DatabaseId, PoolId, UserId};
+use pgweir_route::HostId;
 use pgweir_session::{Limits, PoolMode, SessionState, Settings};
 
 use crate::catalog::{Catalogs, Judged, Place};
+use crate::cluster::Cluster;
 
 use crate::server::connect::Target;
 use crate::stats::Stats;
@@ -23,6 +25,29 @@ pub(crate) struct Database {
     pub(crate) clients: AtomicU32,
     /// The configuration has it no longer.
     pub(crate) gone: AtomicBool,
+    /// Its hosts, if it matters which one a statement goes to.
+    cluster: RwLock<Option<Arc<Cluster>>>,
+}
+
+impl Database {
+    pub(crate) fn new(id: DatabaseId, name: Arc<str>, cluster: Option<Arc<Cluster>>) -> Self {
+        Database {
+            id,
+            name,
+            clients: AtomicU32::new(0),
+            gone: AtomicBool::new(false),
+            cluster: RwLock::new(cluster),
+        }
+    }
+
+    pub(crate) fn cluster(&self) -> Option<Arc<Cluster>> {
+        let cluster = self.cluster.read();
+        cluster.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_cluster(&self, cluster: Option<Arc<Cluster>>) {
+        *self.cluster.write().unwrap_or_else(PoisonError::into_inner) = cluster;
+    }
 }
 
 /// A user as clients name themselves.
@@ -51,6 +76,10 @@ pub(crate) struct Pool {
     keys: Mutex<Option<ScramKeys>>,
     /// Clients that are logged in.
     pub(crate) clients: AtomicU32,
+    /// Pools of the same clients at replicas.
+    replicas: RwLock<Vec<(HostId, Arc<Pool>)>>,
+    /// It is such a pool.
+    pub(crate) is_replica: bool,
     /// Clients that keep their server between transactions.
     pub(crate) pinned: AtomicU32,
     pub(crate) cancels: AtomicU64,
@@ -75,6 +104,10 @@ pub(crate) struct Live {
     pub(crate) max_db_clients: Option<u32>,
     /// The database has a user of its own, so its `min_pool_size` holds without any client.
     pub(crate) warm: bool,
+    /// The database's hosts, if it matters which one a statement goes to.
+    pub(crate) cluster: Option<Arc<Cluster>>,
+    /// How statements are routed to them.
+    pub(crate) routing: Arc<Routing>,
 }
 
 /// What a server says of itself when the pooler has logged in.
@@ -116,6 +149,7 @@ impl Live {
             Some(text) => Some(Secret::parse(text.expose())),
             None => secret_of(server_user),
         };
+        let routing = config.routing(entry.database);
         let HostSpec { host, port, .. } = entry.database.first_server();
         let target = Target {
             host,
@@ -141,6 +175,7 @@ impl Live {
                     pgweir_config::SessionState::Off => SessionState::Off,
                     pgweir_config::SessionState::Error => SessionState::Error,
                 },
+                routes: routing.read_write_split && mode != PoolMode::Session,
                 functions: judged.functions,
                 functions_version: judged.version,
             },
@@ -156,6 +191,8 @@ impl Live {
                 .max_db_client_connections,
             settings,
             warm: entry.database.user.is_some(),
+            cluster: None,
+            routing: Arc::new(routing),
         })
     }
 
@@ -177,6 +214,7 @@ impl Pool {
         user: Arc<User>,
         workers: usize,
         live: Live,
+        is_replica: bool,
     ) -> Self {
         Pool {
             id,
@@ -189,6 +227,8 @@ impl Pool {
             accepted: Mutex::default(),
             keys: Mutex::default(),
             clients: AtomicU32::new(0),
+            replicas: RwLock::default(),
+            is_replica,
             pinned: AtomicU32::new(0),
             cancels: AtomicU64::new(0),
         }
@@ -206,6 +246,30 @@ impl Pool {
         let version = live.limits.functions_version;
         *mine = Arc::new(live);
         self.functions_version.store(version, Ordering::Release);
+    }
+
+    /// The pool of the same clients at a replica.
+    pub(crate) fn replica(&self, host: HostId) -> Option<Arc<Pool>> {
+        let replicas = self.replicas.read();
+        let replicas = replicas.unwrap_or_else(PoisonError::into_inner);
+        let found = replicas.iter().find(|(id, _)| *id == host);
+        found.map(|(_, pool)| pool.clone())
+    }
+
+    pub(crate) fn add_replica(&self, host: HostId, pool: Arc<Pool>) {
+        let mut replicas = self
+            .replicas
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        replicas.push((host, pool));
+    }
+
+    /// All pools of the same clients at replicas.
+    pub(crate) fn replicas(&self) -> Vec<(HostId, Arc<Pool>)> {
+        self.replicas
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Takes over what is known of the database's functions.

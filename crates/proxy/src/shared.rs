@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use rand::{RngCore, SeedableRng};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::catalog::Catalogs;
+use crate::cluster::Cluster;
 use crate::console::{self, Consoles};
 use crate::control::{OnChange, Watch};
 use crate::gate::Gate;
@@ -275,11 +276,37 @@ impl Shared {
         let db = self.known_database(&mut directory, &mut pools, &setup.config, database)?;
         let who = known_user(&mut directory, &mut pools, &setup.config, user);
         let id = pools.add_pool(db.id, who.id, machine_settings(&live))?;
-        let pool = Arc::new(Pool::new(id, db, who, self.workers.len(), live));
+        let live = live.in_cluster(db.cluster());
+        let pool = Arc::new(Pool::new(id, db, who, self.workers.len(), live, false));
         let key = (pool.database.name.clone(), pool.user.name.clone());
         directory.pools.insert(key, pool.clone());
         directory.by_id.insert(id, pool.clone());
         Some(pool)
+    }
+
+    /// A pool for the clients of `pool` at a replica.
+    pub(crate) fn add_replica_pool(
+        &self,
+        directory: &mut Directory,
+        pool: &Pool,
+        live: Live,
+    ) -> Option<Arc<Pool>> {
+        let settings = machine_settings(&live);
+        let id = self
+            .pools()
+            .add_pool(pool.database.id, pool.user.id, settings)?;
+        let (database, user) = (pool.database.clone(), pool.user.clone());
+        let made = Arc::new(Pool::new(
+            id,
+            database,
+            user,
+            self.workers.len(),
+            live,
+            true,
+        ));
+        made.set_keys(pool.keys());
+        directory.by_id.insert(id, made.clone());
+        Some(made)
     }
 
     /// The database that clients call `name`, known from now on; `None` if the configuration has no such database.
@@ -299,13 +326,13 @@ impl Shared {
         if let Some(known) = directory.databases.get(name) {
             return Some(known.clone());
         }
-        let limits = config.database_limits(config.resolve(name)?.database);
-        let database = Arc::new(Database {
-            id: pools.add_database(slots(limits.max_db_connections)),
-            name: name.into(),
-            clients: AtomicU32::new(0),
-            gone: AtomicBool::new(false),
-        });
+        let entry = config.resolve(name)?.database;
+        let limits = config.database_limits(entry);
+        let database = Arc::new(Database::new(
+            pools.add_database(slots(limits.max_db_connections)),
+            name.into(),
+            Cluster::new(config.routing(entry)),
+        ));
         if self.gate.paused.load(Ordering::Acquire) {
             // It has no server yet: there is nothing to carry out.
             pools.pause(database.id, Instant::now(), &mut Vec::new());
@@ -331,6 +358,13 @@ impl Shared {
                     now,
                     &mut effects,
                 );
+                let routing = setup.config.routing(entry.database);
+                match db.cluster() {
+                    Some(cluster) if Cluster::is_needed(&routing) => {
+                        cluster.reconfigure(self.started.elapsed(), routing);
+                    }
+                    _ => db.set_cluster(Cluster::new(routing)),
+                }
             }
         }
         for user in directory.users.values() {
@@ -356,6 +390,20 @@ impl Shared {
             };
             if pool.database.gone.swap(false, Ordering::AcqRel) {
                 pools.enable(pool.database.id);
+            }
+            let live = live.in_cluster(pool.database.cluster());
+            for (host, replica) in pool.replicas() {
+                let there = live.cluster.as_ref().and_then(|c| c.spec(host));
+                match there {
+                    Some(spec) => replica.set_live(live.at(&spec)),
+                    None => pools.reconnect_pool(replica.id, now, &mut effects),
+                }
+                pools.set_pool_settings(
+                    replica.id,
+                    machine_settings(&replica.live()),
+                    now,
+                    &mut effects,
+                );
             }
             let old = pool.live();
             pools.set_pool_settings(pool.id, machine_settings(&live), now, &mut effects);

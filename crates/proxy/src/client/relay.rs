@@ -11,6 +11,7 @@ mod functions;
 mod listening;
 mod moving;
 mod pinning;
+mod routing;
 mod summons;
 
 use std::future::Future;
@@ -23,6 +24,7 @@ use std::time::{Duration, Instant};
 
 use pgweir_config::ClientSettings;
 use pgweir_pool::{Place, Ticket};
+use pgweir_route::Mark;
 use pgweir_session::{ClientSession, Need, Out, PoolMode, ServerFault, alone, forward, reply};
 use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::sqlstate;
@@ -41,6 +43,7 @@ pub(crate) use ending::shutting_down;
 pub(crate) use moving::Baggage;
 
 use listening::Listening;
+use routing::Site;
 
 use ending::{End, server_lost, settings_failed};
 use summons::timeouts;
@@ -57,6 +60,8 @@ enum Link {
         /// For another one, if it fails; `None` if that ends the client.
         place: Option<Place>,
     },
+    /// Nothing: there is no host for what it has asked for, since then.
+    Held { since: Instant },
     /// A server.
     Linked(Box<Server>),
 }
@@ -81,6 +86,10 @@ pub(crate) struct Relay {
     /// How much must be there at once before it can be.
     need: usize,
     link: Link,
+    /// Where its servers are that it is linked to or waits for; `None`: where its pool has them.
+    site: Option<Site>,
+    /// What it has written.
+    mark: Mark,
     /// The server was just linked and does not have the client's settings yet.
     fresh: bool,
     /// When the transaction began; meaningless while alone.
@@ -128,6 +137,8 @@ impl Relay {
             kept,
             need: 0,
             link: Link::Alone,
+            site: None,
+            mark: Mark::NONE,
             fresh: false,
             transaction_began: now,
             turned: now,
@@ -160,6 +171,7 @@ impl Relay {
                 Link::Linked(_) => self.linked(cx)?,
                 Link::Waiting { .. } => self.waiting(cx)?,
                 Link::Checking { .. } => self.checking(cx)?,
+                Link::Held { .. } => self.held(cx)?,
             };
             if !progress {
                 return Ok(());
@@ -310,6 +322,12 @@ impl Relay {
         functions::note_change(&self.worker, server);
         if used < input.len() {
             server.kept.extend_from_slice(&input[used..]);
+        }
+        if server.session.take_written()
+            && let Some(cluster) = &self.live.cluster
+        {
+            // Before the client sees it.
+            self.mark = cluster.wrote();
         }
         if !out.is_empty() {
             let block = self.pool.stats.block(self.worker.id);
@@ -481,10 +499,16 @@ impl Relay {
                     self.keep(rest, n);
                     return Ok(());
                 }
-                Need::Server | Need::FreshServer | Need::Replies | Need::Channels => {
-                    self.check_out(cx)?
-                }
+                Need::Server
+                | Need::FreshServer
+                | Need::Primary
+                | Need::Replies
+                | Need::Channels => self.check_out(cx, rest)?,
             }
+        }
+        if self.site.is_some() && self.is_for_elsewhere(rest) {
+            self.leave_site();
+            self.check_out(cx, rest)?;
         }
         let Link::Linked(server) = &mut self.link else {
             self.keep(rest, 0);
@@ -513,6 +537,11 @@ impl Relay {
             &mut out,
             back,
         )?;
+        if step.need == Need::Primary {
+            // Not sent, so the server does not have what was noted of it.
+            self.discard_site("what was to be sent to it must not be");
+            return self.check_out_kept(cx, &rest[step.consumed..]);
+        }
         if step.need == Need::FreshServer {
             self.keep(&rest[step.consumed..], 0);
             self.renew();
@@ -535,7 +564,9 @@ impl Relay {
             Need::Nothing => {}
             Need::Close => return Err(End::Gone),
             Need::Bytes(n) => self.keep(rest, n),
-            Need::Server | Need::FreshServer | Need::Replies => self.keep(rest, 0),
+            Need::Server | Need::FreshServer | Need::Primary | Need::Replies => {
+                self.keep(rest, 0);
+            }
             Need::Channels => {
                 self.keep(rest, 0);
                 self.ask_hub(cx);
@@ -566,6 +597,9 @@ impl Relay {
         };
         self.card.server.set(None);
         self.card.state.set(ClientState::Idle);
+        if let Some(site) = self.site.take() {
+            self.left_site(&site, true);
+        }
         self.card
             .prepared_statements
             .set(self.session.statements() as u32);
@@ -620,7 +654,7 @@ impl Drop for Relay {
         let _ = self.note_holds();
         match link {
             // A check that is dropped closes its server.
-            Link::Alone | Link::Checking { .. } => {}
+            Link::Alone | Link::Checking { .. } | Link::Held { .. } => {}
             Link::Linked(server) => self.worker.discard(server, "its client's task failed"),
             Link::Waiting { ticket, .. } => self.worker.with_pools(|pools, effects| {
                 pools.abandon(ticket, Instant::now(), effects);

@@ -95,11 +95,11 @@ async fn probe(worker: Rc<Worker>, pool: Arc<Pool>, cluster: Arc<Cluster>, host:
             Err(why) => why,
         };
         let now = worker.shared.since_start();
-        let events = cluster
-            .judge()
-            .probe_failed(now, host, &why.message);
+        let events = cluster.judge().probe_failed(now, host, &why.message);
         worker.shared.heard(&pool.database, &cluster, &events);
-        let pause = cluster.judge().next_probe(worker.shared.since_start(), host);
+        let pause = cluster
+            .judge()
+            .next_probe(worker.shared.since_start(), host);
         tokio::time::sleep(pause).await;
     }
 }
@@ -132,7 +132,9 @@ async fn talk(
             return Ok(());
         }
         loop {
-            let pause = cluster.judge().next_probe(worker.shared.since_start(), host);
+            let pause = cluster
+                .judge()
+                .next_probe(worker.shared.since_start(), host);
             if pause.is_zero() {
                 break;
             }

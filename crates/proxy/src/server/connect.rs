@@ -69,6 +69,9 @@ pub(crate) async fn connect(
             card,
             change: None,
         });
+        if pool.is_replica {
+            server.session.set_standby();
+        }
         server
             .session
             .set_connect_query(target.connect_query.as_deref());

@@ -18,7 +18,10 @@ use crate::stats::count;
 impl Relay {
     pub(super) fn request(&self) -> Request {
         Request {
-            pool: self.pool.id,
+            pool: match &self.site {
+                Some(site) => site.pool.id,
+                None => self.pool.id,
+            },
             worker: self.worker.id,
             fingerprint: self.session.settings().fingerprint(),
         }
@@ -26,7 +29,16 @@ impl Relay {
 
     /// Asks the pool for a server.
     #[inline]
-    pub(super) fn check_out(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    pub(super) fn check_out(&mut self, cx: &mut Context<'_>, input: &[u8]) -> Result<(), End> {
+        if self.live.cluster.is_some() && !self.choose_site(cx, input) {
+            return Ok(());
+        }
+        self.check_out_here(cx)
+    }
+
+    /// Asks the pool that was chosen for a server.
+    #[inline]
+    pub(super) fn check_out_here(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let now = Instant::now();
         self.turned = now;
         self.transaction_began = now;
@@ -54,6 +66,10 @@ impl Relay {
                     Some(after) => self.worker.shared.clock_ms(since + after),
                     None => NEVER,
                 });
+                Ok(())
+            }
+            Checkout::Refused(pgweir_pool::Refusal::Connect(e)) if self.may_hold() => {
+                self.hold(cx, since, Some(&e));
                 Ok(())
             }
             Checkout::Refused(refusal) => Err(End::Told(self.refused(refusal))),
@@ -174,6 +190,13 @@ impl Relay {
             }
             Collected::Failed(failure) => {
                 self.link = Link::Alone;
+                if let Failure::Connect(e) = &failure
+                    && self.may_hold()
+                {
+                    let e = e.clone();
+                    self.hold(cx, since, Some(&e));
+                    return Ok(true);
+                }
                 return Err(End::Told(self.wait_failed(failure)));
             }
         }

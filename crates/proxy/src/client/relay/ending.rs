@@ -51,8 +51,24 @@ impl Relay {
         let link = std::mem::replace(&mut self.link, Link::Alone);
         // Without a server it keeps none.
         let _ = self.note_holds();
+        let site = self.site.take();
+        if let Link::Linked(server) = &link {
+            if server.session.may_be_writing()
+                && let Some(cluster) = &self.live.cluster
+            {
+                // It may have been written all the same.
+                cluster.wrote();
+            }
+            let failed = matches!(end, End::ServerSaid | End::ServerFailed(_));
+            if let Some(site) = &site {
+                self.left_site(site, !failed);
+            }
+            if failed {
+                self.saw_loss(site.as_ref());
+            }
+        }
         match link {
-            Link::Alone => {}
+            Link::Alone | Link::Held { .. } => {}
             Link::Waiting { ticket, .. } => self.worker.with_pools(|pools, effects| {
                 pools.abandon(ticket, Instant::now(), effects);
             }),

@@ -11,7 +11,7 @@ impl Relay {
         let between = match &self.link {
             Link::Alone => true,
             Link::Linked(server) => server.session.is_free(),
-            Link::Waiting { .. } | Link::Checking { .. } => false,
+            Link::Waiting { .. } | Link::Checking { .. } | Link::Held { .. } => false,
         };
         let live = self.pool.live();
         if between && live.is_as_configured(&self.live) {

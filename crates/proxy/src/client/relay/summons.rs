@@ -45,7 +45,7 @@ impl Relay {
         };
         let server = match &self.link {
             Link::Alone => return idle(),
-            Link::Waiting { .. } | Link::Checking { .. } => return None,
+            Link::Waiting { .. } | Link::Checking { .. } | Link::Held { .. } => return None,
             Link::Linked(server) => &server.session,
         };
         let now = if server.is_busy() {
@@ -72,7 +72,10 @@ impl Relay {
     /// Sees what the client is told from outside.
     pub(super) fn heed(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         let summons = self.card.take_summons();
-        if self.card.has_expired() && matches!(self.link, Link::Waiting { .. }) {
+        if self.card.has_expired() && matches!(self.link, Link::Held { .. }) {
+            // Its own poll looks at the time.
+            self.card.set_deadline(NEVER);
+        } else if self.card.has_expired() && matches!(self.link, Link::Waiting { .. }) {
             self.card.set_deadline(NEVER);
             self.notify_of_wait(cx)?;
         } else if self.card.has_expired() {
@@ -103,11 +106,12 @@ impl Relay {
                     cancel::send(&self.worker, &server.card, Some(done), Some(waker));
                     Ok(())
                 }
-                Link::Waiting { ticket, .. } => {
-                    let ticket = *ticket;
-                    self.worker.with_pools(|pools, effects| {
-                        pools.abandon(ticket, Instant::now(), effects);
-                    });
+                Link::Waiting { .. } | Link::Held { .. } => {
+                    if let Link::Waiting { ticket, .. } = self.link {
+                        self.worker.with_pools(|pools, effects| {
+                            pools.abandon(ticket, Instant::now(), effects);
+                        });
+                    }
                     self.link = Link::Alone;
                     self.card.state.set(ClientState::Idle);
                     self.decline(cx)

@@ -1,0 +1,274 @@
+//! Which host what a client sends goes to, and what it does while there is none.
+
+use std::sync::Arc;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use pgweir_config::TargetSessionAttrs;
+use pgweir_route::{HostId, Outcome, Reason};
+use pgweir_session::{PoolMode, way};
+use pgweir_sql::To;
+use pgweir_wire::sqlstate;
+
+use super::{End, Link, Relay};
+use crate::client::card::{ClientState, NEVER};
+use crate::cluster::{Cluster, Place, Verdict};
+use crate::pools::Pool;
+use crate::report::Refusal;
+use crate::server::upkeep;
+
+/// How long a client that is held waits until it looks again, if nobody wakes it.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where a client's servers are other than at the primary.
+pub(super) struct Site {
+    pub(super) pool: Arc<Pool>,
+    host: HostId,
+    since: Instant,
+}
+
+impl Relay {
+    /// Chooses where what the client has sent goes. False if it is held: there is no host for it.
+    #[cold]
+    pub(super) fn choose_site(&mut self, cx: &mut Context<'_>, input: &[u8]) -> bool {
+        self.choose_site_since(cx, input, Instant::now())
+    }
+
+    fn choose_site_since(&mut self, cx: &mut Context<'_>, input: &[u8], since: Instant) -> bool {
+        let Some(cluster) = self.live.cluster.clone() else {
+            return true;
+        };
+        self.site = None;
+        match self.place(&cluster, input, since) {
+            Place::Primary => true,
+            Place::Replica(host) => {
+                let Some(pool) = self.worker.shared.replica_pool(&self.pool, host) else {
+                    self.hold(cx, since, None);
+                    return false;
+                };
+                cluster.begin(host);
+                self.site = Some(Site {
+                    pool,
+                    host,
+                    since: Instant::now(),
+                });
+                true
+            }
+            Place::Nowhere => {
+                self.hold(cx, since, None);
+                false
+            }
+        }
+    }
+
+    fn place(&self, cluster: &Cluster, input: &[u8], since: Instant) -> Place {
+        let routing = &self.live.routing;
+        let mut random = [0; 8];
+        let mut read = |need| {
+            self.worker.random(&mut random);
+            cluster.place_of_read(need, u64::from_ne_bytes(random))
+        };
+        match routing.target_session_attrs {
+            TargetSessionAttrs::Any => {}
+            TargetSessionAttrs::Primary | TargetSessionAttrs::ReadWrite => {
+                return cluster.place_of_write();
+            }
+            TargetSessionAttrs::Standby | TargetSessionAttrs::ReadOnly => {
+                return match read(pgweir_route::Mark::NONE).0 {
+                    Place::Primary => Place::Nowhere,
+                    place => place,
+                };
+            }
+            TargetSessionAttrs::PreferStandby => return read(pgweir_route::Mark::NONE).0,
+        }
+        if !self.live.limits.routes || self.live.mode == PoolMode::Session {
+            return cluster.place_of_write();
+        }
+        let way = way(&self.session, input, &self.live.limits);
+        let asked = way.asked;
+        match way.to {
+            To::Primary => {
+                cluster.count(if asked {
+                    Verdict::AskedPrimary
+                } else {
+                    Verdict::Write
+                });
+                return cluster.place_of_write();
+            }
+            To::Any => {
+                let place = cluster.place_of_write();
+                if place == Place::Primary {
+                    cluster.count(Verdict::Neutral);
+                    return place;
+                }
+            }
+            To::Replica => {}
+        }
+        let need = cluster.need(routing.read_your_writes, self.mark);
+        let (place, why) = read(need);
+        let waits = since.elapsed() < routing.replica_wait;
+        match (place, why) {
+            (Place::Replica(_), _) => {
+                cluster.count(if asked {
+                    Verdict::AskedReplica
+                } else {
+                    Verdict::Read
+                });
+                place
+            }
+            (_, Some(Reason::AllBehind)) if waits && cluster.may_catch_up(routing.replica_wait) => {
+                Place::Nowhere
+            }
+            (Place::Primary, _) if !routing.primary_reads => Place::Nowhere,
+            (Place::Primary, why) => {
+                cluster.count(match why {
+                    Some(Reason::AllBehind) => Verdict::Behind,
+                    Some(Reason::NoneUsable) => Verdict::Unfit,
+                    _ => Verdict::NoReplica,
+                });
+                place
+            }
+            (Place::Nowhere, _) => place,
+        }
+    }
+
+    /// Whether what `input` begins with must not go to the replica that the client is linked to.
+    #[cold]
+    pub(super) fn is_for_elsewhere(&self, input: &[u8]) -> bool {
+        let Link::Linked(server) = &self.link else {
+            return false;
+        };
+        self.live.limits.routes
+            && server.session.is_standby()
+            && server.session.is_free()
+            && self.session.at_boundary()
+            && way(&self.session, input, &self.live.limits).to == To::Primary
+    }
+
+    /// Gives the replica's server back: nothing was sent.
+    pub(super) fn leave_site(&mut self) {
+        self.fresh = false;
+        let Link::Linked(server) = std::mem::replace(&mut self.link, Link::Alone) else {
+            return;
+        };
+        if let Some(site) = self.site.take() {
+            self.left_site(&site, true);
+        }
+        upkeep::give_back(&self.worker, server, &self.live, self.turned);
+    }
+
+    /// Closes the replica's server.
+    #[cold]
+    pub(super) fn discard_site(&mut self, why: &str) {
+        let Link::Linked(server) = std::mem::replace(&mut self.link, Link::Alone) else {
+            return;
+        };
+        if let Some(site) = self.site.take() {
+            self.left_site(&site, true);
+        }
+        self.worker.discard(server, why);
+    }
+
+    /// Asks for a server for what was not sent, which is kept until there is one.
+    #[cold]
+    pub(super) fn check_out_kept(&mut self, cx: &mut Context<'_>, rest: &[u8]) -> Result<(), End> {
+        self.keep(rest, 0);
+        self.check_out(cx, rest)
+    }
+
+    /// The client is done with a site.
+    pub(super) fn left_site(&self, site: &Site, ok: bool) {
+        if let Some(cluster) = &self.live.cluster {
+            cluster.end(site.host, site.since.elapsed(), ok);
+        }
+    }
+
+    /// Its server was lost.
+    pub(super) fn saw_loss(&self, site: Option<&Site>) {
+        let host = site.map(|s| s.host);
+        self.worker
+            .shared
+            .observed(&self.pool.database, host, Outcome::ConnectionLost);
+    }
+
+    /// Whether it may wait for another host where this one cannot be reached.
+    pub(super) fn may_hold(&self) -> bool {
+        self.live.cluster.is_some()
+    }
+
+    /// Waits for a host; `why` says why the one that was chosen cannot be reached.
+    #[cold]
+    pub(super) fn hold(&mut self, cx: &mut Context<'_>, since: Instant, why: Option<&Refusal>) {
+        let site = self.site.take();
+        if let Some(site) = &site {
+            self.left_site(site, why.is_none());
+        }
+        if let Some(why) = why {
+            let outcome = match &*why.code {
+                sqlstate::CANNOT_CONNECT => Outcome::ConnectFailed(why.message.clone()),
+                _ => Outcome::NotReady(why.message.clone()),
+            };
+            let host = site.map(|s| s.host);
+            let database = &self.pool.database;
+            self.worker.shared.observed(database, host, outcome);
+        }
+        self.link = Link::Held { since };
+        self.card.state.set(ClientState::Waiting);
+        self.rest_until_look(cx);
+    }
+
+    fn rest_until_look(&self, cx: &mut Context<'_>) {
+        let look = self.worker.shared.clock_ms(Instant::now() + LOOK);
+        self.card.set_deadline(look);
+        if let Some(cluster) = &self.live.cluster {
+            cluster.wait(cx.waker());
+        }
+    }
+
+    /// There was no host for what the client has asked for: is there one now?
+    pub(super) fn held(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        let Link::Held { since } = self.link else {
+            return Ok(true);
+        };
+        if self.worker.generation.get() != self.generation {
+            self.refresh()?;
+        }
+        let input = std::mem::take(&mut self.kept);
+        self.link = Link::Alone;
+        let chosen = self.choose_site_since(cx, &input, since);
+        self.kept = input;
+        if chosen {
+            self.card.set_deadline(NEVER);
+            self.check_out_since(cx, since)?;
+            if let Link::Linked(_) = self.link {
+                self.go_on(cx)?;
+            }
+            return Ok(!matches!(self.link, Link::Held { .. }));
+        }
+        let limit = self.live.routing.failover_timeout;
+        if since.elapsed() >= limit {
+            self.link = Link::Alone;
+            return Err(End::Told(
+                Refusal::new(
+                    sqlstate::CANNOT_CONNECT_NOW,
+                    format!(
+                        "no host of database \"{}\" can take this within failover_timeout ({} s)",
+                        self.pool.database.name,
+                        limit.as_secs_f64()
+                    ),
+                )
+                .hint("SHOW HOSTS in the console tells what is known of each host."),
+            ));
+        }
+        self.read_ahead(cx)
+    }
+
+    /// As [`Relay::check_out_here`], for what has waited since then.
+    fn check_out_since(&mut self, cx: &mut Context<'_>, since: Instant) -> Result<(), End> {
+        self.check_out_here(cx)?;
+        if let Link::Waiting { since: from, .. } = &mut self.link {
+            *from = since;
+        }
+        Ok(())
+    }
+}
