@@ -4,6 +4,7 @@
 //! without a lock. The pools of a database have their servers at the primary: when another host becomes it, they move
 //! there as after a reload. Each replica has a pool of its own beside each of them.
 
+mod patroni;
 mod prober;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use pgweir_config::{HostSpec, ReadYourWrites, Routing, TargetSessionAttrs};
+use pgweir_config::{Host, HostSpec, ReadYourWrites, Routing, TargetSessionAttrs};
 use pgweir_route::{
     Address, Board, Choice, Event, HostId, HostSettings, HostView, Mark, MaxLag, Options, Outcome,
     Reason,
@@ -79,6 +80,8 @@ pub(crate) struct Cluster {
     specs: Mutex<Vec<(HostId, HostSpec)>>,
     /// The host at which the pools have their servers.
     aimed: Mutex<Option<HostId>>,
+    /// The board's generation for which they have them there.
+    ready: AtomicU64,
     /// Clients that wait for a primary or a replica.
     waiting: Mutex<Vec<Waker>>,
     /// Something is to be known sooner than planned.
@@ -101,6 +104,7 @@ impl Cluster {
             routing: RwLock::new(Arc::new(routing)),
             judge: Mutex::new(judge),
             aimed: Mutex::default(),
+            ready: AtomicU64::new(u64::MAX),
             waiting: Mutex::default(),
             wanted: Notify::new(),
             probed: AtomicBool::new(false),
@@ -135,8 +139,8 @@ impl Cluster {
         let judge = self.judge();
         let specs = judge.ids().filter_map(|id| {
             let address = &judge.settings(id)?.address;
-            let spec = routing.hosts.iter().find(|h| address_of(h) == *address)?;
-            Some((id, spec.clone()))
+            let named = routing.hosts.iter().find(|h| address_of(h) == *address);
+            Some((id, named.cloned().unwrap_or_else(|| spec_of(address))))
         });
         let specs = specs.collect();
         drop(judge);
@@ -182,10 +186,11 @@ impl Cluster {
         lock(&self.judge)
     }
 
-    /// True if the pools have their servers at the host that is primary.
+    /// True if there is a primary, and the pools have their servers there.
     #[inline]
-    fn has_primary(&self) -> bool {
-        self.board.primary().is_some()
+    pub(crate) fn has_primary(&self) -> bool {
+        self.ready.load(Ordering::Acquire) == self.board.generation()
+            && self.board.primary().is_some()
     }
 
     /// Where a read goes that has to find all writes up to `need`, if not to the primary, and why.
@@ -196,7 +201,7 @@ impl Cluster {
                 if self.board.prober_is_wanted() {
                     self.wanted.notify_waiters();
                 }
-                (Place::Primary, Some(reason))
+                (self.place_of_write(), Some(reason))
             }
             Choice::Nowhere(reason) => {
                 self.wanted.notify_waiters();
@@ -251,10 +256,6 @@ impl Cluster {
             waiting.push(waker.clone());
         }
     }
-
-    pub(crate) fn version(&self) -> u64 {
-        self.board.version()
-    }
 }
 
 impl Shared {
@@ -285,6 +286,10 @@ impl Shared {
 
     /// Moves the servers of the database's pools to the host that is primary, if that is another one.
     fn aim(&self, database: &Database, cluster: &Cluster) {
+        let generation = cluster.board.generation();
+        if cluster.ready.load(Ordering::Acquire) == generation {
+            return;
+        }
         let Some(primary) = cluster.board.primary() else {
             return;
         };
@@ -292,6 +297,7 @@ impl Shared {
         let directory = self.directory();
         let mut aimed = lock(&cluster.aimed);
         if *aimed == Some(primary) {
+            cluster.ready.store(generation, Ordering::Release);
             return;
         }
         let Some(spec) = cluster.spec(primary) else {
@@ -312,6 +318,7 @@ impl Shared {
             }
         }
         drop((pools, aimed, directory));
+        cluster.ready.store(generation, Ordering::Release);
         self.carry_out(effects);
         self.wake_all();
     }
@@ -374,6 +381,11 @@ fn tell(events: &[Event]) {
 
 fn address_of(spec: &HostSpec) -> Address {
     Address::new(&spec.host.to_string(), spec.port)
+}
+
+/// A host that only Patroni names.
+fn spec_of(address: &Address) -> HostSpec {
+    HostSpec::new(Host::Tcp(address.host.to_string()), address.port)
 }
 
 fn hosts(routing: &Routing) -> Vec<HostSettings> {

@@ -263,7 +263,7 @@ async fn log_in(
         .max_user_client_connections;
     let seat = Seat::take(worker, &pool, &live, &user, limit)?;
     let settings = wishes.settings(shared, peer)?;
-    let (welcome, accepted) = super::welcome::prepare(worker, &pool, &live, &settings).await?;
+    let (welcome, accepted) = super::welcome::prepare(worker, &pool, &settings).await?;
     let start = welcome.settings.iter().chain(accepted.settings.iter());
     let settings = shared.settings.intern(start);
 

@@ -41,6 +41,7 @@ use crate::worker::{SCRATCH_BYTES, Scratch, Worker};
 
 pub(crate) use ending::shutting_down;
 pub(crate) use moving::Baggage;
+pub(crate) use routing::{LOOK, no_host};
 
 use listening::Listening;
 use routing::Site;
@@ -224,6 +225,9 @@ impl Relay {
         let Link::Linked(server) = &self.link else {
             return Ok(true);
         };
+        if self.worker.generation.get() != self.generation && self.live.cluster.is_some() {
+            self.stays_at_primary(server)?;
+        }
         if self.live.mode != PoolMode::Session && self.is_done_with(server) {
             self.release();
             return match self.worker.send_off() {

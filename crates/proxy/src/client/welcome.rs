@@ -6,9 +6,12 @@ use std::task::Poll;
 use std::time::Instant;
 
 use pgweir_pool::{Checkout, Collected, Failure, Request};
+use pgweir_route::Mark;
 use pgweir_session::{ClientSession, Settings};
 use pgweir_wire::sqlstate;
 
+use crate::client::relay::{LOOK, no_host};
+use crate::cluster::Place;
 use crate::pools::{Accepted, Live, Pool, Welcome};
 use crate::report::Refusal;
 use crate::server::held::{Held, Queued};
@@ -24,7 +27,6 @@ type Greeting = (Arc<Welcome>, Arc<Accepted>);
 pub(crate) async fn prepare(
     worker: &Rc<Worker>,
     pool: &Arc<Pool>,
-    live: &Arc<Live>,
     settings: &Arc<Settings>,
 ) -> Result<Greeting, Refusal> {
     if let Some(welcome) = pool.welcome()
@@ -33,12 +35,9 @@ pub(crate) async fn prepare(
         return Ok((welcome, accepted));
     }
     // In a task of its own, so that a login that is given up meanwhile leaves no server behind.
-    let (worker, pool) = (worker.clone(), pool.clone());
-    let (live, settings) = (live.clone(), settings.clone());
+    let (worker, pool, settings) = (worker.clone(), pool.clone(), settings.clone());
     let first =
-        tokio::task::spawn_local(
-            async move { try_settings(&worker, &pool, &live, &settings).await },
-        );
+        tokio::task::spawn_local(async move { try_settings(&worker, &pool, &settings).await });
     match first.await {
         Ok(result) => result,
         Err(e) => Err(Refusal::new(sqlstate::INTERNAL_ERROR, e.to_string())),
@@ -48,18 +47,46 @@ pub(crate) async fn prepare(
 async fn try_settings(
     worker: &Rc<Worker>,
     pool: &Arc<Pool>,
-    live: &Arc<Live>,
     settings: &Arc<Settings>,
 ) -> Result<Greeting, Refusal> {
     loop {
-        let server = obtain(worker, pool, live, settings.fingerprint()).await?;
+        let live = &pool.live();
+        let at = host_for_login(worker, pool, live).await?;
+        let server = obtain(worker, &at, live, settings.fingerprint()).await?;
         let server = Held::new(worker.clone(), server);
         let target = server.card.target.clone();
         let greeting = try_on(worker, pool, live, settings, server).await?;
         // A reload may have moved the servers meanwhile; then this one said nothing of theirs.
-        if pool.is_at(&target) {
+        if at.is_at(&target) {
             return Ok(greeting);
         }
+    }
+}
+
+/// The pool whose servers tell a new client about the database: at the primary, or at a replica while there is none.
+async fn host_for_login(
+    worker: &Worker,
+    pool: &Arc<Pool>,
+    live: &Live,
+) -> Result<Arc<Pool>, Refusal> {
+    let Some(cluster) = &live.cluster else {
+        return Ok(pool.clone());
+    };
+    let since = Instant::now();
+    loop {
+        if cluster.has_primary() {
+            return Ok(pool.clone());
+        }
+        if let (Place::Replica(host), _) = cluster.place_of_read(Mark::NONE, 0)
+            && let Some(there) = worker.shared.replica_pool(pool, host)
+        {
+            return Ok(there);
+        }
+        let limit = live.routing.failover_timeout;
+        if since.elapsed() >= limit {
+            return Err(no_host(&pool.database.name, limit));
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use pgweir_config::Topology;
 use pgweir_route::{HostId, Lsn, Report};
 use pgweir_wire::backend::{ErrorFields, tag};
 use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::{Header, Reader, WireError, build, sqlstate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::Cluster;
+use super::{Cluster, patroni};
 use crate::pools::Pool;
 use crate::report::Refusal;
 use crate::server::connect::dial;
@@ -60,6 +61,7 @@ pub(crate) fn tick(worker: &Rc<Worker>) {
 /// Keeps a prober for each host, until the configuration has the database no longer.
 async fn oversee(worker: Rc<Worker>, pool: Arc<Pool>, cluster: Arc<Cluster>) {
     let mut probed: Vec<(HostId, tokio::task::JoinHandle<()>)> = Vec::new();
+    let mut patroni_failed = false;
     loop {
         let ids = cluster.ids();
         probed.retain(|(id, task)| {
@@ -80,10 +82,40 @@ async fn oversee(worker: Rc<Worker>, pool: Arc<Pool>, cluster: Arc<Cluster>) {
             probed.iter().for_each(|(_, task)| task.abort());
             return;
         }
+        heed_patroni(&worker, &pool, &cluster, &mut patroni_failed).await;
         let events = cluster.judge().tick(worker.shared.since_start());
         worker.shared.heard(&pool.database, &cluster, &events);
         let interval = cluster.routing().probe_interval;
         tokio::time::sleep(interval.min(Duration::from_millis(500))).await;
+    }
+}
+
+/// Asks Patroni, if it is the one to say. Its last answer holds while it says nothing, which the log is told of once.
+async fn heed_patroni(worker: &Worker, pool: &Pool, cluster: &Cluster, failed: &mut bool) {
+    let routing = cluster.routing();
+    if routing.topology != Topology::Patroni {
+        return;
+    }
+    let told = patroni::ask(&routing.patroni).await;
+    let now = worker.shared.since_start();
+    let told = told.and_then(|members| {
+        let told = cluster.judge().told(now, &members);
+        told.map_err(|e| e.to_string())
+    });
+    let name = &pool.database.name;
+    match told {
+        Ok(events) => {
+            if std::mem::take(failed) {
+                tracing::info!("{name}: Patroni answers again");
+            }
+            cluster.note_hosts();
+            worker.shared.heard(&pool.database, cluster, &events);
+        }
+        Err(why) if !*failed => {
+            *failed = true;
+            tracing::warn!("{name}: Patroni does not say which host leads: {why}");
+        }
+        Err(_) => {}
     }
 }
 

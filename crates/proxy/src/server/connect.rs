@@ -42,6 +42,15 @@ pub(crate) async fn connect(
     let target = live.target.clone();
     let work = async {
         let (stream, logged_in) = log_in_anew(worker, pool, &live).await?;
+        if live.cluster.is_some() && !pool.is_replica && is_standby(&logged_in) {
+            return Err(Refusal::new(
+                sqlstate::CANNOT_CONNECT_NOW,
+                format!(
+                    "server {}:{} is a standby, and not the primary that it was",
+                    target.host, target.port
+                ),
+            ));
+        }
         let (remote, local) = stream.addresses();
         let card = Arc::new(ServerCard {
             id,
@@ -89,6 +98,12 @@ pub(crate) async fn connect(
         Ok(server)
     };
     in_time(worker, &live.target, work).await
+}
+
+/// What servers say of themselves since version 14.
+fn is_standby(logged_in: &LoggedIn) -> bool {
+    let mut parameters = logged_in.parameters.iter();
+    parameters.any(|(name, value)| &**name == "in_hot_standby" && &**value == "on")
 }
 
 /// Opens a connection that no pool counts, and logs in as the servers of `pool` do.

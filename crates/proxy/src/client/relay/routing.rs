@@ -5,7 +5,7 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use pgweir_config::TargetSessionAttrs;
-use pgweir_route::{HostId, Outcome, Reason};
+use pgweir_route::{HostId, Mark, Outcome, Reason};
 use pgweir_session::{PoolMode, way};
 use pgweir_sql::To;
 use pgweir_wire::sqlstate;
@@ -15,10 +15,22 @@ use crate::client::card::{ClientState, NEVER};
 use crate::cluster::{Cluster, Place, Verdict};
 use crate::pools::Pool;
 use crate::report::Refusal;
-use crate::server::upkeep;
+use crate::server::{Server, upkeep};
+
+/// What a client is told that has waited for a host in vain.
+pub(crate) fn no_host(database: &str, limit: Duration) -> Refusal {
+    Refusal::new(
+        sqlstate::CANNOT_CONNECT_NOW,
+        format!(
+            "no host of database \"{database}\" could take this within failover_timeout ({} s)",
+            limit.as_secs_f64()
+        ),
+    )
+    .hint("SHOW HOSTS in the console tells what is known of each host.")
+}
 
 /// How long a client that is held waits until it looks again, if nobody wakes it.
-const LOOK: Duration = Duration::from_millis(100);
+pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
 /// Where a client's servers are other than at the primary.
 pub(super) struct Site {
@@ -74,12 +86,12 @@ impl Relay {
                 return cluster.place_of_write();
             }
             TargetSessionAttrs::Standby | TargetSessionAttrs::ReadOnly => {
-                return match read(pgweir_route::Mark::NONE).0 {
+                return match read(Mark::NONE).0 {
                     Place::Primary => Place::Nowhere,
                     place => place,
                 };
             }
-            TargetSessionAttrs::PreferStandby => return read(pgweir_route::Mark::NONE).0,
+            TargetSessionAttrs::PreferStandby => return read(Mark::NONE).0,
         }
         if !self.live.limits.routes || self.live.mode == PoolMode::Session {
             return cluster.place_of_write();
@@ -104,7 +116,11 @@ impl Relay {
             }
             To::Replica => {}
         }
-        let need = cluster.need(routing.read_your_writes, self.mark);
+        let need = match asked {
+            // Whoever insists on a replica takes it as it is.
+            true => Mark::NONE,
+            false => cluster.need(routing.read_your_writes, self.mark),
+        };
         let (place, why) = read(need);
         let waits = since.elapsed() < routing.replica_wait;
         match (place, why) {
@@ -143,6 +159,27 @@ impl Relay {
             && server.session.is_free()
             && self.session.at_boundary()
             && way(&self.session, input, &self.live.limits).to == To::Primary
+    }
+
+    /// Something has changed: if that is the primary, what was begun at the last one cannot go on there.
+    #[cold]
+    pub(super) fn stays_at_primary(&self, server: &Server) -> Result<(), End> {
+        let live = self.pool.live();
+        let (here, there) = (&server.card.target, &live.target);
+        let moved = self.site.is_none() && (&here.host, here.port) != (&there.host, there.port);
+        match moved && !server.session.is_free() {
+            true => Err(End::ServerFailed(
+                Refusal::new(
+                    sqlstate::ADMIN_SHUTDOWN,
+                    format!(
+                        "terminating connection because {}:{} is the primary now",
+                        there.host, there.port
+                    ),
+                )
+                .hint("Whether the last statement took effect is not known: check before repeating it."),
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Gives the replica's server back: nothing was sent.
@@ -248,17 +285,7 @@ impl Relay {
         let limit = self.live.routing.failover_timeout;
         if since.elapsed() >= limit {
             self.link = Link::Alone;
-            return Err(End::Told(
-                Refusal::new(
-                    sqlstate::CANNOT_CONNECT_NOW,
-                    format!(
-                        "no host of database \"{}\" can take this within failover_timeout ({} s)",
-                        self.pool.database.name,
-                        limit.as_secs_f64()
-                    ),
-                )
-                .hint("SHOW HOSTS in the console tells what is known of each host."),
-            ));
+            return Err(End::Told(no_host(&self.pool.database.name, limit)));
         }
         self.read_ahead(cx)
     }
