@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pgweir_sql::Effects;
 use pgweir_wire::build;
 
 use crate::client::ClientSession;
@@ -82,8 +83,15 @@ impl ServerSession {
         self.segment += 1;
     }
 
-    /// Appends a ROLLBACK whose answer no client sees.
+    /// Appends a ROLLBACK whose answer no client sees, in the place of a client that left.
     pub fn roll_back(&mut self, to_server: &mut Vec<u8>) {
+        // What the server has reported of it was taken for set.
+        self.settings_in_doubt |= self.transaction.may_have_set();
+        self.transaction.abandon();
+        if self.transaction.effects.contains(Effects::FUNCTION) {
+            // What it prepared is not rolled back, and nobody is left who could be asked to go on with it.
+            self.transaction.may(Effects::PREPARES);
+        }
         self.upkeep(b"ROLLBACK", to_server);
     }
 }

@@ -20,10 +20,18 @@ const TOUCHES_SETTINGS: Effects = Effects::SETTINGS
     .union(Effects::FUNCTION)
     .union(Effects::UNSEEN);
 
+/// What may speak of prepared statements without telling.
+const UNTOLD: Effects = Effects::PROCEDURE
+    .union(Effects::FUNCTION)
+    .union(Effects::UNSEEN);
+
 /// What speaks of prepared statements by their names.
 const SPEAKS_OF_NAMES: Effects = Effects::EXECUTES
     .union(Effects::PREPARES)
     .union(Effects::DEALLOCATES);
+
+/// Either.
+pub(super) const MAY_SPEAK_OF_NAMES: Effects = SPEAKS_OF_NAMES.union(UNTOLD);
 
 impl Forward<'_, '_> {
     /// Whether a text that tells this may be sent.
@@ -60,6 +68,20 @@ impl Forward<'_, '_> {
         }
     }
 
+    /// True if what the names stand for that a Query of these effects speaks of hangs on something unanswered.
+    #[cold]
+    pub(super) fn awaits_names(&self, effects: Effects, text: &[u8]) -> bool {
+        let brings = || match pgweir_sql::executed(text) {
+            pgweir_sql::Executed::Names(names) => !names.is_empty(),
+            pgweir_sql::Executed::Any => true,
+        };
+        self.server.names_are_unsettled()
+            || effects.intersects(SPEAKS_OF_NAMES)
+                && !self.server.open_segment
+                && self.server.owed.change_any()
+                && brings()
+    }
+
     /// Notes what a text that is sent next tells of itself, and returns the changes of settings that come of it when it
     /// is carried out. What it needs of the client's session is sent ahead, where `is_between` two segments.
     #[cold]
@@ -70,6 +92,9 @@ impl Forward<'_, '_> {
         is_between: bool,
     ) -> Option<Arc<[Change]>> {
         let resets = told.resets();
+        let has_names =
+            told.effects.contains(Effects::PREPARES) || self.server.may_lack_names(self.client);
+        self.server.names_under_way |= has_names && told.changes_names();
         let Told {
             mut effects,
             changes,
@@ -88,6 +113,9 @@ impl Forward<'_, '_> {
             self.bring_names(text, is_between);
             let custom = &mut self.server.transaction.custom;
             effects = effects_with_executed(self.client, text, effects, self.limits, custom);
+        }
+        if effects.intersects(UNTOLD) {
+            self.bring_names_in_reach(is_between);
         }
         if changes.as_deref().is_some_and(channels::any)
             && (!self.client.follows_channels() || self.server.holds.contains(Holds::CHANNELS))
@@ -128,6 +156,23 @@ impl Forward<'_, '_> {
             if effects.intersects(SPEAKS_OF_NAMES) {
                 self.bring_names(text, true);
             }
+            if effects.intersects(UNTOLD) {
+                self.bring_names_in_reach(true);
+            }
+        }
+    }
+
+    /// Gives the server the names that a function may speak of, as the client knows them.
+    #[cold]
+    fn bring_names_in_reach(&mut self, is_between: bool) {
+        if !self.client.is_shared() {
+            return;
+        }
+        let names = self.server.names_in_reach_of_functions(self.client);
+        if !names.is_empty() {
+            let out = self.out.insert();
+            self.server
+                .bring_or_hide(self.client, names, is_between, out);
         }
     }
 
