@@ -348,13 +348,11 @@ impl Forward<'_, '_> {
                         return Ok(Need::Bytes(h.total()));
                     }
                     let named = Named::read(h.tag, &rest[HEADER_BYTES..h.total()])?;
-                    // What Close of the unnamed statement does hangs on nothing.
-                    if rewrites
-                        && named.target == Target::Statement
+                    // What Close of the unnamed statement does hangs on nothing, but what follows it may.
+                    let provisional = named.target == Target::Statement
                         && (h.tag == tag::DESCRIBE || !named.name.is_empty())
-                        && (self.server.owed.is_provisional(named.name)
-                            || self.server.names_are_unsettled())
-                    {
+                        && self.server.owed.is_provisional(named.name);
+                    if rewrites && (provisional || self.server.names_are_unsettled()) {
                         return Ok(Need::Replies);
                     }
                     if h.tag == tag::DESCRIBE && named.target == Target::Statement && rewrites {

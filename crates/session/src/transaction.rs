@@ -61,11 +61,14 @@ impl Transaction {
         }
     }
 
-    /// Notes that it is rolled back, and that nobody is there any more whose settings it would change. What a rollback
-    /// does not undo stays.
+    /// Notes that nobody is there any more whose settings it would change, before it is rolled back. What it changed is
+    /// to be removed: a segment that was left open is committed by its end.
     pub(crate) fn abandon(&mut self) {
         let before = std::mem::take(self);
         self.effects = before.effects;
+        if !before.changes.is_empty() {
+            self.effects |= Effects::SETTINGS | Effects::LISTENS;
+        }
     }
 
     /// Notes an error.
