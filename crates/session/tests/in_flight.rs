@@ -69,6 +69,24 @@ fn a_name_is_brought_only_when_what_may_deallocate_it_is_answered() {
 }
 
 #[test]
+fn a_statement_that_is_about_to_be_deallocated_with_all_others_is_not_used() {
+    for gone in ["deallocate all", "discard all"] {
+        let mut t = Talk::full();
+        t.send(&[&parse("p", "select 1"), SYNC]);
+        t.hear(&[ONE, &idle()]);
+        t.other_client();
+        t.send(&[&query(gone)]);
+        // Behind a Close, which needs no server, no less than at the beginning of a segment.
+        let next = [close(""), parse("q", "select 1")].concat();
+        let waits = t.try_send(&next).expect("no fault");
+        assert_eq!((waits.need, waits.consumed), (Need::Replies, 0), "{gone}");
+        t.hear(&[&complete(&gone.to_uppercase()), &idle()]);
+        let sent = text(&t.send(&[&next]));
+        assert!(sent.contains("PGWEIR_1\0select 1"), "{sent:?}");
+    }
+}
+
+#[test]
 fn a_name_is_brought_only_when_the_parse_of_it_is_answered() {
     let mut t = Talk::full();
     t.send(&[&parse("p", "no such statement"), SYNC]);

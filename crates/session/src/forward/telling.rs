@@ -92,8 +92,9 @@ impl Forward<'_, '_> {
         is_between: bool,
     ) -> Option<Arc<[Change]>> {
         let resets = told.resets();
-        let has_names =
-            told.effects.contains(Effects::PREPARES) || self.server.may_lack_names(self.client);
+        let has_names = told.effects.contains(Effects::PREPARES)
+            || self.server.may_lack_names(self.client)
+            || self.server.prepared_statements() > 0;
         self.server.names_under_way |= has_names && told.changes_names();
         let Told {
             mut effects,
