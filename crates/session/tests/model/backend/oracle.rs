@@ -114,7 +114,9 @@ impl Backend {
                 tag::DESCRIBE => r.u8("") == Ok(b'S') && r.cstr("") == Ok(&name),
                 _ => false,
             };
-            self.oracle.too_kind |= !follows;
+            // Where a Bind may be refused, it need not bring the error out.
+            let refuses = self.oracle.state == Some(SessionState::Error);
+            self.oracle.too_kind |= !follows || refuses;
         }
         match (kind, Named::read(kind, body)) {
             (tag::CLOSE, Ok(named)) if named.target == Target::Statement => {
@@ -201,6 +203,9 @@ impl Backend {
                 Session::ResetAll | Session::DiscardAll => true,
                 Session::Listen(_) | Session::Unlisten(_) | Session::UnlistenAll => true,
                 Session::Channels => true,
+                // Nor are the names that it speaks of in turn.
+                Session::Prepare { .. } | Session::Execute(_) | Session::Names => true,
+                Session::Deallocate(_) | Session::DeallocateAll => true,
                 _ => false,
             };
         }
