@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pgweir_sql::Effects;
 use pgweir_wire::build;
 
 use crate::client::{ClientSession, Limits};
@@ -63,11 +64,11 @@ impl ServerSession {
             self.settings_in_doubt = false;
             return;
         }
-        self.bring(wanted, &sql, to_server);
+        self.bring_settings(wanted, &sql, to_server);
     }
 
     /// Appends `sql`, after which the server has the `wanted` settings.
-    fn bring(&mut self, wanted: &Arc<Settings>, sql: &[u8], to_server: &mut Vec<u8>) {
+    fn bring_settings(&mut self, wanted: &Arc<Settings>, sql: &[u8], to_server: &mut Vec<u8>) {
         build::query(to_server, sql);
         self.owed
             .push_back(Owed::Hidden(Hidden::Settings(wanted.clone())));
@@ -79,7 +80,7 @@ impl ServerSession {
     pub(crate) fn bring_again(&mut self, wanted: &Arc<Settings>, to_server: &mut Vec<u8>) {
         let mut sql = Vec::new();
         self.settings.transition(wanted, &mut sql);
-        self.bring(wanted, &sql, to_server);
+        self.bring_settings(wanted, &sql, to_server);
     }
 
     /// True if the server has the client's settings, so that [`ServerSession::align`] would send nothing.
@@ -112,8 +113,15 @@ impl ServerSession {
         self.segment += 1;
     }
 
-    /// Appends a ROLLBACK whose answer no client sees.
+    /// Appends a ROLLBACK whose answer no client sees, in the place of a client that left.
     pub fn roll_back(&mut self, to_server: &mut Vec<u8>) {
+        // What the server has reported of it was taken for set.
+        self.settings_in_doubt |= self.transaction.may_have_set();
+        self.transaction.abandon();
+        if self.transaction.effects.contains(Effects::FUNCTION) {
+            // What it prepared is not rolled back, and nobody is left who could be asked to go on with it.
+            self.transaction.may(Effects::PREPARES);
+        }
         self.upkeep(b"ROLLBACK", to_server);
     }
 }

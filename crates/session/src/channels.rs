@@ -213,10 +213,14 @@ impl ServerSession {
         }
     }
 
-    /// The server says what it listens to. Those that are heard elsewhere are the client's wherever it is; returns
+    /// The server says what it listens to; `lent`: all of the client's channels were among it. Those that are heard elsewhere are the client's wherever it is; returns
     /// whether there are others.
-    pub(crate) fn channels_are(&mut self, found: Vec<Channel>, client: &mut ClientSession) -> bool {
-        let lent = self.lent_channels;
+    pub(crate) fn channels_are(
+        &mut self,
+        found: Vec<Channel>,
+        lent: bool,
+        client: &mut ClientSession,
+    ) -> bool {
         let mut others = false;
         let mut listened = BTreeSet::new();
         for channel in found {

@@ -300,15 +300,15 @@ impl ClientSession {
         self.sql_named.is_some()
     }
 
+    /// The names of statements that SQL prepared.
+    pub(crate) fn sql_names(&self) -> impl Iterator<Item = &Box<[u8]>> {
+        self.sql_named.iter().flat_map(|n| n.keys())
+    }
+
     /// Every name that it has given to a statement.
     pub(crate) fn all_names(&self) -> impl Iterator<Item = &Box<[u8]>> {
         let protocol = self.named.iter().flat_map(|n| n.keys());
-        protocol.chain(self.all_sql_names())
-    }
-
-    /// Every name that SQL gave to a statement.
-    pub(crate) fn all_sql_names(&self) -> impl Iterator<Item = &Box<[u8]>> {
-        self.sql_named.iter().flat_map(|n| n.keys())
+        protocol.chain(self.sql_names())
     }
 
     pub(crate) fn remember_sql(&mut self, name: Box<[u8]>, statement: SqlStatement) {

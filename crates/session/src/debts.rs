@@ -168,6 +168,11 @@ impl Debts {
         self.names.get(name).is_some_and(|&n| n >= self.first)
     }
 
+    /// True if a Parse or Close of any of the client's names is unanswered.
+    pub(crate) fn change_any(&self) -> bool {
+        self.names.values().any(|&n| n >= self.first)
+    }
+
     fn is_before_this_segment(&self, number: Option<u64>) -> bool {
         number.is_some_and(|n| n >= self.first && self.last_end.is_some_and(|end| end > n))
     }

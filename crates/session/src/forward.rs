@@ -22,6 +22,7 @@ use crate::refusal::{no_such_statement, too_many_statements};
 use crate::server::{RETAIN_BYTES, Retained, ServerSession};
 use crate::statements::{NAME_PREFIX, Statement, StatementTable};
 use crate::told::Told;
+use telling::MAY_SPEAK_OF_NAMES;
 
 /// Answers that may be due at once; a client that pipelines more waits for the first of them.
 const MAX_OWED: usize = 16 << 10;
@@ -156,6 +157,11 @@ impl Forward<'_, '_> {
             self.reads_otherwise = self.server.reads_otherwise();
             match h.tag {
                 tag::QUERY => {
+                    // What is refused, held back or followed is so by its text, wherever the client's bytes were cut.
+                    let want = h.total().min(WHOLE_BYTES);
+                    if rest.len() < want {
+                        return Ok(Need::Bytes(want));
+                    }
                     let text = rest.get(HEADER_BYTES..h.total() - 1);
                     let told = match text {
                         Some(text) => Told::read(text, &self.limits.functions),
@@ -166,6 +172,11 @@ impl Forward<'_, '_> {
                             true => Need::FreshServer,
                             false => Need::Replies,
                         });
+                    }
+                    if told.effects.intersects(MAY_SPEAK_OF_NAMES)
+                        && self.awaits_names(told.effects, text.unwrap_or_default())
+                    {
+                        return Ok(Need::Replies);
                     }
                     let leave = self.may_listen(&told, text.unwrap_or_default());
                     match leave {
@@ -236,6 +247,10 @@ impl Forward<'_, '_> {
                 }
                 tag::TERMINATE => return Ok(Need::Close),
                 tag::EXECUTE => {
+                    let want = h.total().min(HEADER_BYTES + 1);
+                    if rest.len() < want {
+                        return Ok(Need::Bytes(want));
+                    }
                     self.server.in_segment();
                     let changes = match rest.get(HEADER_BYTES) {
                         Some(0) => self.server.bound.clone(),
@@ -260,7 +275,9 @@ impl Forward<'_, '_> {
                                 bytes: parse.name.len(),
                             });
                         }
-                        if !parse.name.is_empty() && self.server.owed.is_provisional(parse.name) {
+                        if self.server.names_are_unsettled()
+                            || !parse.name.is_empty() && self.server.owed.is_provisional(parse.name)
+                        {
                             return Ok(Need::Replies);
                         }
                         self.bring_sql_name(parse.name);
@@ -320,7 +337,9 @@ impl Forward<'_, '_> {
                         return Ok(Need::Bytes(want));
                     }
                     let names = BindNames::read(&rest[HEADER_BYTES..h.total().min(rest.len())])?;
-                    if self.server.owed.is_provisional(names.statement) {
+                    if self.server.owed.is_provisional(names.statement)
+                        || self.server.names_are_unsettled()
+                    {
                         return Ok(Need::Replies);
                     }
                     match self.begin_execution(names) {
@@ -342,12 +361,11 @@ impl Forward<'_, '_> {
                         return Ok(Need::Bytes(h.total()));
                     }
                     let named = Named::read(h.tag, &rest[HEADER_BYTES..h.total()])?;
-                    // What Close of the unnamed statement does hangs on nothing.
-                    if rewrites
-                        && named.target == Target::Statement
+                    // What Close of the unnamed statement does hangs on nothing, but what follows it may.
+                    let provisional = named.target == Target::Statement
                         && (h.tag == tag::DESCRIBE || !named.name.is_empty())
-                        && self.server.owed.is_provisional(named.name)
-                    {
+                        && self.server.owed.is_provisional(named.name);
+                    if rewrites && (provisional || self.server.names_are_unsettled()) {
                         return Ok(Need::Replies);
                     }
                     if h.tag == tag::DESCRIBE && named.target == Target::Statement && rewrites {
@@ -359,6 +377,7 @@ impl Forward<'_, '_> {
                     {
                         self.bring_sql_name(named.name);
                         self.server.transaction.may(Effects::DEALLOCATES);
+                        self.server.names_under_way = true;
                     }
                     self.server.in_segment();
                     match (h.tag, named.target) {
@@ -377,6 +396,9 @@ impl Forward<'_, '_> {
                             self.pass(h.total());
                         }
                         _ => {
+                            if h.tag == tag::CLOSE && named.target == Target::Statement {
+                                self.server.closes_anothers(self.client, named.name);
+                            }
                             self.server.owe(Owed::Close(Closing::Asked));
                             self.pass(h.total());
                         }

@@ -147,6 +147,8 @@ impl Questions {
 #[derive(Debug)]
 pub(crate) struct Inventory {
     asked: Questions,
+    /// The server listened to all of its client's channels.
+    lent: bool,
     /// What had been done that called for it.
     effects: Effects,
     settings: Vec<(String, String)>,
@@ -239,6 +241,7 @@ impl ServerSession {
         if asked.is_empty() {
             return false;
         }
+        self.names_under_way |= effects.intersects(Effects::PREPARES | Effects::DEALLOCATES);
         let mut custom = std::mem::take(&mut self.transaction.custom);
         let emptied = std::mem::take(&mut self.transaction.emptied);
         if asked.settings {
@@ -279,6 +282,7 @@ impl ServerSession {
         self.owed
             .push_back(Owed::Hidden(Hidden::Inventory(Box::new(Inventory {
                 asked,
+                lent: self.lent_channels,
                 effects,
                 settings: Vec::new(),
                 identities: Vec::new(),
@@ -316,7 +320,7 @@ impl ServerSession {
         let mut client = client;
         if asked.channels {
             let others = match client.as_deref_mut() {
-                Some(client) => self.channels_are(inventory.channels, client),
+                Some(client) => self.channels_are(inventory.channels, inventory.lent, client),
                 None => !inventory.channels.is_empty(),
             };
             self.holds.set(Holds::CHANNELS, others);

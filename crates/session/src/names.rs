@@ -4,11 +4,11 @@
 //! (EXECUTE, PREPARE, DEALLOCATE, the view `pg_prepared_statements`) see the client's own names. Before such a text, the
 //! server is given those of the client's names that it speaks of.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use pgweir_sql::Effects;
-use pgweir_wire::backend::{ErrorFieldIter, ErrorFields, tag};
+use pgweir_wire::backend::{ErrorFieldIter, ErrorFields, TransactionStatus, tag};
 use pgweir_wire::build;
 use pgweir_wire::frontend::Target;
 
@@ -82,8 +82,10 @@ pub(crate) fn effects_with_executed(
                         sql.effects(limits)
                     }
                     (None, Some(named)) => {
-                        custom.read(named.statement.text());
-                        named.statement.told(limits).effects
+                        let text = named.statement.text();
+                        custom.read(text);
+                        // Nobody follows its exact changes: they are asked for.
+                        pgweir_sql::classify(text, &limits.functions)
                     }
                     (None, None) => Effects::PROCEDURE,
                 };
@@ -153,6 +155,18 @@ impl Wanted {
 }
 
 impl ServerSession {
+    /// Appends to `to_server` what gives the server the client's own names that `text` speaks of, and takes others'
+    /// away. The server stands between two segments.
+    pub(crate) fn bring_names(
+        &mut self,
+        client: &ClientSession,
+        text: &[u8],
+        to_server: &mut Vec<u8>,
+    ) {
+        let names = self.names_in(client, text);
+        self.bring(client, names, to_server);
+    }
+
     /// As [`ServerSession::bring_names`], for one name that SQL prepared and the protocol uses.
     pub(crate) fn bring_name(
         &mut self,
@@ -160,35 +174,72 @@ impl ServerSession {
         name: &[u8],
         to_server: &mut Vec<u8>,
     ) {
-        self.bring_names(client, vec![name.into()], to_server);
+        self.bring(client, vec![name.into()], to_server);
     }
 
-    /// Within a segment, where nothing can be prepared by SQL: appends to `to_server` what takes those of `names` away
-    /// that are not the client's.
+    /// Within a segment, where nothing can be prepared by SQL: appends to `to_server` what takes those of the names that
+    /// `text` speaks of away that are not the client's.
     pub(crate) fn hide_names(
         &mut self,
         client: &ClientSession,
-        names: Vec<Box<[u8]>>,
+        text: &[u8],
         to_server: &mut Vec<u8>,
     ) {
+        let names = self.names_in(client, text);
+        self.hide(client, names, to_server);
+    }
+
+    fn hide(&mut self, client: &ClientSession, names: Vec<Box<[u8]>>, to_server: &mut Vec<u8>) {
         for Step { name, .. } in self.names_to_change(client, names) {
             if self.own.contains_key(&name) {
                 build::close(to_server, Target::Statement, &name);
                 self.owe(Owed::Close(Closing::Unnamed));
-                // An error may skip the Close: it is closed once more before it is used.
-                self.own.insert(name, Own::Sql(Arc::default()));
+                self.doubt_name(name);
             }
         }
     }
 
-    /// Appends to `to_server` what gives the server those of `names` that are the client's, and takes others' away. The
-    /// server stands between two segments.
-    pub(crate) fn bring_names(
+    /// Names that are others' on this server, or that SQL prepared for the client and this server lacks: what a function
+    /// does may speak of them.
+    pub(crate) fn names_in_reach_of_functions(&self, client: &ClientSession) -> Vec<Box<[u8]>> {
+        let is_failed = self.status == TransactionStatus::Failed;
+        if is_failed || self.own.is_empty() && !client.has_sql_names() {
+            return Vec::new();
+        }
+        let all: BTreeSet<&Box<[u8]>> = self.own.keys().chain(client.sql_names()).collect();
+        let names = all.into_iter().cloned().collect();
+        let steps = self.names_to_change(client, names).into_iter();
+        steps.map(|step| step.name).collect()
+    }
+
+    /// Gives the server `names` as the client knows them, if it stands between two segments; else takes away those that
+    /// are others'.
+    pub(crate) fn bring_or_hide(
         &mut self,
         client: &ClientSession,
         names: Vec<Box<[u8]>>,
+        is_between: bool,
         to_server: &mut Vec<u8>,
     ) {
+        match is_between {
+            true => self.bring(client, names, to_server),
+            false => self.hide(client, names, to_server),
+        }
+    }
+
+    /// Notes that `client` closes `name`, which may be there for another client.
+    pub(crate) fn closes_anothers(&mut self, client: &ClientSession, name: &[u8]) {
+        if self.is_anothers(client, name) {
+            self.doubt_name(name.into());
+        }
+    }
+
+    /// A Close of it was sent, which an error may skip: it is closed once more before the name is used.
+    fn doubt_name(&mut self, name: Box<[u8]>) {
+        self.own.insert(name, Own::Sql(Arc::default()));
+    }
+
+    fn bring(&mut self, client: &ClientSession, names: Vec<Box<[u8]>>, to_server: &mut Vec<u8>) {
         for Step { name, wanted } in self.names_to_change(client, names) {
             build::close(to_server, Target::Statement, &name);
             if let Some(Wanted::Protocol(statement)) = &wanted {
@@ -227,19 +278,7 @@ impl ServerSession {
             .is_some_and(|sql| self.own.get(name) != Some(&Own::Sql(sql.text.clone())))
     }
 
-    /// The names that SQL prepared, for the client or, on this server, for others.
-    pub(crate) fn names_of_sql(&self, client: &ClientSession) -> Vec<Box<[u8]>> {
-        if self.own.is_empty() && !client.has_sql_names() {
-            return Vec::new();
-        }
-        let mut names: Vec<_> = self.own.keys().chain(client.all_sql_names()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names.into_iter().cloned().collect()
-    }
-
-    /// The names that `text` speaks of.
-    pub(crate) fn names_in(&self, client: &ClientSession, text: &[u8]) -> Vec<Box<[u8]>> {
+    fn names_in(&self, client: &ClientSession, text: &[u8]) -> Vec<Box<[u8]>> {
         match pgweir_sql::executed(text) {
             pgweir_sql::Executed::Names(names) => names
                 .into_iter()
@@ -247,7 +286,7 @@ impl ServerSession {
                 .collect(),
             pgweir_sql::Executed::Any => {
                 let all = self.own.keys().chain(client.all_names());
-                let all: std::collections::BTreeSet<&Box<[u8]>> = all.collect();
+                let all: BTreeSet<&Box<[u8]>> = all.collect();
                 all.into_iter().cloned().collect()
             }
         }
@@ -272,9 +311,20 @@ impl ServerSession {
         found: Vec<(Box<[u8]>, OwnText)>,
         client: Option<&mut ClientSession>,
     ) {
-        let before = std::mem::take(&mut self.own);
+        let mut before = std::mem::take(&mut self.own);
+        // What was brought or taken away since is still to be answered.
+        for owed in self.owed.iter() {
+            if let Owed::Hidden(Hidden::Name(name)) = owed
+                && let Some((name, own)) = before.remove_entry(name)
+            {
+                self.own.insert(name, own);
+            }
+        }
         let mut made = Vec::new();
         for (name, text) in found {
+            if self.own.contains_key(&name) {
+                continue;
+            }
             let known = before.get(&name);
             let own = match (text, known) {
                 (Some(text), Some(Own::Sql(t))) if **t == *text => Own::Sql(t.clone()),
@@ -294,9 +344,23 @@ impl ServerSession {
         for (name, text) in made {
             client.remember_sql(name, SqlStatement { text });
         }
-        for name in before.keys().filter(|name| !self.own.contains_key(*name)) {
-            client.forget_sql(name);
-            client.forget(name);
+        // What the server had under the name is gone; the client's name is only if it was the client's.
+        for (name, own) in before {
+            if self.own.contains_key(&name) {
+                continue;
+            }
+            match own {
+                Own::Sql(text) => {
+                    if client.sql_named(&name).is_some_and(|sql| sql.text == text) {
+                        client.forget_sql(&name);
+                    }
+                }
+                Own::Protocol(id) => {
+                    if client.named(&name).is_some_and(|n| n.statement.id() == id) {
+                        client.forget(&name);
+                    }
+                }
+            }
         }
     }
 }

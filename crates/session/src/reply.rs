@@ -169,7 +169,7 @@ pub fn reply(
             tag::READY_FOR_QUERY => {
                 let status = TransactionStatus::read(body)?;
                 if !server.unexplained.is_empty() {
-                    server.explain(client.as_deref_mut(), settings);
+                    server.explain(client.as_deref_mut(), status, settings);
                 }
                 server.ready(client.as_deref_mut(), status, settings, out, again)?
             }
@@ -409,6 +409,7 @@ impl ServerSession {
             Some(Owed::Hidden(hidden)) => {
                 // A segment that the pooler has ended for its client.
                 self.settings_in_doubt |= self.ahead.take().is_some();
+                self.note_all_answered();
                 self.hidden_done(hidden, client, settings, again);
                 return Ok(false);
             }
@@ -437,9 +438,18 @@ impl ServerSession {
                 self.may_have_written = !self.owed.is_empty() || self.open_segment;
             }
         }
-        self.reset_under_way = false;
+        self.note_all_answered();
         self.settle(client, settings, out, again);
         Ok(true)
+    }
+
+    /// Nothing that was sent earlier can change what the next message needs.
+    #[inline]
+    fn note_all_answered(&mut self) {
+        if self.owed.is_empty() {
+            self.reset_under_way = false;
+            self.names_under_way = false;
+        }
     }
 
     /// A query of the pooler's own is answered.
@@ -459,6 +469,7 @@ impl ServerSession {
             }
             Hidden::Inventory(inventory) => {
                 self.reset_under_way = false;
+                self.names_under_way = false;
                 self.inventory_taken(*inventory, client, table, again);
             }
             Hidden::Upkeep | Hidden::Start | Hidden::Name(_) | Hidden::Ahead => {}

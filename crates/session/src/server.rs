@@ -134,6 +134,8 @@ pub struct ServerSession {
     /// A RESET was sent, or a question what was set, while the client has start values of its own: what comes of it must
     /// be known before the next message is sent.
     pub(crate) reset_under_way: bool,
+    /// A text was sent, or a question behind it, that may change what the client's names for statements stand for.
+    pub(crate) names_under_way: bool,
     /// What executing the unnamed portal changes of the settings.
     pub(crate) bound: Option<Arc<[Change]>>,
     pub(crate) upkeep_error: Option<UpkeepError>,
@@ -193,6 +195,7 @@ impl ServerSession {
             has_history: false,
             sequences_are_its: false,
             reset_under_way: false,
+            names_under_way: false,
             bound: None,
             upkeep_error: None,
             resetting: false,
@@ -378,6 +381,15 @@ impl ServerSession {
     /// True if the client's next bytes are the server's, or the rest of a message of the server's.
     pub(crate) fn is_sending(&self) -> bool {
         self.passage.left > 0 || self.owes_from_server()
+    }
+
+    /// True if what is sent next, between two segments, may find the client's names for statements changed by something
+    /// that has not been answered, or if they can be brought only when it has been.
+    #[inline]
+    pub(crate) fn names_are_unsettled(&self) -> bool {
+        (self.names_under_way || self.status == TransactionStatus::Failed)
+            && !self.open_segment
+            && self.is_busy()
     }
 
     /// Notes an answer that is due for what is sent next.

@@ -45,6 +45,15 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    /// True if the parameter `name` goes back to where the session started.
+    pub(crate) fn takes_back(&self, name: &str) -> bool {
+        match self {
+            Change::Reset(n) => **n == *name,
+            Change::ResetAll | Change::DiscardAll => true,
+            _ => false,
+        }
+    }
+
     /// True if some setting goes back to where the session started.
     pub(crate) fn resets(&self) -> bool {
         matches!(
@@ -161,6 +170,16 @@ impl Told {
                 .is_some_and(|c| c.iter().any(Change::resets))
     }
 
+    /// True if its text tells that names may come to stand for other statements.
+    pub(crate) fn changes_names(&self) -> bool {
+        self.effects
+            .intersects(Effects::PREPARES | Effects::DEALLOCATES)
+            || self
+                .changes
+                .as_deref()
+                .is_some_and(|c| c.contains(&Change::DiscardAll))
+    }
+
     /// True if it may make its client listen.
     #[inline]
     pub(crate) fn may_listen(&self) -> bool {
@@ -191,7 +210,8 @@ pub(crate) fn exact_changes(
     effects: Effects,
     functions: &Functions,
 ) -> Option<Arc<[Change]>> {
-    let unclear = Effects::BEGINS | Effects::ENDS | Effects::UNSEEN | Effects::PROCEDURE;
+    // BEGIN in the middle of a text takes what stands before it into its block.
+    let unclear = Effects::ENDS | Effects::UNSEEN | Effects::PROCEDURE;
     if text.len() > EXACT_BYTES || effects.intersects(unclear) {
         return None;
     }

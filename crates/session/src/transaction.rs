@@ -77,6 +77,16 @@ impl Transaction {
         }
     }
 
+    /// Notes that nobody is there any more whose settings it would change, before it is rolled back. What it changed is
+    /// to be removed: a segment that was left open is committed by its end.
+    pub(crate) fn abandon(&mut self) {
+        let before = std::mem::take(self);
+        self.effects = before.effects;
+        if !before.changes.is_empty() {
+            self.effects |= Effects::SETTINGS | Effects::LISTENS;
+        }
+    }
+
     /// Notes an error.
     pub(crate) fn failed(&mut self) {
         self.failed = true;
@@ -351,7 +361,7 @@ impl ServerSession {
         let initial = client.as_ref().map(|c| c.initial.clone());
         let mut here = self.settings.clone();
         let mut wanted = client.as_ref().map(|c| c.settings.clone());
-        for change in changes {
+        for (i, change) in changes.iter().enumerate() {
             let listens = matches!(change, Change::Listen(_));
             match client.as_deref_mut() {
                 Some(client) if client.follows_channels() => {
@@ -374,7 +384,10 @@ impl ServerSession {
                 // The server tells more exactly: a DateStyle may be given in parts.
                 Change::Set { name, .. } if reported(name).is_some() => {
                     let value = reported(name).unwrap_or_default();
-                    wanted = wanted.map(|w| table.with(&w, name, value));
+                    // What the server tells comes of the last change.
+                    if !changes[i + 1..].iter().any(|c| c.takes_back(name)) {
+                        wanted = wanted.map(|w| table.with(&w, name, value));
+                    }
                     here = table.with(&here, name, value);
                     continue;
                 }
@@ -383,7 +396,14 @@ impl ServerSession {
                 change => wanted = wanted.map(|w| changed(&w, change, initial.as_deref(), table)),
             }
             here = changed(&here, change, None, table);
-            if let Change::Reset(_) = change {
+            if change.resets() {
+                // Should the server be asked what is set, it has empty ones where the client has its start values.
+                self.transaction.may(Effects::RESETS);
+            }
+            let has_start = |name| initial.as_ref().is_some_and(|i| i.get(name).is_some());
+            if let Change::Reset(name) = change
+                && !has_start(name)
+            {
                 self.transaction.empty(change);
             }
             if let Change::Set { name, .. } = change

@@ -4,8 +4,15 @@ mod model;
 
 use model::pooled::{Choices, House, Script, Trouble};
 use model::program::{Message, bytes};
-use pgweir_session::Limits;
+use pgweir_session::{Limits, SessionState};
 use proptest::prelude::*;
+
+fn limits() -> Limits {
+    Limits {
+        state: SessionState::Off,
+        ..Limits::default()
+    }
+}
 
 const TEXTS: [&str; 5] = [
     "rows 2 one",
@@ -67,7 +74,7 @@ proptest! {
             .map(|p| (vec![], p.iter().map(|s| bytes(s)).collect()))
             .collect();
         let trouble = if stale { Trouble::Stale } else { Trouble::Lost };
-        House::new(&scripts, servers, Limits::default(), trouble, Choices::drawn(choices)).run();
+        House::new(&scripts, servers, limits(), trouble, Choices::drawn(choices)).run();
     }
 }
 
@@ -77,7 +84,7 @@ fn mended(trouble: Trouble, bursts: &[&[Message]]) -> u32 {
         client: 0,
         server: 0,
     };
-    let mut house = House::new(&[script], 1, Limits::default(), trouble, choices);
+    let mut house = House::new(&[script], 1, limits(), trouble, choices);
     house.run();
     house.mended
 }
@@ -120,7 +127,7 @@ fn a_statement_is_mended_where_the_clients_settings_are_brought_to_the_server_to
         server: 0,
     };
     let scripts = [first, second.clone(), second];
-    let mut house = House::new(&scripts, 1, Limits::default(), Trouble::Stale, choices);
+    let mut house = House::new(&scripts, 1, limits(), Trouble::Stale, choices);
     house.run();
     assert!(house.mended >= 2, "{}", house.mended);
 }

@@ -5,7 +5,7 @@ mod model;
 
 use model::pooled::{Choices, House, Script, Trouble};
 use model::program::{Message, bytes, program};
-use pgweir_session::Limits;
+use pgweir_session::{Limits, SessionState};
 use proptest::prelude::*;
 
 const STARTS: [&[(&str, &str)]; 3] = [
@@ -36,7 +36,7 @@ proptest! {
         prepare_unnamed in any::<bool>(),
         choices in prop::collection::vec(any::<u16>(), 1..200),
     ) {
-        let limits = Limits { prepared, prepare_unnamed, ..Limits::default() };
+        let limits = Limits { prepared, prepare_unnamed, state: SessionState::Off, ..Limits::default() };
         let scripts = scripts(&programs);
         House::new(&scripts, servers, limits, Trouble::None, Choices::drawn(choices)).run();
     }
@@ -116,6 +116,7 @@ fn everything() -> Vec<Vec<Message>> {
 fn two_clients_with(choices: Choices) -> House {
     let limits = Limits {
         prepared: 2,
+        state: SessionState::Off,
         ..Limits::default()
     };
     let scripts = scripts(&[everything(), everything()]);

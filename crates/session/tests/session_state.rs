@@ -143,6 +143,94 @@ fn reset_returns_to_what_the_client_started_with() {
 }
 
 #[test]
+fn what_was_set_in_a_transaction_whose_client_left_is_nobodys() {
+    for (sql, reported) in [
+        ("set work_mem = '1MB'", None),
+        ("set timezone = 'Mars'", Some(("TimeZone", "Mars"))),
+    ] {
+        let mut t = Talk::full();
+        let login = vec![("TimeZone".into(), "UTC".into())];
+        t.server = ServerSession::new(login, t.intern(&[]));
+        does(&mut t, "begin", "BEGIN", InTransaction);
+        t.send(&[&query(sql)]);
+        let told = reported.map_or(Vec::new(), |(n, v)| parameter_status(n, v));
+        t.hear(&[&complete("SET"), &told, &ready(InTransaction)]);
+        // It leaves, and the proxy sees to its server.
+        let mut out = Vec::new();
+        t.server.end_segment(&mut out);
+        t.server.roll_back(&mut out);
+        let again = reported.map_or(Vec::new(), |_| parameter_status("TimeZone", "UTC"));
+        let answers = [idle(), complete("ROLLBACK"), again, idle()].concat();
+        let (mut spill, mut more) = (Vec::new(), Vec::new());
+        let used = pgweir_session::reply(
+            None,
+            &mut t.server,
+            &answers,
+            &t.settings,
+            &mut pgweir_session::Out::new(&answers, &mut spill),
+            &mut more,
+        );
+        assert_eq!((used, more.len()), (Ok(answers.len()), 0));
+        let cleaning = t.server.cleaning().expect("nothing is loaded");
+        assert!(cleaning.contains("RESET ALL") && cleaning.contains("UNLISTEN *"));
+        let mut out = Vec::new();
+        t.server.upkeep(cleaning.as_bytes(), &mut out);
+        let nothing_set = t.intern(&[]);
+        t.server.cleaned(&nothing_set);
+        t.hear(&[&complete("RESET"), &idle()]);
+        // Somebody else has it, and does nothing of the kind.
+        t.other_client();
+        ahead(&mut t);
+        while t.server.is_busy() {
+            t.hear(&[&complete("RESET"), &idle()]);
+        }
+        does(&mut t, "select 1", "SELECT 1", Idle);
+        assert!(t.client.settings().is_empty(), "{sql}");
+        assert!(t.server.settings().is_empty(), "{sql}");
+    }
+}
+
+#[test]
+fn a_text_that_comes_in_pieces_is_read_as_a_whole() {
+    let mut t = Talk::full();
+    t.client.set_state(SessionState::Error);
+    does(&mut t, "begin", "BEGIN", InTransaction);
+    let message = query("create temp table t()");
+    for cut in 5..message.len() {
+        let sent = t.try_send(&message[..cut]).expect("no fault");
+        assert_eq!(sent.need, Need::Bytes(message.len()), "{cut}");
+        assert_eq!((sent.consumed, sent.to_server.len()), (0, 0));
+    }
+    assert_eq!(text_of(&t.send(&[&message])), "refused by pgweir");
+}
+
+#[test]
+fn a_client_is_not_told_of_a_reset_to_the_value_that_it_has() {
+    let mut t = Talk::full();
+    let start = t.intern(&[("timezone", "Mars")]);
+    let login = vec![("TimeZone".into(), "UTC".into())];
+    t.server = ServerSession::new(login, t.intern(&[]));
+    t.client = pgweir_session::ClientSession::new(start, true);
+    ahead(&mut t);
+    t.hear(&[
+        &complete("SET"),
+        &parameter_status("TimeZone", "Mars"),
+        &idle(),
+    ]);
+    for (sql, told) in [("reset all", None), ("set timezone = 'Io'", Some("Io"))] {
+        t.send(&[&query(sql)]);
+        let reported = match told {
+            Some(value) => parameter_status("TimeZone", value),
+            None => parameter_status("TimeZone", "UTC"),
+        };
+        let tag = if told.is_some() { "SET" } else { "RESET" };
+        let seen = t.hear(&[&complete(tag), &reported, &idle()]);
+        let shown = told.map_or(Vec::new(), |v| parameter_status("TimeZone", v));
+        assert_eq!(seen, [complete(tag), shown, idle()].concat(), "{sql}");
+    }
+}
+
+#[test]
 fn a_reset_in_a_transaction_is_put_right_before_the_next_statement() {
     let mut t = Talk::full();
     let start = t.intern(&[("work_mem", "3MB")]);

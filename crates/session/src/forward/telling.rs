@@ -19,6 +19,9 @@ const SPEAKS_OF_NAMES: Effects = Effects::EXECUTES
     .union(Effects::PREPARES)
     .union(Effects::DEALLOCATES);
 
+/// Either.
+pub(super) const MAY_SPEAK_OF_NAMES: Effects = SPEAKS_OF_NAMES.union(ANYTHING);
+
 impl Forward<'_, '_> {
     /// Whether a text that tells this may be sent.
     #[inline]
@@ -54,6 +57,20 @@ impl Forward<'_, '_> {
         }
     }
 
+    /// True if what the names stand for that a Query of these effects speaks of hangs on something unanswered.
+    #[cold]
+    pub(super) fn awaits_names(&self, effects: Effects, text: &[u8]) -> bool {
+        let brings = || match pgweir_sql::executed(text) {
+            pgweir_sql::Executed::Names(names) => !names.is_empty(),
+            pgweir_sql::Executed::Any => true,
+        };
+        self.server.names_are_unsettled()
+            || effects.intersects(SPEAKS_OF_NAMES)
+                && !self.server.open_segment
+                && self.server.owed.change_any()
+                && brings()
+    }
+
     /// Notes what a text that is sent next tells of itself, and returns the changes of settings that come of it when it
     /// is carried out. What it needs of the client's session is sent ahead, where `is_between` two segments.
     #[cold]
@@ -64,6 +81,10 @@ impl Forward<'_, '_> {
         is_between: bool,
     ) -> Option<Arc<[Change]>> {
         let resets = told.resets();
+        let has_names = told.effects.contains(Effects::PREPARES)
+            || self.server.may_lack_names(self.client)
+            || self.server.prepared_statements() > 0;
+        self.server.names_under_way |= has_names && told.changes_names();
         let Told {
             mut effects,
             changes,
@@ -82,8 +103,9 @@ impl Forward<'_, '_> {
             self.bring_names(text, is_between);
             let custom = &mut self.server.transaction.custom;
             effects = effects_with_executed(self.client, text, effects, self.limits, custom);
-        } else if effects.intersects(ANYTHING) {
-            self.bring_all_names(is_between);
+        }
+        if effects.intersects(ANYTHING) {
+            self.bring_names_in_reach(is_between);
         }
         if changes.as_deref().is_some_and(channels::any)
             && (!self.client.follows_channels() || self.server.holds.contains(Holds::CHANNELS))
@@ -110,30 +132,16 @@ impl Forward<'_, '_> {
     /// Gives the server the names that `text` speaks of, as the client knows them.
     #[cold]
     pub(super) fn bring_names(&mut self, text: &[u8], is_between: bool) {
-        if self.server.may_lack_names(self.client) {
-            let names = self.server.names_in(self.client, text);
-            self.bring(names, is_between);
-        }
-    }
-
-    /// The same for a text that may speak of any name.
-    #[cold]
-    fn bring_all_names(&mut self, is_between: bool) {
-        let names = self.server.names_of_sql(self.client);
-        self.bring(names, is_between);
-    }
-
-    fn bring(&mut self, names: Vec<Box<[u8]>>, is_between: bool) {
-        if names.is_empty()
-            || !self.client.is_shared()
+        if !self.client.is_shared()
             || self.server.status == TransactionStatus::Failed
+            || !self.server.may_lack_names(self.client)
         {
             return;
         }
         let out = self.out.insert();
         match is_between {
-            true => self.server.bring_names(self.client, names, out),
-            false => self.server.hide_names(self.client, names, out),
+            true => self.server.bring_names(self.client, text, out),
+            false => self.server.hide_names(self.client, text, out),
         }
     }
 
@@ -146,6 +154,23 @@ impl Forward<'_, '_> {
             if effects.intersects(SPEAKS_OF_NAMES) {
                 self.bring_names(text, true);
             }
+            if effects.intersects(ANYTHING) {
+                self.bring_names_in_reach(true);
+            }
+        }
+    }
+
+    /// Gives the server the names that a function may speak of, as the client knows them.
+    #[cold]
+    fn bring_names_in_reach(&mut self, is_between: bool) {
+        if !self.client.is_shared() {
+            return;
+        }
+        let names = self.server.names_in_reach_of_functions(self.client);
+        if !names.is_empty() {
+            let out = self.out.insert();
+            self.server
+                .bring_or_hide(self.client, names, is_between, out);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Parameters that the server reports: whose they are, and what the client is told of them.
 
 use pgweir_sql::Effects;
-use pgweir_wire::backend::ParameterStatus;
+use pgweir_wire::backend::{ParameterStatus, TransactionStatus};
 use pgweir_wire::build;
 
 use crate::client::ClientSession;
@@ -49,8 +49,14 @@ impl ServerSession {
                 && wanted.get(&lower).is_none()
                 && !matches!(name, "is_superuser" | "session_authorization");
         }
+        if hidden || client.is_none() {
+            // A query of the pooler's own, such as a ROLLBACK, may change what a client has set.
+            if self.settings.get(&lower).is_some() {
+                self.settings = settings.with(&self.settings, name, value);
+            }
+            return !hidden;
+        }
         if let Some(client) = client.as_deref()
-            && !hidden
             && !client.is_shared()
             && self.may_return_to_start(name, value)
             && let Some(initial) = client.initial.get(&lower)
@@ -60,7 +66,6 @@ impl ServerSession {
             return false;
         }
         if let Some(client) = client
-            && !hidden
             && client.is_shared()
             && !NOT_SETTABLE.contains(&name)
         {
@@ -76,13 +81,16 @@ impl ServerSession {
                 true => client.initial.get(&lower),
                 false => None,
             };
-            client.settings = settings.with(&client.settings, name, initial.unwrap_or(value));
+            let before = client.settings.clone();
+            client.settings = settings.with(&before, name, initial.unwrap_or(value));
             if let Some(initial) = initial {
-                build::parameter_status(out.insert(), status.name, initial.as_bytes());
+                if before.get(&lower) != Some(initial) {
+                    build::parameter_status(out.insert(), status.name, initial.as_bytes());
+                }
                 return false;
             }
         }
-        !hidden
+        true
     }
 
     /// At ReadyForQuery all command tags have come: changes of parameters are the client's if one of them, or a word in
@@ -92,11 +100,14 @@ impl ServerSession {
     pub(super) fn explain(
         &mut self,
         mut client: Option<&mut ClientSession>,
+        status: TransactionStatus,
         settings: &SettingsTable,
     ) {
         let explained = self.may_have_set();
         for (name, value) in std::mem::take(&mut self.unexplained) {
-            if !explained {
+            if !explained && status != TransactionStatus::Idle {
+                // SET LOCAL, or a reload that is told of once more only if it happens again.
+            } else if !explained {
                 let own = self.reset_values.iter_mut().find(|(n, _)| *n == name);
                 if let Some((_, reset)) = own {
                     *reset = value;

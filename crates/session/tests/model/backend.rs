@@ -1,32 +1,27 @@
 //! A PostgreSQL backend's side of the protocol, as `PostgresMain` and its `exec_*` functions play it.
 
 mod execution;
+mod extended;
+mod inventory;
+pub mod objects;
+pub mod oracle;
+pub mod parameters;
+mod session;
+mod transaction;
 
 use std::collections::BTreeMap;
 
 use pgweir_session::SettingsTable;
+use pgweir_wire::Header;
 use pgweir_wire::backend::{TransactionStatus, tag as reply};
 use pgweir_wire::build;
-use pgweir_wire::frontend::{Named, Parse, Target, tag};
-use pgweir_wire::{Header, Reader};
+use pgweir_wire::frontend::tag;
 
-use super::statement::Statement;
-
-/// The parameters that the model has, as it reports them.
-pub const PARAMETERS: [(&str, &str); 3] = [
-    ("DateStyle", "ISO"),
-    ("TimeZone", "UTC"),
-    ("application_name", "none"),
-];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transaction {
-    None,
-    /// Begun by a statement on its own.
-    Implicit,
-    Block,
-    Failed,
-}
+use super::statement::{Session, Statement};
+use objects::Objects;
+use oracle::Oracle;
+use parameters::{Parameters, REPORTED};
+use transaction::{Level, Transaction};
 
 #[derive(Debug, Clone)]
 struct Prepared {
@@ -34,6 +29,7 @@ struct Prepared {
     statement: Option<Statement>,
     text: Vec<u8>,
     generation: u64,
+    from_sql: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -65,6 +61,7 @@ struct Failure {
     message: String,
     routine: Option<&'static str>,
     fatal: bool,
+    is_told: bool,
 }
 
 fn failure(code: &'static str, message: impl Into<String>) -> Failure {
@@ -73,6 +70,7 @@ fn failure(code: &'static str, message: impl Into<String>) -> Failure {
         message: message.into(),
         routine: None,
         fatal: false,
+        is_told: false,
     }
 }
 
@@ -82,7 +80,7 @@ type Done<T = ()> = Result<T, Failure>;
 #[derive(Debug)]
 pub struct Backend {
     input: Vec<u8>,
-    /// Not sent yet: PostgreSQL sends at Flush and at ReadyForQuery. (And when its buffer is full, which the model leaves
+    /// Not sent yet: PostgreSQL sends at Flush, at ReadyForQuery, and behind errors and notices. (And when its buffer is full, which the model leaves
     /// out so that two backends can be compared.)
     unsent: Vec<u8>,
     sent: Vec<u8>,
@@ -92,31 +90,29 @@ pub struct Backend {
     transaction: Transaction,
     skipping: bool,
     copy_in: Option<CopyIn>,
-    defaults: BTreeMap<String, String>,
-    settings: BTreeMap<String, String>,
-    at_begin: BTreeMap<String, String>,
-    reported: BTreeMap<String, String>,
+    /// The transaction that is under way, and its subtransactions.
+    levels: Vec<Level>,
+    parameters: Parameters,
+    /// The values last told of those that are reported.
+    reported: Vec<String>,
+    objects: Objects,
+    /// The statement that is executed stands alone in its transaction.
+    alone: bool,
     generation: u64,
     ended: bool,
     /// The transaction status that was last sent.
     status: TransactionStatus,
-    /// The transaction status that the client had read before it sent what is being read.
-    known: TransactionStatus,
-    /// The name in a Parse that was refused in a failed block of which the client could not know.
-    refused: Option<Vec<u8>>,
-    too_kind: bool,
+    /// Errors wait for the end of their segment.
+    holds_errors: bool,
+    oracle: Oracle,
 }
 
 impl Backend {
     /// A backend whose client gave `settings` at start-up.
     pub fn new(settings: &[(&str, &str)]) -> Backend {
-        let mut defaults: BTreeMap<String, String> = PARAMETERS
-            .iter()
-            .map(|(n, v)| (n.to_ascii_lowercase(), (*v).to_owned()))
-            .collect();
-        for (n, v) in settings {
-            defaults.insert(n.to_ascii_lowercase(), (*v).to_owned());
-        }
+        let parameters = Parameters::new(settings);
+        let reported = REPORTED.iter();
+        let reported = reported.map(|(n, _)| parameters.show(&n.to_ascii_lowercase()));
         Backend {
             input: Vec::new(),
             unsent: Vec::new(),
@@ -127,24 +123,31 @@ impl Backend {
             transaction: Transaction::None,
             skipping: false,
             copy_in: None,
-            settings: defaults.clone(),
-            at_begin: defaults.clone(),
-            reported: defaults.clone(),
-            defaults,
+            levels: Vec::new(),
+            reported: reported.collect(),
+            parameters,
+            objects: Objects::default(),
+            alone: false,
             generation: 0,
             ended: false,
             status: TransactionStatus::Idle,
-            known: TransactionStatus::Idle,
-            refused: None,
-            too_kind: false,
+            holds_errors: false,
+            oracle: Oracle::default(),
         }
+    }
+
+    /// From now on errors wait for the end of their segment: as if no segment were cut short of its Sync on the way.
+    pub fn hold_errors(&mut self) {
+        self.holds_errors = true;
     }
 
     /// A session for it, as the proxy makes one after login.
     pub fn session(table: &SettingsTable) -> pgweir_session::ServerSession {
-        let parameters = PARAMETERS
-            .iter()
-            .map(|(n, v)| ((*n).into(), (*v).into()))
+        let user = ("session_authorization", inventory::USER);
+        let parameters = REPORTED
+            .into_iter()
+            .chain([user])
+            .map(|(n, v)| (n.into(), v.into()))
             .collect();
         pgweir_session::ServerSession::new(parameters, table.intern([]))
     }
@@ -164,14 +167,31 @@ impl Backend {
         self.ended
     }
 
-    /// Named statements that it has.
+    /// Statements of the pooler's that it has.
     pub fn named(&self) -> usize {
-        self.named.len()
+        self.named.len() - self.own_names().count()
+    }
+
+    /// Statements under names that are clients' own.
+    fn own_names(&self) -> impl Iterator<Item = (String, &Prepared)> {
+        let own = self.named.iter();
+        own.map(|(name, p)| (String::from_utf8_lossy(name).into_owned(), p))
+            .filter(|(name, _)| !name.starts_with("PGWEIR_"))
     }
 
     /// Takes what was sent.
     pub fn take_sent(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.sent)
+    }
+
+    /// Its parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// What lives in its process.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
     }
 
     /// What it has to say and has not sent.
@@ -195,26 +215,8 @@ impl Backend {
         self.sent.append(&mut self.unsent);
     }
 
-    /// True if something was asked that the pooler answers too kindly: see [`super::direct`].
-    pub fn was_asked_too_much(&self) -> bool {
-        self.too_kind || self.refused.is_some()
-    }
-
-    /// The client has read everything.
-    pub fn caught_up(&mut self) {
-        self.known = self.status;
-    }
-
     fn message(&mut self, kind: u8, body: &[u8]) {
-        if let Some(name) = self.refused.take() {
-            let mut r = Reader::new(kind, body);
-            let follows = match kind {
-                tag::BIND => r.cstr("").is_ok() && r.cstr("") == Ok(&name),
-                tag::DESCRIBE => r.u8("") == Ok(b'S') && r.cstr("") == Ok(&name),
-                _ => false,
-            };
-            self.too_kind |= !follows;
-        }
+        self.judge_message(kind, body);
         if self.copy_in.is_some() {
             return self.copy_message(kind, body);
         }
@@ -252,101 +254,20 @@ impl Backend {
         }
     }
 
-    // --- transactions ---
-
-    fn start(&mut self) {
-        if self.transaction == Transaction::None {
-            self.transaction = Transaction::Implicit;
-            self.at_begin = self.settings.clone();
-        }
-    }
-
-    fn finish_implicit(&mut self) {
-        if self.transaction == Transaction::Implicit {
-            self.end_transaction(true);
-        }
-    }
-
-    fn end_transaction(&mut self, commit: bool) {
-        if !commit {
-            self.settings = self.at_begin.clone();
-        }
-        self.portals.clear();
-        self.transaction = Transaction::None;
-    }
-
-    fn check_not_failed(&self, statement: Option<&Statement>) -> Done {
-        if self.transaction == Transaction::Failed
-            && !statement.is_some_and(Statement::ends_transaction)
-        {
-            return Err(failure(
-                "25P02",
-                "current transaction is aborted, commands ignored until end of transaction block",
-            ));
-        }
-        Ok(())
-    }
-
-    fn fail(&mut self, f: Failure) {
-        self.copy_in = None;
-        build::message(&mut self.unsent, reply::ERROR_RESPONSE, |out| {
-            let severity = if f.fatal { "FATAL" } else { "ERROR" };
-            let fields = [
-                (b'S', severity),
-                (b'V', severity),
-                (b'C', f.code),
-                (b'M', &*f.message),
-                (b'R', f.routine.unwrap_or_default()),
-            ];
-            for (kind, value) in fields {
-                if !value.is_empty() {
-                    out.push(kind);
-                    out.extend_from_slice(value.as_bytes());
-                    out.push(0);
-                }
-            }
-            out.push(0);
-        });
-        match self.transaction {
-            Transaction::Block => {
-                self.transaction = Transaction::Failed;
-                self.settings = self.at_begin.clone();
-            }
-            Transaction::Implicit => self.end_transaction(false),
-            Transaction::None | Transaction::Failed => {}
-        }
-        if f.fatal {
-            self.ended = true;
-            self.flush();
-        }
-    }
-
-    fn ready(&mut self) {
-        for (name, _) in PARAMETERS {
-            let now = &self.settings[&name.to_ascii_lowercase()];
-            if self.reported.get(&name.to_ascii_lowercase()) != Some(now) {
-                build::parameter_status(&mut self.unsent, name.as_bytes(), now.as_bytes());
-            }
-        }
-        self.reported = self.settings.clone();
-        let status = match self.transaction {
-            Transaction::None | Transaction::Implicit => TransactionStatus::Idle,
-            Transaction::Block => TransactionStatus::InTransaction,
-            Transaction::Failed => TransactionStatus::Failed,
-        };
-        self.status = status;
-        build::ready_for_query(&mut self.unsent, status);
-        self.flush();
-    }
-
-    // --- the simple protocol ---
-
     fn query(&mut self, text: &[u8]) {
         self.start();
         self.unnamed = None;
         let Some(statements) = Statement::read_all(text) else {
+            self.judge_unreadable(text);
             return self.end_simple(Err(syntax_error()));
         };
+        self.judge_query(&statements);
+        if let Some(refusal) = self.refusal(statements.iter().map(|s| &s.0)) {
+            self.unsent.extend_from_slice(&refusal);
+            self.undo_failed();
+            return self.end_simple(Ok(()));
+        }
+        self.alone = self.transaction == Transaction::Implicit && statements.len() == 1;
         if statements.is_empty() {
             self.unsent.extend_from_slice(&build::EMPTY_QUERY_RESPONSE);
         }
@@ -361,8 +282,11 @@ impl Backend {
                 return self.end_simple(Err(f));
             }
             self.portals.remove(&b""[..]);
-            if statement.returns_rows() {
-                self.row_description(&statement);
+            if let Err(f) = self.analyze(&statement) {
+                return self.end_simple(Err(f));
+            }
+            if let Some(returns) = self.returns_rows(&statement) {
+                self.row_description(&returns);
             }
             if statement == Statement::CopyIn {
                 return self.begin_copy_in(After::Statements(rest));
@@ -384,215 +308,23 @@ impl Backend {
         }
     }
 
+    /// The statement whose rows come of executing `statement`, if any do.
+    fn returns_rows(&self, statement: &Statement) -> Option<Statement> {
+        let executed = match statement {
+            Statement::Session(Session::Execute(name)) => {
+                self.named.get(name.as_bytes())?.statement.as_ref()?
+            }
+            statement => statement,
+        };
+        executed.returns_rows().then(|| executed.clone())
+    }
+
     fn function_call(&mut self) -> Done {
         self.start();
         self.check_not_failed(None)?;
         build::message(&mut self.unsent, reply::FUNCTION_CALL_RESPONSE, |out| {
             out.extend_from_slice(&[0, 0, 0, 1, b'f']);
         });
-        Ok(())
-    }
-
-    // --- the extended protocol ---
-
-    fn parse(&mut self, body: &[u8]) -> Done {
-        let parse = Parse::read(body).expect("the pooler sends whole messages");
-        self.start();
-        if parse.name.is_empty() {
-            self.unnamed = None;
-        }
-        let taken = self.named.contains_key(parse.name);
-        self.too_kind |= taken && self.transaction == Transaction::Failed;
-        let mut statements = Statement::read_all(parse.text()).ok_or_else(syntax_error)?;
-        if statements.len() > 1 {
-            return Err(failure(
-                "42601",
-                "cannot insert multiple commands into a prepared statement",
-            ));
-        }
-        let prepared = Prepared {
-            statement: statements.pop().map(|s| s.0),
-            text: parse.text().to_vec(),
-            generation: self.generation,
-        };
-        if let Some(s) = &prepared.statement {
-            if self.known != TransactionStatus::Failed {
-                self.refused = Some(parse.name.to_vec());
-            }
-            self.check_not_failed(Some(s))?;
-            self.refused = None;
-        }
-        // Accepted in a failed block, but what comes of it may not be.
-        self.too_kind |=
-            self.transaction == Transaction::Failed && self.known != TransactionStatus::Failed;
-        if parse.name.is_empty() {
-            self.unnamed = Some(prepared);
-        } else if taken {
-            let name = String::from_utf8_lossy(parse.name);
-            return Err(failure(
-                "42P05",
-                format!("prepared statement \"{name}\" already exists"),
-            ));
-        } else {
-            self.named.insert(parse.name.to_vec(), prepared);
-        }
-        self.unsent.extend_from_slice(&build::PARSE_COMPLETE);
-        Ok(())
-    }
-
-    fn prepared(&self, name: &[u8]) -> Done<Prepared> {
-        let found = match name {
-            b"" => self.unnamed.as_ref(),
-            name => self.named.get(name),
-        };
-        found.cloned().ok_or_else(|| {
-            let name = String::from_utf8_lossy(name);
-            failure(
-                "26000",
-                match &*name {
-                    "" => "unnamed prepared statement does not exist".to_owned(),
-                    name => format!("prepared statement \"{name}\" does not exist"),
-                },
-            )
-        })
-    }
-
-    fn revalidate(&self, prepared: &Prepared) -> Done {
-        let returns_rows = prepared
-            .statement
-            .as_ref()
-            .is_some_and(|s| s.returns_rows());
-        if returns_rows && prepared.generation != self.generation {
-            return Err(Failure {
-                routine: Some("RevalidateCachedQuery"),
-                ..failure("0A000", "cached plan must not change result type")
-            });
-        }
-        Ok(())
-    }
-
-    fn bind(&mut self, body: &[u8]) -> Done {
-        let mut r = Reader::new(tag::BIND, body);
-        let portal = r.cstr("").expect("whole").to_vec();
-        let name = r.cstr("").expect("whole").to_vec();
-        let bound = r.rest().to_vec();
-        let prepared = self.prepared(&name)?;
-        self.start();
-        let parameters = u16::from_be_bytes([bound[2], bound[3]]);
-        // PostgreSQL counts the parameters first. In a failed block the pooler cannot always, as with Describe.
-        self.check_not_failed(prepared.statement.as_ref().filter(|_| parameters == 0))?;
-        if parameters > 1 {
-            let name = String::from_utf8_lossy(&name);
-            return Err(failure(
-                "08P01",
-                format!(
-                    "bind message supplies {parameters} parameters, but prepared statement \"{name}\" requires 1"
-                ),
-            ));
-        }
-        if !portal.is_empty() && self.portals.contains_key(&portal) {
-            let portal = String::from_utf8_lossy(&portal);
-            return Err(failure(
-                "42P03",
-                format!("cursor \"{portal}\" already exists"),
-            ));
-        }
-        self.portals.remove(&portal);
-        self.revalidate(&prepared)?;
-        let rows_sent = 0;
-        self.portals.insert(
-            portal,
-            Portal {
-                prepared,
-                bound,
-                rows_sent,
-            },
-        );
-        self.unsent.extend_from_slice(&build::BIND_COMPLETE);
-        Ok(())
-    }
-
-    fn portal(&self, name: &[u8]) -> Done<&Portal> {
-        self.portals.get(name).ok_or_else(|| {
-            let name = String::from_utf8_lossy(name);
-            failure("34000", format!("portal \"{name}\" does not exist"))
-        })
-    }
-
-    fn describe(&mut self, body: &[u8]) -> Done {
-        let named = Named::read(tag::DESCRIBE, body).expect("whole");
-        self.start();
-        let prepared = match named.target {
-            Target::Statement => self.prepared(named.name)?,
-            Target::Portal => self.portal(named.name)?.prepared.clone(),
-        };
-        let statement = prepared.statement;
-        // PostgreSQL lets a statement pass that returns no rows. The pooler cannot always: where the server does not have
-        // the statement, nothing can be prepared in a failed block. So the model does not either.
-        match named.target {
-            Target::Statement => {
-                self.check_not_failed(statement.as_ref().filter(|s| s.ends_transaction()))?
-            }
-            Target::Portal if statement.as_ref().is_some_and(Statement::returns_rows) => {
-                self.check_not_failed(None)?;
-            }
-            Target::Portal => {}
-        }
-        let rows = statement.filter(Statement::returns_rows);
-        if named.target == Target::Statement {
-            build::message(&mut self.unsent, reply::PARAMETER_DESCRIPTION, |out| {
-                out.extend_from_slice(&[0, 1, 0, 0, 0, 25]);
-            });
-            self.revalidate(&self.prepared(named.name)?)?;
-        }
-        match rows {
-            Some(s) => self.row_description(&s),
-            None => self.unsent.extend_from_slice(&build::NO_DATA),
-        }
-        Ok(())
-    }
-
-    fn execute_message(&mut self, body: &[u8]) -> Done {
-        let mut r = Reader::new(tag::EXECUTE, body);
-        let name = r.cstr("").expect("whole").to_vec();
-        let limit = match r.u32("").expect("whole") as usize {
-            0 => usize::MAX,
-            n => n,
-        };
-        self.start();
-        let portal = self.portal(&name)?.clone();
-        let Some(statement) = &portal.prepared.statement else {
-            self.unsent.extend_from_slice(&build::EMPTY_QUERY_RESPONSE);
-            return Ok(());
-        };
-        self.check_not_failed(Some(statement))?;
-        if *statement == Statement::CopyIn {
-            self.begin_copy_in(After::Nothing);
-            return Ok(());
-        }
-        let mut text = portal.prepared.text.clone();
-        text.extend_from_slice(format!("#{}", portal.bound.len()).as_bytes());
-        text.extend(portal.bound.last());
-        let mut sent = portal.rows_sent;
-        self.run(statement, &text, &mut sent, limit)?;
-        if let Some(portal) = self.portals.get_mut(&name) {
-            portal.rows_sent = sent;
-        }
-        Ok(())
-    }
-
-    fn close(&mut self, body: &[u8]) -> Done {
-        let named = Named::read(tag::CLOSE, body).expect("whole");
-        match (named.target, named.name) {
-            (Target::Statement, b"") => self.unnamed = None,
-            (Target::Statement, name) => {
-                self.named.remove(name);
-            }
-            (Target::Portal, name) => {
-                self.portals.remove(name);
-            }
-        }
-        self.unsent.extend_from_slice(&build::CLOSE_COMPLETE);
         Ok(())
     }
 }

@@ -6,4 +6,5 @@ pub mod backend;
 pub mod direct;
 pub mod pooled;
 pub mod program;
+pub mod session_program;
 pub mod statement;

@@ -21,6 +21,8 @@ pub enum Message {
     Flush,
     Sync,
     Query(&'static str),
+    /// A Query of several texts.
+    Queries(Vec<&'static str>),
     FunctionCall,
     CopyData(&'static str),
     CopyDone,
@@ -29,7 +31,7 @@ pub enum Message {
 
 impl Message {
     pub fn write(&self, out: &mut Vec<u8>) {
-        match *self {
+        match self {
             Message::Parse(name, text) => {
                 build::parse(
                     out,
@@ -40,10 +42,10 @@ impl Message {
             Message::Bind(portal, statement, bytes) => {
                 build::message(out, tag::BIND, |out| {
                     out.extend_from_slice(format!("{portal}\0{statement}\0").as_bytes());
-                    out.extend_from_slice(&[0, 0, 0, u8::from(bytes > 0)]);
-                    if bytes > 0 {
-                        out.extend_from_slice(&(bytes as u32).to_be_bytes());
-                        out.extend(std::iter::repeat_n(b'p', bytes));
+                    out.extend_from_slice(&[0, 0, 0, u8::from(*bytes > 0)]);
+                    if *bytes > 0 {
+                        out.extend_from_slice(&(*bytes as u32).to_be_bytes());
+                        out.extend(std::iter::repeat_n(b'p', *bytes));
                     }
                     out.extend_from_slice(&[0, 0]);
                 });
@@ -65,6 +67,7 @@ impl Message {
             Message::Flush => out.extend_from_slice(&build::FLUSH),
             Message::Sync => out.extend_from_slice(&build::SYNC),
             Message::Query(text) => build::query(out, text.as_bytes()),
+            Message::Queries(texts) => build::query(out, texts.join(";").as_bytes()),
             Message::FunctionCall => build::message(out, tag::FUNCTION_CALL, |out| {
                 out.extend_from_slice(&[0; 12]);
             }),

@@ -1,4 +1,9 @@
-//! The language that the model's backend speaks instead of SQL.
+//! The language that the model's backend speaks: a few words of its own, and the SQL that is about sessions.
+
+pub mod session;
+mod tokens;
+
+pub use session::Session;
 
 /// One statement, read from its text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,26 +25,9 @@ pub enum Statement {
     CopyIn,
     /// `copy out N`
     CopyOut(usize),
-    /// `set NAME VALUE`, and what the pooler sends: `SET "NAME" TO 'VALUE'`.
-    Set(Vec<(String, String)>, SetBy),
     /// `show NAME`
     Show(String),
-    /// `reset NAME`
-    Reset(String),
-    /// `reset all`
-    ResetAll,
-    /// `reset session authorization`, and what the pooler sends to remove traces of what the model does not keep.
-    ResetSessionAuthorization,
-    /// `deallocate all`
-    DeallocateAll,
-    /// `discard all`
-    DiscardAll,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SetBy {
-    Command,
-    Function,
+    Session(Session),
 }
 
 impl Statement {
@@ -53,14 +41,10 @@ impl Statement {
             .collect()
     }
 
-    fn read(text: &str) -> Option<Statement> {
-        if text == "SELECT pg_catalog.pg_advisory_unlock_all()" {
-            return Some(Statement::ResetSessionAuthorization);
-        }
-        if let Some(set) = text.strip_prefix("SET \"") {
-            let (name, value) = set.split_once("\" TO '")?;
-            let pair = (name.to_owned(), value.strip_suffix('\'')?.to_owned());
-            return Some(Statement::Set(vec![pair], SetBy::Command));
+    /// Reads one statement.
+    pub fn read(text: &str) -> Option<Statement> {
+        if let Some(session) = Session::read(text) {
+            return Some(Statement::Session(session));
         }
         let lower = text.to_ascii_lowercase();
         let words: Vec<&str> = lower.split_whitespace().collect();
@@ -75,37 +59,30 @@ impl Statement {
             ["rollback"] => Statement::Rollback,
             ["copy", "in"] => Statement::CopyIn,
             ["copy", "out", n] => Statement::CopyOut(n.parse().ok()?),
-            ["set", name, _] => {
-                let value = text.split_whitespace().nth(2)?;
-                Statement::Set(vec![((*name).into(), value.into())], SetBy::Command)
-            }
+            ["set", name, _] => Statement::Session(Session::Set {
+                name: (*name).into(),
+                value: text.split_whitespace().nth(2)?.into(),
+                local: false,
+            }),
             ["show", name] => Statement::Show((*name).into()),
-            ["reset", "all"] => Statement::ResetAll,
-            ["reset", "session", "authorization"] | ["reset", "role"] => {
-                Statement::ResetSessionAuthorization
-            }
-            ["discard", "temp"] | ["unlisten", "*"] | ["close", "all"] => {
-                Statement::ResetSessionAuthorization
-            }
-            ["reset", name] => Statement::Reset(name.trim_matches('"').into()),
-            ["deallocate", "all"] => Statement::DeallocateAll,
-            ["discard", "all"] => Statement::DiscardAll,
             _ => return None,
         })
     }
 
     /// True if a failed transaction block accepts it.
     pub fn ends_transaction(&self) -> bool {
-        matches!(self, Statement::Commit | Statement::Rollback)
+        match self {
+            Statement::Commit | Statement::Rollback => true,
+            Statement::Session(session) => session.ends_transaction(),
+            _ => false,
+        }
     }
 
     pub fn returns_rows(&self) -> bool {
-        matches!(
-            self,
-            Statement::Rows(_)
-                | Statement::Big(_)
-                | Statement::Show(_)
-                | Statement::Set(_, SetBy::Function)
-        )
+        match self {
+            Statement::Rows(_) | Statement::Big(_) | Statement::Show(_) => true,
+            Statement::Session(session) => session.returns_rows(),
+            _ => false,
+        }
     }
 }

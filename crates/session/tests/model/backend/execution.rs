@@ -5,7 +5,7 @@ use pgweir_wire::build::{self, Column};
 use pgweir_wire::frontend::tag;
 
 use super::{After, Backend, CopyIn, Done, Failure, Transaction, failure};
-use crate::model::statement::{SetBy, Statement};
+use crate::model::statement::Statement;
 
 impl Backend {
     pub(super) fn row_description(&mut self, statement: &Statement) {
@@ -88,44 +88,12 @@ impl Backend {
                 build::message(&mut self.unsent, reply::COPY_DONE, |_| ());
                 format!("COPY {n}")
             }
-            Statement::Set(pairs, by) => {
-                for (name, value) in pairs {
-                    assert!(self.settings.contains_key(name), "no parameter {name}");
-                    self.settings.insert(name.clone(), value.clone());
-                }
-                if *by == SetBy::Function {
-                    build::data_row(&mut self.unsent, [Some("")].into_iter());
-                }
-                match by {
-                    SetBy::Command => "SET".into(),
-                    SetBy::Function => "SELECT 1".into(),
-                }
-            }
             Statement::Show(name) => {
-                let value = self.settings.get(name).cloned().unwrap_or_default();
+                let value = self.parameters.show(name);
                 build::data_row(&mut self.unsent, [Some(&*value)].into_iter());
                 "SHOW".into()
             }
-            Statement::Reset(name) => {
-                self.settings
-                    .insert(name.clone(), self.defaults[name].clone());
-                "RESET".into()
-            }
-            Statement::ResetAll => {
-                self.settings = self.defaults.clone();
-                "RESET".into()
-            }
-            Statement::ResetSessionAuthorization => "RESET".into(),
-            Statement::DeallocateAll => {
-                self.named.clear();
-                "DEALLOCATE ALL".into()
-            }
-            Statement::DiscardAll => {
-                self.named.clear();
-                self.portals.clear();
-                self.settings = self.defaults.clone();
-                "DISCARD ALL".into()
-            }
+            Statement::Session(s) => return self.run_session(s, &text),
         };
         tag.push('\0');
         build::message(&mut self.unsent, reply::COMMAND_COMPLETE, |out| {
@@ -135,16 +103,25 @@ impl Backend {
     }
 
     fn notice(&mut self, code: &str, message: &str) {
+        self.say(build::Severity::Notice, code, message);
+    }
+
+    pub(super) fn warn(&mut self, code: &str, message: &str) {
+        self.say(build::Severity::Warning, code, message);
+    }
+
+    fn say(&mut self, severity: build::Severity, code: &str, message: &str) {
         build::report(
             &mut self.unsent,
             build::Report {
-                severity: build::Severity::Notice,
+                severity,
                 code,
                 message,
                 detail: None,
                 hint: None,
             },
         );
+        self.flush();
     }
 
     pub(super) fn begin_copy_in(&mut self, then: After) {
