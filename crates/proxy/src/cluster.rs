@@ -174,6 +174,11 @@ impl Cluster {
         found.map(|(_, spec)| spec.clone())
     }
 
+    /// The host that gets the writes, while there is one.
+    pub(crate) fn primary(&self) -> Option<HostSpec> {
+        self.spec(self.board.primary()?)
+    }
+
     fn ids(&self) -> Vec<HostId> {
         lock(&self.specs).iter().map(|(id, _)| *id).collect()
     }
@@ -250,6 +255,11 @@ impl Cluster {
         if !waiting.iter().any(|w| w.will_wake(waker)) {
             waiting.push(waker.clone());
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probed.load(Ordering::Acquire)
     }
 
     pub(crate) fn version(&self) -> u64 {
