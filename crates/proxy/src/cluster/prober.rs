@@ -2,8 +2,8 @@
 
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use pgweir_route::{HostId, Lsn, Report};
@@ -13,7 +13,7 @@ use pgweir_wire::{Header, Reader, WireError, build, sqlstate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::Cluster;
-use crate::pools::Pool;
+use crate::pools::{Database, Pool};
 use crate::report::Refusal;
 use crate::server::connect::dial;
 use crate::stream::Stream;
@@ -53,12 +53,24 @@ pub(crate) fn tick(worker: &Rc<Worker>) {
         }
     }
     for (pool, cluster) in due {
-        tokio::task::spawn_local(oversee(worker.clone(), pool, cluster));
+        let login = Login {
+            database: pool.database.clone(),
+            pool: Arc::downgrade(&pool),
+        };
+        tokio::task::spawn_local(oversee(worker.clone(), login, cluster));
     }
 }
 
-/// Keeps a prober for each host, until the configuration has the database no longer.
-async fn oversee(worker: Rc<Worker>, pool: Arc<Pool>, cluster: Arc<Cluster>) {
+/// As whom the hosts of a database are probed: as the clients of a pool, which is not kept by that.
+#[derive(Clone)]
+struct Login {
+    database: Arc<Database>,
+    pool: Weak<Pool>,
+}
+
+/// Keeps a prober for each host, until the configuration has them no longer, or the pool is gone: another one's login takes
+/// over then.
+async fn oversee(worker: Rc<Worker>, login: Login, cluster: Arc<Cluster>) {
     let mut probed: Vec<(HostId, tokio::task::JoinHandle<()>)> = Vec::new();
     loop {
         let ids = cluster.ids();
@@ -71,32 +83,34 @@ async fn oversee(worker: Rc<Worker>, pool: Arc<Pool>, cluster: Arc<Cluster>) {
         });
         for id in ids {
             if !probed.iter().any(|(known, _)| *known == id) {
-                let task = probe(worker.clone(), pool.clone(), cluster.clone(), id);
+                let task = probe(worker.clone(), login.clone(), cluster.clone(), id);
                 probed.push((id, tokio::task::spawn_local(task)));
             }
         }
         let is_current = |current: Arc<Cluster>| Arc::ptr_eq(&current, &cluster);
-        if !pool.database.cluster().is_some_and(is_current) {
+        let is_gone = login.pool.strong_count() == 0;
+        if is_gone || !login.database.cluster().is_some_and(is_current) {
             probed.iter().for_each(|(_, task)| task.abort());
+            cluster.probed.store(!is_gone, Ordering::Release);
             return;
         }
         let events = cluster.judge().tick(worker.shared.since_start());
-        worker.shared.heard(&pool.database, &cluster, &events);
+        worker.shared.heard(&login.database, &cluster, &events);
         let interval = cluster.routing().probe_interval;
         tokio::time::sleep(interval.min(Duration::from_millis(500))).await;
     }
 }
 
 /// Probes one host for ever.
-async fn probe(worker: Rc<Worker>, pool: Arc<Pool>, cluster: Arc<Cluster>, host: HostId) {
+async fn probe(worker: Rc<Worker>, login: Login, cluster: Arc<Cluster>, host: HostId) {
     loop {
-        let why = match talk(&worker, &pool, &cluster, host).await {
+        let why = match talk(&worker, &login, &cluster, host).await {
             Ok(()) => return,
             Err(why) => why,
         };
         let now = worker.shared.since_start();
         let events = cluster.judge().probe_failed(now, host, &why.message);
-        worker.shared.heard(&pool.database, &cluster, &events);
+        worker.shared.heard(&login.database, &cluster, &events);
         let pause = cluster
             .judge()
             .next_probe(worker.shared.since_start(), host);
@@ -104,18 +118,19 @@ async fn probe(worker: Rc<Worker>, pool: Arc<Pool>, cluster: Arc<Cluster>, host:
     }
 }
 
-/// Connects, and asks again and again. Ends when the host has left.
+/// Connects, and asks again and again. Ends when the host or the pool has left.
 async fn talk(
     worker: &Worker,
-    pool: &Pool,
+    login: &Login,
     cluster: &Cluster,
     host: HostId,
 ) -> Result<(), Refusal> {
-    let Some(spec) = cluster.spec(host) else {
+    let (Some(spec), Some(pool)) = (cluster.spec(host), login.pool.upgrade()) else {
         return Ok(());
     };
     let live = pool.live().at(&spec);
-    let (mut stream, _) = in_time(dial(worker, pool, &live)).await?;
+    let (mut stream, _) = in_time(dial(worker, &pool, &live)).await?;
+    drop(pool);
     let mut question = Vec::new();
     build::query(&mut question, QUESTION.as_bytes());
     loop {
@@ -125,7 +140,7 @@ async fn talk(
         report.round_trip = began.elapsed();
         let now = worker.shared.since_start();
         let events = cluster.judge().report(now, host, report, Some(number));
-        worker.shared.heard(&pool.database, cluster, &events);
+        worker.shared.heard(&login.database, cluster, &events);
         if cluster.spec(host).is_none() {
             // It closes whether or not it has heard.
             let _ = stream.write_all(&build::TERMINATE).await;
