@@ -179,6 +179,11 @@ impl Cluster {
         self.spec(self.board.primary()?)
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probed.load(Ordering::Acquire)
+    }
+
     fn ids(&self) -> Vec<HostId> {
         lock(&self.specs).iter().map(|(id, _)| *id).collect()
     }
@@ -255,11 +260,6 @@ impl Cluster {
         if !waiting.iter().any(|w| w.will_wake(waker)) {
             waiting.push(waker.clone());
         }
-    }
-
-    #[cfg(test)]
-    pub(crate) fn is_probed(&self) -> bool {
-        self.probed.load(Ordering::Acquire)
     }
 
     pub(crate) fn version(&self) -> u64 {
