@@ -15,6 +15,8 @@ pgweir: a connection pooler for PostgreSQL
   pgweir FILE           run in the foreground, with FILE as configuration
   pgweir check FILE     say what is wrong with FILE, and with the files it names
   pgweir dev            run with a throw-away PostgreSQL of its own
+  pgweir route SQL...   say for each SQL text whether read_write_split sends it
+                        to the primary or to a replica, and why
 
 Options of dev
   --port N              listen on port N (otherwise 6432, or any if it is taken)
@@ -29,6 +31,10 @@ Signals, when run with FILE: HUP reads FILE again; INT ends when no client is in
 a transaction, TERM when all clients have left, either for the second time ends
 at once, as QUIT does; USR1 pauses, USR2 resumes.
 
+route knows PostgreSQL's own functions and views only. Those of a database are
+judged by its catalog, which only the running pooler knows: here what calls an
+unknown function goes to the primary, and an unknown view counts as a table.
+
 RUST_LOG comes before log_level, for example RUST_LOG=pgweir_proxy=debug,info.
 dev looks for PostgreSQL in $PGBIN, /usr/lib/postgresql/*/bin and $PATH.
 ";
@@ -42,6 +48,8 @@ pub(crate) enum Command {
     Check(PathBuf),
     /// Run with a PostgreSQL of its own.
     Dev(DevOptions),
+    /// Say where these texts go.
+    Route(Vec<String>),
     /// Print [`HELP`].
     Help,
     /// Print the version.
@@ -73,6 +81,9 @@ pub(crate) enum UsageError {
     /// `check` without a file.
     #[error("check: expected a configuration file")]
     CheckNothing,
+    /// `route` without a text.
+    #[error("route: expected a text of SQL")]
+    RouteNothing,
     /// Not an option, or not its value.
     #[error(transparent)]
     Arguments(#[from] lexopt::Error),
@@ -95,6 +106,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
         Some(Short('h') | Long("help")) => return Ok(Command::Help),
         Some(Short('V') | Long("version")) => return Ok(Command::Version),
         Some(Value(word)) if word == "dev" => return dev(parser),
+        Some(Value(word)) if word == "route" => return route(parser),
         Some(Value(word)) if word == "check" => match parser.next()? {
             None => return Err(UsageError::CheckNothing),
             Some(Short('h') | Long("help")) => return Ok(Command::Help),
@@ -107,6 +119,21 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     match parser.next()? {
         None => Ok(file),
         Some(other) => Err(other.unexpected().into()),
+    }
+}
+
+fn route(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
+    let mut texts = Vec::new();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Value(text) => texts.push(text.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    match texts.is_empty() {
+        true => Err(UsageError::RouteNothing),
+        false => Ok(Command::Route(texts)),
     }
 }
 
@@ -169,6 +196,12 @@ mod tests {
                     ..DevOptions::default()
                 }),
             ),
+            (
+                "route begin commit",
+                Command::Route(vec!["begin".into(), "commit".into()]),
+            ),
+            ("route -- -1", Command::Route(vec!["-1".into()])),
+            ("route begin --help", Command::Help),
             ("--help", Command::Help),
             ("dev -h", Command::Help),
             ("check --help", Command::Help),
@@ -184,6 +217,8 @@ mod tests {
         let cases = [
             ("", "expected a configuration file"),
             ("check", "check: expected a configuration file"),
+            ("route", "route: expected a text of SQL"),
+            ("route -x", "invalid option '-x'"),
             ("a.toml b.toml", "unexpected argument \"b.toml\""),
             ("--verbose a.toml", "invalid option '--verbose'"),
             ("dev --port 0", "--port: expected a number from 1 to 65535"),

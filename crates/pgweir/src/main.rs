@@ -10,6 +10,7 @@ mod cli;
 mod dev;
 mod limits;
 mod logging;
+mod route;
 mod run;
 mod signals;
 
@@ -68,6 +69,10 @@ fn carry_out(command: Command) -> Result<(), Failure> {
         Command::Run(file) => run::run(&file),
         Command::Check(file) => check::check(&file),
         Command::Dev(options) => dev::dev(&options),
+        Command::Route(texts) => {
+            say(&route::told(&texts));
+            Ok(())
+        }
         Command::Help => {
             say(cli::HELP);
             Ok(())

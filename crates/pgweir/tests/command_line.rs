@@ -75,6 +75,37 @@ fn a_wrong_command_line_is_one_line() {
 }
 
 #[test]
+fn route_says_where_each_text_goes_and_why() {
+    let output = pgweir(&[
+        "route",
+        "select * from t",
+        "select nextval('s')",
+        "insert into t\n  values (1)",
+        "select mine(1)",
+        "begin",
+        "begin read only",
+        "set work_mem = '1MB'",
+        "select 1 /* pgweir: primary */",
+    ]);
+    assert!(output.status.success());
+    let lines = "\
+replica  read                         select * from t
+primary  volatile function nextval    select nextval('s')
+primary  insert                       insert into t values (1)
+primary  unknown function mine        select mine(1)
+primary  transaction                  begin
+replica  read only transaction        begin read only
+any      nothing read                 set work_mem = '1MB'
+primary  comment                      select 1 /* pgweir: primary */
+";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), lines);
+    assert_fails(
+        &["route"],
+        &["pgweir: route: expected a text of SQL; see pgweir --help"],
+    );
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_one_line() {
     let line = "/nonexistent/a.toml: cannot be read: No such file or directory (os error 2)";
     assert_fails(&["/nonexistent/a.toml"], &[line]);

@@ -178,6 +178,16 @@ impl Cluster {
         found.map(|(_, spec)| spec.clone())
     }
 
+    /// The host that gets the writes, while there is one.
+    pub(crate) fn primary(&self) -> Option<HostSpec> {
+        self.spec(self.board.primary()?)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_probed(&self) -> bool {
+        self.probed.load(Ordering::Acquire)
+    }
+
     fn ids(&self) -> Vec<HostId> {
         lock(&self.specs).iter().map(|(id, _)| *id).collect()
     }

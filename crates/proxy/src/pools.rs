@@ -272,6 +272,14 @@ impl Pool {
             .clone()
     }
 
+    /// Drops the pools at replicas of which `keep` says no. Only who holds the directory's lock may have it say so: nobody
+    /// else can come to have such a pool meanwhile that had none before.
+    pub(crate) fn retain_replicas(&self, mut keep: impl FnMut(HostId, &Arc<Pool>) -> bool) {
+        let replicas = self.replicas.write();
+        let mut replicas = replicas.unwrap_or_else(PoisonError::into_inner);
+        replicas.retain(|(host, pool)| keep(*host, pool));
+    }
+
     /// Takes over what is known of the database's functions.
     pub(crate) fn learn(&self, judged: Judged) {
         let mut live = Live::clone(&self.live());
@@ -307,8 +315,19 @@ impl Pool {
         *self.live().target == *target
     }
 
+    /// Takes over another configuration. True if its servers are to be replaced by it.
+    pub(crate) fn take_over(&self, live: Live) -> bool {
+        let old = self.live();
+        let moves = *old.target != *live.target || old.secret.is_some() != live.secret.is_some();
+        match moves {
+            true => self.move_elsewhere(live),
+            false => self.set_live(live),
+        }
+        moves
+    }
+
     /// Takes over a configuration in which the servers are elsewhere: nothing that others said holds for them.
-    pub(crate) fn move_elsewhere(&self, live: Live) {
+    fn move_elsewhere(&self, live: Live) {
         self.set_live(live);
         *self.welcome.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.accepted
@@ -349,7 +368,11 @@ impl Pool {
             .clone()
     }
 
+    /// Notes the keys of a login, for the servers at replicas, too.
     pub(crate) fn set_keys(&self, keys: Option<ScramKeys>) {
+        for (_, replica) in self.replicas() {
+            replica.set_keys(keys.clone());
+        }
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
     }
 }

@@ -394,24 +394,24 @@ impl Shared {
             let live = live.in_cluster(pool.database.cluster());
             for (host, replica) in pool.replicas() {
                 let there = live.cluster.as_ref().and_then(|c| c.spec(host));
+                let mut settings = machine_settings(&live);
                 match there {
-                    Some(spec) => replica.set_live(live.at(&spec)),
-                    None => pools.reconnect_pool(replica.id, now, &mut effects),
+                    Some(spec) => {
+                        if replica.take_over(live.at(&spec)) {
+                            pools.reconnect_pool(replica.id, now, &mut effects);
+                        }
+                    }
+                    None => {
+                        // The host has left: nothing more is made ready there.
+                        settings.min_pool_size = 0;
+                        pools.reconnect_pool(replica.id, now, &mut effects);
+                    }
                 }
-                pools.set_pool_settings(
-                    replica.id,
-                    machine_settings(&replica.live()),
-                    now,
-                    &mut effects,
-                );
+                pools.set_pool_settings(replica.id, settings, now, &mut effects);
             }
-            let old = pool.live();
             pools.set_pool_settings(pool.id, machine_settings(&live), now, &mut effects);
-            if *old.target != *live.target || old.secret.is_some() != live.secret.is_some() {
+            if pool.take_over(live) {
                 pools.reconnect_pool(pool.id, now, &mut effects);
-                pool.move_elsewhere(live);
-            } else {
-                pool.set_live(live);
             }
             true
         });
@@ -462,7 +462,7 @@ impl Shared {
     }
 
     /// Drops the pools of databases that only `*` stands for, once nobody has anything of them: else a client could make
-    /// one for every name it thinks of, and they would stay for ever.
+    /// one for every name it thinks of, and they would stay for ever. So it does with pools at hosts that have left.
     fn forget_unused_pools(&self) {
         let config = self.config();
         let mut directory = self.directory();
@@ -476,6 +476,22 @@ impl Shared {
             let named = config.databases.contains_key(&*pool.database.name);
             // The two maps here hold it, and nobody who is about to log in.
             let held = Arc::strong_count(pool) > 2;
+            let cluster = pool.database.cluster();
+            pool.retain_replicas(|host, replica| {
+                let serves = (named || held)
+                    && (cluster.as_ref()).is_some_and(|cluster| cluster.spec(host).is_some());
+                // The pool holds it, and the map by its number.
+                let unused = || {
+                    Arc::strong_count(replica) == 2
+                        && self.pools().remove_pool_if_unused(replica.id)
+                };
+                let keep = serves || !unused();
+                if !keep {
+                    by_id.remove(&replica.id);
+                }
+                keep
+            });
+            let held = held || !pool.replicas().is_empty();
             let keep = named || held || !self.pools().remove_pool_if_unused(pool.id);
             if !keep {
                 by_id.remove(&pool.id);
@@ -565,3 +581,6 @@ fn machine_settings(live: &Live) -> pgweir_pool::PoolSettings {
         warm: live.warm,
     }
 }
+
+#[cfg(test)]
+mod tests;

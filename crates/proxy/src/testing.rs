@@ -70,6 +70,11 @@ impl House {
         }
     }
 
+    /// Has a client wait for a server of `pool`.
+    pub(crate) fn ask_for_server(&self, pool: &Pool) {
+        self.demand(pool);
+    }
+
     fn demand(&self, pool: &Pool) -> (ServerId, pgweir_pool::Ticket) {
         let request = Request {
             pool: pool.id,

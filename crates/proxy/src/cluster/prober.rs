@@ -2,8 +2,8 @@
 
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use pgweir_config::Topology;
@@ -14,7 +14,7 @@ use pgweir_wire::{Header, Reader, WireError, build, sqlstate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Cluster, patroni};
-use crate::pools::Pool;
+use crate::pools::{Database, Pool};
 use crate::report::Refusal;
 use crate::server::connect::dial;
 use crate::stream::Stream;
@@ -54,12 +54,24 @@ pub(crate) fn tick(worker: &Rc<Worker>) {
         }
     }
     for (pool, cluster) in due {
-        tokio::task::spawn_local(oversee(worker.clone(), pool, cluster));
+        let login = Login {
+            database: pool.database.clone(),
+            pool: Arc::downgrade(&pool),
+        };
+        tokio::task::spawn_local(oversee(worker.clone(), login, cluster));
     }
 }
 
-/// Keeps a prober for each host, until the configuration has the database no longer.
-async fn oversee(worker: Rc<Worker>, pool: Arc<Pool>, cluster: Arc<Cluster>) {
+/// As whom the hosts of a database are probed: as the clients of a pool, which is not kept by that.
+#[derive(Clone)]
+struct Login {
+    database: Arc<Database>,
+    pool: Weak<Pool>,
+}
+
+/// Keeps a prober for each host, until the configuration has them no longer, or the pool is gone: another one's login takes
+/// over then.
+async fn oversee(worker: Rc<Worker>, login: Login, cluster: Arc<Cluster>) {
     let mut probed: Vec<(HostId, tokio::task::JoinHandle<()>)> = Vec::new();
     let mut patroni_failed = false;
     loop {
@@ -73,25 +85,27 @@ async fn oversee(worker: Rc<Worker>, pool: Arc<Pool>, cluster: Arc<Cluster>) {
         });
         for id in ids {
             if !probed.iter().any(|(known, _)| *known == id) {
-                let task = probe(worker.clone(), pool.clone(), cluster.clone(), id);
+                let task = probe(worker.clone(), login.clone(), cluster.clone(), id);
                 probed.push((id, tokio::task::spawn_local(task)));
             }
         }
         let is_current = |current: Arc<Cluster>| Arc::ptr_eq(&current, &cluster);
-        if !pool.database.cluster().is_some_and(is_current) {
+        let is_gone = login.pool.strong_count() == 0;
+        if is_gone || !login.database.cluster().is_some_and(is_current) {
             probed.iter().for_each(|(_, task)| task.abort());
+            cluster.probed.store(!is_gone, Ordering::Release);
             return;
         }
-        heed_patroni(&worker, &pool, &cluster, &mut patroni_failed).await;
+        heed_patroni(&worker, &login.database, &cluster, &mut patroni_failed).await;
         let events = cluster.judge().tick(worker.shared.since_start());
-        worker.shared.heard(&pool.database, &cluster, &events);
+        worker.shared.heard(&login.database, &cluster, &events);
         let interval = cluster.routing().probe_interval;
         tokio::time::sleep(interval.min(Duration::from_millis(500))).await;
     }
 }
 
 /// Asks Patroni, if it is the one to say. Its last answer holds while it says nothing, which the log is told of once.
-async fn heed_patroni(worker: &Worker, pool: &Pool, cluster: &Cluster, failed: &mut bool) {
+async fn heed_patroni(worker: &Worker, database: &Database, cluster: &Cluster, failed: &mut bool) {
     let routing = cluster.routing();
     if routing.topology != Topology::Patroni {
         return;
@@ -102,14 +116,14 @@ async fn heed_patroni(worker: &Worker, pool: &Pool, cluster: &Cluster, failed: &
         let told = cluster.judge().told(now, &members);
         told.map_err(|e| e.to_string())
     });
-    let name = &pool.database.name;
+    let name = &database.name;
     match told {
         Ok(events) => {
             if std::mem::take(failed) {
                 tracing::info!("{name}: Patroni answers again");
             }
             cluster.note_hosts();
-            worker.shared.heard(&pool.database, cluster, &events);
+            worker.shared.heard(database, cluster, &events);
         }
         Err(why) if !*failed => {
             *failed = true;
@@ -120,15 +134,15 @@ async fn heed_patroni(worker: &Worker, pool: &Pool, cluster: &Cluster, failed: &
 }
 
 /// Probes one host for ever.
-async fn probe(worker: Rc<Worker>, pool: Arc<Pool>, cluster: Arc<Cluster>, host: HostId) {
+async fn probe(worker: Rc<Worker>, login: Login, cluster: Arc<Cluster>, host: HostId) {
     loop {
-        let why = match talk(&worker, &pool, &cluster, host).await {
+        let why = match talk(&worker, &login, &cluster, host).await {
             Ok(()) => return,
             Err(why) => why,
         };
         let now = worker.shared.since_start();
         let events = cluster.judge().probe_failed(now, host, &why.message);
-        worker.shared.heard(&pool.database, &cluster, &events);
+        worker.shared.heard(&login.database, &cluster, &events);
         let pause = cluster
             .judge()
             .next_probe(worker.shared.since_start(), host);
@@ -136,18 +150,19 @@ async fn probe(worker: Rc<Worker>, pool: Arc<Pool>, cluster: Arc<Cluster>, host:
     }
 }
 
-/// Connects, and asks again and again. Ends when the host has left.
+/// Connects, and asks again and again. Ends when the host or the pool has left.
 async fn talk(
     worker: &Worker,
-    pool: &Pool,
+    login: &Login,
     cluster: &Cluster,
     host: HostId,
 ) -> Result<(), Refusal> {
-    let Some(spec) = cluster.spec(host) else {
+    let (Some(spec), Some(pool)) = (cluster.spec(host), login.pool.upgrade()) else {
         return Ok(());
     };
     let live = pool.live().at(&spec);
-    let (mut stream, _) = in_time(dial(worker, pool, &live)).await?;
+    let (mut stream, _) = in_time(dial(worker, &pool, &live)).await?;
+    drop(pool);
     let mut question = Vec::new();
     build::query(&mut question, QUESTION.as_bytes());
     loop {
@@ -157,7 +172,7 @@ async fn talk(
         report.round_trip = began.elapsed();
         let now = worker.shared.since_start();
         let events = cluster.judge().report(now, host, report, Some(number));
-        worker.shared.heard(&pool.database, cluster, &events);
+        worker.shared.heard(&login.database, cluster, &events);
         if cluster.spec(host).is_none() {
             // It closes whether or not it has heard.
             let _ = stream.write_all(&build::TERMINATE).await;

@@ -2,6 +2,7 @@
 
 mod config;
 mod databases;
+mod hosts;
 mod lists;
 mod mem;
 mod moment;
@@ -23,9 +24,11 @@ pub(super) enum Show {
     Clients,
     Config,
     Databases,
+    Hosts,
     Lists,
     Mem,
     Pools,
+    Routes,
     Servers,
     Sockets,
     State,
@@ -58,6 +61,8 @@ pub(super) const SHOWS: &[Declared] = &[
     look("CONFIG", Show::Config),
     look("DATABASES", Show::Databases),
     look("POOLS", Show::Pools),
+    look("HOSTS", Show::Hosts),
+    look("ROUTES", Show::Routes),
     look("CLIENTS", Show::Clients),
     look("SERVERS", Show::Servers),
     look("USERS", Show::Users),
@@ -96,6 +101,8 @@ impl Show {
             Show::Sockets => sockets::heads_with_buffers(),
             Show::Config => config::heads(),
             Show::Databases => databases::heads(),
+            Show::Hosts => hosts::heads(),
+            Show::Routes => hosts::routes_heads(),
             Show::Lists => lists::heads(),
             Show::Mem => mem::heads(),
             Show::Pools => pools::heads(),
@@ -118,6 +125,8 @@ impl Show {
             Show::Sockets => sockets::all(shared).await,
             Show::Config => config::rows(shared),
             Show::Databases => databases::rows(shared),
+            Show::Hosts => hosts::rows(shared),
+            Show::Routes => hosts::routes(shared),
             Show::Lists => lists::rows(shared),
             Show::Mem => mem::rows(shared),
             Show::Pools => pools::rows(shared),

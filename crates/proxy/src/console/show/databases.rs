@@ -1,4 +1,4 @@
-//! SHOW DATABASES.
+//! SHOW DATABASES. Of several hosts it shows the primary, or the first while none is known.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -94,6 +94,10 @@ fn row(shared: &Shared, config: &Config, name: String) -> Option<Row> {
     };
     let known = shared.directory().databases.get(name.as_str()).cloned();
     if let Some(known) = known {
+        if let Some(primary) = known.cluster().and_then(|cluster| cluster.primary()) {
+            row.host = Some(primary.host.to_string());
+            row.port = primary.port.into();
+        }
         let pools = shared.pools();
         row.current_connections = pools.database_connections(known.id);
         row.current_client_connections = known.clients.load(Ordering::Acquire);

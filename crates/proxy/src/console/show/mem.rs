@@ -46,7 +46,7 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
         row(
             "pool_cache",
             size_of::<Pool>() + size_of::<Live>() + workers * size_of::<Block>(),
-            directory.pools.len(),
+            directory.by_id.len(),
         ),
         row(
             "server_cache",

@@ -1,14 +1,15 @@
-//! SHOW POOLS.
+//! SHOW POOLS. The servers that a pool has at replicas are counted with it.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use pgweir_pool::{PoolCounts, PoolId};
 
 use crate::console;
 use crate::console::relation::{self, Column, Head, Value, int4, text};
+use crate::pools::Pool;
 use crate::shared::Shared;
 
 #[derive(Default)]
@@ -66,21 +67,35 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
             *canceled.entry(card.pool.id).or_default() += 1;
         }
     }
-    let pools: Vec<_> = shared.directory().pools.values().cloned().collect();
+    let with_replicas = |pool: &Arc<Pool>| {
+        let replicas = pool.replicas().into_iter().map(|(_, replica)| replica);
+        std::iter::once(pool.clone()).chain(replicas).collect()
+    };
+    let pools: Vec<Vec<Arc<Pool>>> = {
+        let directory = shared.directory();
+        directory.pools.values().map(with_replicas).collect()
+    };
     let now = Instant::now();
     let mut rows: Vec<Row> = {
         let machine = shared.pools();
-        (pools.iter())
-            .map(|pool| Row {
+        let row = |pools: &Vec<Arc<Pool>>| {
+            let pool = &pools[0];
+            let mut row = Row {
                 database: pool.database.name.to_string(),
                 user: pool.user.name.to_string(),
-                counts: machine.pool_counts(pool.id, now).unwrap_or_default(),
-                cancels: pool.cancels.load(Ordering::Acquire),
-                being_canceled: canceled.get(&pool.id).copied().unwrap_or_default(),
                 pool_mode: pool.live().mode.as_str(),
                 pinned: pool.pinned.load(Ordering::Relaxed),
-            })
-            .collect()
+                ..Row::default()
+            };
+            for pool in pools {
+                let counts = machine.pool_counts(pool.id, now).unwrap_or_default();
+                row.counts = sum(&row.counts, &counts);
+                row.cancels += pool.cancels.load(Ordering::Acquire);
+                row.being_canceled += canceled.get(&pool.id).copied().unwrap_or_default();
+            }
+            row
+        };
+        pools.iter().map(row).collect()
     };
     rows.push(Row {
         database: console::NAME.to_owned(),
@@ -94,4 +109,17 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
     });
     rows.sort_by(|a, b| (&a.database, &a.user).cmp(&(&b.database, &b.user)));
     relation::rows(TABLE, rows)
+}
+
+fn sum(a: &PoolCounts, b: &PoolCounts) -> PoolCounts {
+    PoolCounts {
+        clients: a.clients + b.clients,
+        cl_waiting: a.cl_waiting + b.cl_waiting,
+        sv_active: a.sv_active + b.sv_active,
+        sv_idle: a.sv_idle + b.sv_idle,
+        sv_used: a.sv_used + b.sv_used,
+        sv_login: a.sv_login + b.sv_login,
+        reserve: a.reserve + b.reserve,
+        maxwait: a.maxwait.max(b.maxwait),
+    }
 }

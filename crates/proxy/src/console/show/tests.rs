@@ -1,5 +1,7 @@
 use super::*;
+use crate::cluster::Verdict;
 use crate::console::relation::Kind;
+use crate::testing::{House, config_with, in_a_reactor};
 
 /// The columns of PgBouncer 1.25, copied from its documentation.
 const PGBOUNCER: [(Show, &str); 15] = [
@@ -47,9 +49,18 @@ const PGBOUNCER: [(Show, &str); 15] = [
     (Show::State, "key, value"),
 ];
 
+/// Columns that PgBouncer has not.
+const OWN: [(Show, &str); 2] = [
+    (
+        Show::Hosts,
+        "database, host, port, role, weight, near, timeline, position, received, lag_bytes, lag_time, replay_age, state, in_flight, latency_us, round_trip_us, reads, share",
+    ),
+    (Show::Routes, "database, to, reason, count"),
+];
+
 #[test]
 fn every_show_begins_with_pgbouncers_columns_in_its_order() {
-    for (show, columns) in PGBOUNCER {
+    for (show, columns) in PGBOUNCER.into_iter().chain(OWN) {
         let expected: Vec<&str> = columns.split(", ").collect();
         let heads = show.heads();
         let names: Vec<&str> = heads.iter().map(|h| h.name).collect();
@@ -59,8 +70,8 @@ fn every_show_begins_with_pgbouncers_columns_in_its_order() {
 
 #[test]
 fn every_show_stands_in_the_table_of_shows() {
-    assert_eq!(SHOWS.len(), PGBOUNCER.len());
-    for (show, _) in PGBOUNCER {
+    assert_eq!(SHOWS.len(), PGBOUNCER.len() + OWN.len());
+    for (show, _) in PGBOUNCER.into_iter().chain(OWN) {
         assert_eq!(show.declared().show, show);
         assert_eq!(show.declared().rights, Rights::Look);
     }
@@ -76,4 +87,111 @@ fn counts_are_numbers_and_names_are_text() {
     assert_eq!(kind(Show::Stats, "total_xact_count"), Some(Kind::Int8));
     assert_eq!(kind(Show::Clients, "connect_time"), Some(Kind::Text));
     assert_eq!(kind(Show::Clients, "id"), Some(Kind::Int8));
+    assert_eq!(kind(Show::Hosts, "port"), Some(Kind::Int4));
+    assert_eq!(kind(Show::Hosts, "lag_bytes"), Some(Kind::Int8));
+    assert_eq!(kind(Show::Hosts, "position"), Some(Kind::Text));
+    assert_eq!(kind(Show::Routes, "count"), Some(Kind::Int8));
+}
+
+/// A house whose databases have these hosts.
+fn house_with_hosts() -> House {
+    let house = House::new("");
+    let database = "hosts = [\"10.0.0.1\", { host = \"10.0.0.2\", port = 5433, weight = 3 }]\n";
+    let config = config_with("read_write_split = true", database);
+    house.shared.adopt(config).unwrap();
+    house
+}
+
+fn cell(show: Show, rows: &[Vec<Value>], row: usize, name: &str) -> Value {
+    let at = show.heads().iter().position(|h| h.name == name).unwrap();
+    rows[row][at].clone()
+}
+
+#[test]
+fn every_host_of_every_database_has_a_row() {
+    in_a_reactor(async {
+        let house = house_with_hosts();
+        house.pool("shop", "u");
+        house.pool("bank", "u");
+        let rows = Show::Hosts.rows(&house.worker).await;
+        let column = |name| -> Vec<Value> {
+            (0..rows.len())
+                .map(|n| cell(Show::Hosts, &rows, n, name))
+                .collect()
+        };
+        let texts = |texts: [&str; 4]| texts.map(Value::from).to_vec();
+        let numbers = |numbers: [i64; 4]| numbers.map(Value::Number).to_vec();
+        assert_eq!(column("database"), texts(["bank", "bank", "shop", "shop"]));
+        let (a, b) = ("10.0.0.1", "10.0.0.2");
+        assert_eq!(column("host"), texts([a, b, a, b]));
+        assert_eq!(column("port"), numbers([5432, 5433, 5432, 5433]));
+        assert_eq!(column("weight"), numbers([1, 3, 1, 3]));
+        assert_eq!(column("role"), texts(["unknown"; 4]));
+        assert_eq!(column("lag_bytes"), vec![Value::Null; 4]);
+        assert_eq!(column("share"), numbers([0; 4]));
+    });
+}
+
+#[test]
+fn every_verdict_has_a_row_with_its_count() {
+    in_a_reactor(async {
+        let house = house_with_hosts();
+        let cluster = house.pool("shop", "u").database.cluster().unwrap();
+        cluster.count(Verdict::Write);
+        cluster.count(Verdict::Write);
+        cluster.count(Verdict::Read);
+        let rows = Show::Routes.rows(&house.worker).await;
+        assert_eq!(rows.len(), Verdict::ALL.len());
+        let counted: Vec<_> = (rows.iter())
+            .filter(|r| r[3] != Value::Number(0))
+            .cloned()
+            .collect();
+        let row = |to: &str, reason: &str, n| -> Vec<Value> {
+            vec!["shop".into(), to.into(), reason.into(), Value::Number(n)]
+        };
+        let expected = [row("replica", "read", 1), row("primary", "may write", 2)];
+        assert_eq!(counted, expected);
+    });
+}
+
+#[test]
+fn a_database_of_one_host_has_no_row_of_hosts_and_routes() {
+    in_a_reactor(async {
+        let house = House::new("");
+        house.pool("shop", "u");
+        assert_eq!(Show::Hosts.rows(&house.worker).await, [] as [Vec<Value>; 0]);
+        assert_eq!(
+            Show::Routes.rows(&house.worker).await,
+            [] as [Vec<Value>; 0]
+        );
+    });
+}
+
+#[test]
+fn a_pool_is_shown_with_its_servers_at_replicas() {
+    in_a_reactor(async {
+        let house = house_with_hosts();
+        let pool = house.pool("shop", "u");
+        let hosts = pool.database.cluster().unwrap().views();
+        let replica = house.shared.replica_pool(&pool, hosts[1].id).unwrap();
+        for pool in [&pool, &replica] {
+            house.ask_for_server(pool);
+        }
+        let rows = Show::Pools.rows(&house.worker).await;
+        let of_shop = |row: &&Vec<Value>| row[0] == Value::from("shop");
+        let rows: Vec<_> = rows.iter().filter(of_shop).cloned().collect();
+        assert_eq!(rows.len(), 1);
+        assert_eq!(cell(Show::Pools, &rows, 0, "cl_waiting"), Value::Number(2));
+        assert_eq!(cell(Show::Pools, &rows, 0, "sv_login"), Value::Number(2));
+
+        let rows = Show::Servers.rows(&house.worker).await;
+        let targets: Vec<_> = (0..2)
+            .map(|n| ["addr", "port"].map(|c| cell(Show::Servers, &rows, n, c)))
+            .collect();
+        let target = |host: &str, port| [host.into(), Value::Number(port)];
+        assert_eq!(
+            targets,
+            [target("10.0.0.1", 5432), target("10.0.0.2", 5433)]
+        );
+    });
 }
