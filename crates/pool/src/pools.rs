@@ -220,9 +220,19 @@ impl<S, W, E> Pools<S, W, E> {
         user: UserId,
         settings: PoolSettings,
     ) -> Option<PoolId> {
-        if let Some(id) = self.find_pool(database, user) {
-            return Some(id);
+        match self.find_pool(database, user) {
+            Some(id) => Some(id),
+            None => self.add_another_pool(database, user, settings),
         }
+    }
+
+    /// One more pool of this database and user, for servers that are elsewhere. `None` for an id that was removed.
+    pub fn add_another_pool(
+        &mut self,
+        database: DatabaseId,
+        user: UserId,
+        settings: PoolSettings,
+    ) -> Option<PoolId> {
         let (of, by) = (self.databases.get(database)?, self.users.get(user)?);
         let workers = self.options.workers;
         let id = self.pools.insert(Pool {
@@ -247,7 +257,7 @@ impl<S, W, E> Pools<S, W, E> {
         Some(id)
     }
 
-    /// The pool of this database and user, if there is one.
+    /// The pool of this database and user, the first if there are several.
     pub fn find_pool(&self, database: DatabaseId, user: UserId) -> Option<PoolId> {
         let pools = &self.databases.get(database)?.pools;
         pools

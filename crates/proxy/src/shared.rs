@@ -294,7 +294,7 @@ impl Shared {
         let settings = machine_settings(&live);
         let id = self
             .pools()
-            .add_pool(pool.database.id, pool.user.id, settings)?;
+            .add_another_pool(pool.database.id, pool.user.id, settings)?;
         let (database, user) = (pool.database.clone(), pool.user.clone());
         let made = Arc::new(Pool::new(
             id,
