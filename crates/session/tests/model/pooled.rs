@@ -350,6 +350,7 @@ impl House {
             Need::Replies => client.awaits_replies = true,
             Need::Channels => client.awaits_channels = Some(self.choices.below(4)),
             Need::FreshServer => unreachable!("it was given one"),
+            Need::Primary => unreachable!("no server is a replica's"),
             Need::Close => unreachable!("no client says Terminate"),
         }
     }
