@@ -92,6 +92,15 @@ impl Parameters {
             .filter(|(n, _)| *n != ROLE && !n.contains('.'))
     }
 
+    /// True if the session has set `name`. Of a custom parameter nothing tells that but that it is not empty.
+    pub fn is_set(&self, name: &str) -> bool {
+        let now = self.now.get(name);
+        now.is_some_and(|v| match name.contains('.') {
+            true => !v.text.is_empty(),
+            false => v.is_set,
+        })
+    }
+
     /// The value of `name`, as a view shows it.
     pub fn raw(&self, name: &str) -> Option<&str> {
         self.now.get(name).map(|v| &*v.text)
