@@ -56,7 +56,8 @@ impl ServerSession {
         self.settings.steps(wanted, &mut sql, |end| ends.push(end));
         let mut start = 0;
         for &end in &ends {
-            let mut definition = sql[start..end].to_vec();
+            // Without the semicolon.
+            let mut definition = sql[start..end - 1].to_vec();
             definition.extend_from_slice(&[0, 0, 0]);
             build::parse(to_server, b"", &definition);
             build::bind_unnamed(to_server);

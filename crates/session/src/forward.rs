@@ -281,7 +281,9 @@ impl Forward<'_, '_> {
                             return Ok(Need::Replies);
                         }
                         self.bring_sql_name(parse.name);
-                        self.bring_names_of(parse.definition);
+                        if !self.bring_names_of(parse.definition) {
+                            return Ok(Need::Replies);
+                        }
                         if self.client.channels.is_some() {
                             let text = parse.definition.split(|&b| b == 0).next();
                             let text = text.unwrap_or_default();

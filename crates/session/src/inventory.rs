@@ -260,6 +260,7 @@ impl ServerSession {
         let kept: Vec<&str> = begun
             .into_iter()
             .chain(emptied.iter().map(|n| &**n))
+            .filter(|n| !effects.contains(Effects::RESETS) || client.initial.get(n).is_none())
             .collect();
         let query = asked.query(&custom, &kept);
         self.ask(asked, effects & settled, query, again);

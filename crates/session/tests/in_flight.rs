@@ -91,8 +91,10 @@ fn a_name_is_brought_only_when_the_parse_of_it_is_answered() {
     let mut t = Talk::full();
     t.send(&[&parse("p", "no such statement"), SYNC]);
     let execute = query("execute p");
-    let waits = t.try_send(&execute).expect("no fault");
-    assert_eq!((waits.need, waits.consumed), (Need::Replies, 0));
+    for message in [&execute, &parse("", "execute p")] {
+        let waits = t.try_send(message).expect("no fault");
+        assert_eq!((waits.need, waits.consumed), (Need::Replies, 0));
+    }
     t.hear(&[&error("42601", "syntax error"), &idle()]);
     assert_eq!(t.send(&[&execute]), execute);
 }
@@ -193,6 +195,19 @@ fn a_custom_parameter_that_is_reset_has_the_clients_start_value() {
         }
         assert_eq!(t.client.settings().get("app.who"), Some("sam"), "{resets}");
     }
+}
+
+#[test]
+fn a_custom_parameter_that_was_rolled_back_and_is_reset_has_the_clients_start_value() {
+    let mut t = starting_with(&[("app.who", "sam")]);
+    t.send(&[&query("begin")]);
+    t.hear(&[&complete("BEGIN"), &ready(InTransaction)]);
+    t.send(&[&query("set app.who = 'joe'")]);
+    t.hear(&[&complete("SET"), &ready(InTransaction)]);
+    t.send(&[&query("rollback"), &query("reset app.who")]);
+    let ends = [complete("ROLLBACK"), idle()].concat();
+    let again = answer(&mut t, &[&ends, &complete("RESET"), &idle()]);
+    assert!(!text(&again).contains("ANY (ARRAY['app.who'"));
 }
 
 #[test]

@@ -57,7 +57,7 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// True if what the names stand for that a Query of these effects speaks of hangs on something unanswered.
+    /// True if what the names stand for that a text of these effects speaks of hangs on something unanswered.
     #[cold]
     pub(super) fn awaits_names(&self, effects: Effects, text: &[u8]) -> bool {
         let brings = || match pgweir_sql::executed(text) {
@@ -145,12 +145,16 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Before a Parse that begins a segment: the names that its text speaks of.
+    /// Before a Parse that begins a segment: the names that its text speaks of. False if they are not known before the
+    /// server has answered.
     #[inline]
-    pub(super) fn bring_names_of(&mut self, definition: &[u8]) {
+    pub(super) fn bring_names_of(&mut self, definition: &[u8]) -> bool {
         if !self.server.open_segment && self.server.may_lack_names(self.client) {
             let text = definition.split(|&b| b == 0).next().unwrap_or_default();
             let effects = pgweir_sql::classify(text, &self.limits.functions);
+            if effects.intersects(MAY_SPEAK_OF_NAMES) && self.awaits_names(effects, text) {
+                return false;
+            }
             if effects.intersects(SPEAKS_OF_NAMES) {
                 self.bring_names(text, true);
             }
@@ -158,6 +162,7 @@ impl Forward<'_, '_> {
                 self.bring_names_in_reach(true);
             }
         }
+        true
     }
 
     /// Gives the server the names that a function may speak of, as the client knows them.
@@ -244,6 +249,11 @@ impl Forward<'_, '_> {
             return Leave::Granted;
         }
         let statement = statement.clone();
+        if told.effects.intersects(MAY_SPEAK_OF_NAMES)
+            && self.awaits_names(told.effects, statement.text())
+        {
+            return Leave::Behind;
+        }
         match self.may_listen(&told, statement.text()) {
             Leave::Granted => {}
             refused => return refused,

@@ -47,6 +47,8 @@ struct Client {
     fresh: bool,
     state: State,
     seen: Vec<u8>,
+    /// So much of it was compared with what it would have seen directly.
+    checked: usize,
 }
 
 /// What happens to what servers have prepared while clients use it.
@@ -107,6 +109,7 @@ impl House {
                 fresh: false,
                 state: State::Alone,
                 seen: Vec::new(),
+                checked: 0,
             })
             .collect();
         let mut house = House {

@@ -43,9 +43,14 @@ impl Statement {
 
     /// Reads one statement.
     pub fn read(text: &str) -> Option<Statement> {
-        if let Some(session) = Session::read(text) {
-            return Some(Statement::Session(session));
-        }
+        // What is about sessions begins with other words, but for SET.
+        Statement::read_own(text).or_else(|| {
+            let set = || Statement::read_set(text);
+            Session::read(text).map(Statement::Session).or_else(set)
+        })
+    }
+
+    fn read_own(text: &str) -> Option<Statement> {
         let lower = text.to_ascii_lowercase();
         let words: Vec<&str> = lower.split_whitespace().collect();
         Some(match &words[..] {
@@ -59,14 +64,24 @@ impl Statement {
             ["rollback"] => Statement::Rollback,
             ["copy", "in"] => Statement::CopyIn,
             ["copy", "out", n] => Statement::CopyOut(n.parse().ok()?),
-            ["set", name, _] => Statement::Session(Session::Set {
-                name: (*name).into(),
-                value: text.split_whitespace().nth(2)?.into(),
-                local: false,
-            }),
             ["show", name] => Statement::Show((*name).into()),
             _ => return None,
         })
+    }
+
+    /// `set NAME VALUE`
+    fn read_set(text: &str) -> Option<Statement> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        match words[..] {
+            [set, name, value] if set.eq_ignore_ascii_case("set") => {
+                Some(Statement::Session(Session::Set {
+                    name: name.to_ascii_lowercase(),
+                    value: value.into(),
+                    local: false,
+                }))
+            }
+            _ => None,
+        }
     }
 
     /// True if a failed transaction block accepts it.

@@ -24,6 +24,8 @@ pub(super) struct Oracle {
     closed: Vec<Vec<u8>>,
     /// SQL has deallocated what the protocol prepared, since the client was idle and had read everything.
     deallocated: bool,
+    /// What it listens to may have changed since then.
+    listens_anew: bool,
 }
 
 impl Default for Oracle {
@@ -35,6 +37,7 @@ impl Default for Oracle {
             too_kind: false,
             closed: Vec::new(),
             deallocated: false,
+            listens_anew: false,
         }
     }
 }
@@ -77,6 +80,7 @@ impl Backend {
     pub fn caught_up(&mut self) {
         self.oracle.known = self.status;
         self.oracle.deallocated &= self.transaction != Transaction::None;
+        self.oracle.listens_anew &= self.transaction != Transaction::None;
         if self.forgets() && self.transaction == Transaction::None {
             self.objects.drop_all();
             match self.oracle.state {
@@ -163,6 +167,14 @@ impl Backend {
         let discards = |s: &(Statement, _)| s.0 == Statement::Session(Session::DiscardAll);
         // Such a text fails in any case, and whether it is refused before does not matter.
         self.oracle.too_kind |= statements.len() > 1 && statements.iter().any(discards);
+        // A text that is not read exactly is lent the channels that are known when it is sent: not what was done to them in
+        // the same breath.
+        let unlistens = |s: &(Statement, _)| {
+            let unlisten = Statement::Session(Session::UnlistenAll);
+            s.0 == unlisten || matches!(s.0, Statement::Session(Session::Unlisten(_)))
+        };
+        self.oracle.too_kind |=
+            self.oracle.listens_anew && statements.len() > 1 && statements.iter().any(unlistens);
         // Names cannot be brought to a failed block, so not behind its end in the same text either.
         self.oracle.too_kind |= statements.len() > 1 && self.transaction == Transaction::Failed;
         let begins = statements.iter().any(|s| s.0 == Statement::Begin);
@@ -192,6 +204,31 @@ impl Backend {
             // The server hears of channels of before the block only outside of it.
             self.oracle.too_kind |= in_block;
         }
+        if let Statement::Session(
+            Session::Execute(name) | Session::Deallocate(name) | Session::Prepare { name, .. },
+        ) = statement
+            && let Some(prepared) = self.named.get(name.as_bytes())
+        {
+            // What cannot be prepared any more fails the block that it is brought to.
+            let fails = prepared
+                .statement
+                .as_ref()
+                .map(|s| self.analyze(s).is_err());
+            self.oracle.too_kind |= in_block && fails == Some(true);
+        }
+        match statement {
+            Statement::Session(
+                Session::Listen(_)
+                | Session::Unlisten(_)
+                | Session::UnlistenAll
+                | Session::DiscardAll,
+            ) => self.oracle.listens_anew = true,
+            // It is shown what is known when it is sent.
+            Statement::Session(Session::Channels) => {
+                self.oracle.too_kind |= self.oracle.listens_anew;
+            }
+            _ => {}
+        }
         if let Statement::Session(Session::Execute(name)) = statement
             && let Some(prepared) = self.named.get(name.as_bytes())
             && let Some(Statement::Session(executed)) = &prepared.statement
@@ -203,6 +240,7 @@ impl Backend {
                 Session::ResetAll | Session::DiscardAll => true,
                 Session::Listen(_) | Session::Unlisten(_) | Session::UnlistenAll => true,
                 Session::Channels => true,
+                Session::Unseen { text, .. } => text.starts_with("RESET"),
                 // Nor are the names that it speaks of in turn.
                 Session::Prepare { .. } | Session::Execute(_) | Session::Names => true,
                 Session::Deallocate(_) | Session::DeallocateAll => true,

@@ -2,6 +2,7 @@
 //! `guc.c`.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 /// The parameters that the model has and reports, with the values that they have where nobody said anything.
 pub const REPORTED: [(&str, &str); 3] = [
@@ -39,10 +40,10 @@ pub enum Refused {
 /// A session's parameters.
 #[derive(Debug, Clone)]
 pub struct Parameters {
-    start: BTreeMap<String, String>,
-    now: Values,
+    start: Rc<BTreeMap<String, String>>,
+    now: Rc<Values>,
     /// What a commit leaves: all but what was set locally.
-    kept: Values,
+    kept: Rc<Values>,
 }
 
 impl Parameters {
@@ -59,11 +60,11 @@ impl Parameters {
             let (text, is_set) = (text.clone(), false);
             (name.clone(), Value { text, is_set })
         };
-        let now: Values = start.iter().map(value).collect();
+        let now: Rc<Values> = Rc::new(start.iter().map(value).collect());
         Parameters {
             kept: now.clone(),
             now,
-            start,
+            start: Rc::new(start),
         }
     }
 
@@ -89,6 +90,15 @@ impl Parameters {
         let set = self.now.iter().filter(|(_, v)| v.is_set);
         set.map(|(n, v)| (&**n, &*v.text))
             .filter(|(n, _)| *n != ROLE && !n.contains('.'))
+    }
+
+    /// True if the session has set `name`. Of a custom parameter nothing tells that but that it is not empty.
+    pub fn is_set(&self, name: &str) -> bool {
+        let now = self.now.get(name);
+        now.is_some_and(|v| match name.contains('.') {
+            true => !v.text.is_empty(),
+            false => v.is_set,
+        })
     }
 
     /// The value of `name`, as a view shows it.
@@ -125,9 +135,9 @@ impl Parameters {
         let is_set = true;
         let value = Value { text, is_set };
         if !local {
-            self.kept.insert(name.to_owned(), value.clone());
+            Rc::make_mut(&mut self.kept).insert(name.to_owned(), value.clone());
         }
-        self.now.insert(name.to_owned(), value);
+        Rc::make_mut(&mut self.now).insert(name.to_owned(), value);
         Ok(())
     }
 
@@ -140,8 +150,8 @@ impl Parameters {
             text: self.start.get(name).cloned().unwrap_or_default(),
             is_set: false,
         };
-        self.kept.insert(name.to_owned(), value.clone());
-        self.now.insert(name.to_owned(), value);
+        Rc::make_mut(&mut self.kept).insert(name.to_owned(), value.clone());
+        Rc::make_mut(&mut self.now).insert(name.to_owned(), value);
         Ok(())
     }
 
@@ -169,19 +179,20 @@ impl Parameters {
         self.become_again(then.now.clone(), then.kept.clone());
     }
 
-    fn become_again(&mut self, now: Values, kept: Values) {
+    fn become_again(&mut self, now: Rc<Values>, kept: Rc<Values>) {
         let before = std::mem::replace(&mut self.now, now);
         self.kept = kept;
         // A custom parameter that was set once goes on being known, as an empty one.
-        for name in before.into_keys() {
-            let empty = Value {
-                text: String::new(),
-                is_set: false,
-            };
-            self.kept
-                .entry(name.clone())
-                .or_insert_with(|| empty.clone());
-            self.now.entry(name).or_insert(empty);
+        for name in before.keys() {
+            for values in [&mut self.now, &mut self.kept] {
+                if !values.contains_key(name) {
+                    let empty = Value {
+                        text: String::new(),
+                        is_set: false,
+                    };
+                    Rc::make_mut(values).insert(name.clone(), empty);
+                }
+            }
         }
     }
 }

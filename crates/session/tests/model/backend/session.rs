@@ -99,6 +99,17 @@ impl Backend {
                 }
                 rows([sets.iter().map(|s| &*s.1).collect::<Vec<_>>().join("|")])
             }
+            Session::SetUnset(sets) => {
+                let unset: Vec<_> = sets
+                    .iter()
+                    .filter(|(name, _)| !self.parameters.is_set(name))
+                    .collect();
+                for (name, value) in &unset {
+                    let set = self.parameters.set(name, value, false);
+                    set.map_err(|why| refused(name, why))?;
+                }
+                rows(unset.into_iter().map(|(_, value)| value.clone()))
+            }
             Session::Reset(name) => {
                 let reset = self.parameters.reset(name);
                 reset.map_err(|why| refused(name, why))?;

@@ -14,6 +14,8 @@ pub enum Session {
     },
     /// `SELECT set_config('NAME', 'VALUE', LOCAL), …`
     SetConfig(Vec<(String, String, bool)>),
+    /// The pooler's: `SELECT set_config(n,v,false) FROM (VALUES ('NAME', 'VALUE'), …) …`, for those that nobody has set.
+    SetUnset(Vec<(String, String)>),
     /// `RESET NAME`, `SET NAME TO DEFAULT`
     Reset(String),
     ResetAll,
@@ -89,6 +91,9 @@ impl Session {
             return Some(Session::Inventory(parts.collect()));
         }
         let mut w = Words::new(text)?;
+        if w.take("SELECT pg_catalog.set_config(n,v,false) FROM (VALUES") {
+            return set_unset(&mut w);
+        }
         let read = Session::read_words(&mut w, text)?;
         w.is_at_end().then_some(read)
     }
@@ -166,6 +171,7 @@ impl Session {
         matches!(
             self,
             Session::SetConfig(_)
+                | Session::SetUnset(_)
                 | Session::Table(_)
                 | Session::Lock(_)
                 | Session::Unlock(_)
@@ -176,6 +182,18 @@ impl Session {
                 | Session::Names
                 | Session::Inventory(_)
         )
+    }
+}
+
+fn set_unset(w: &mut Words) -> Option<Session> {
+    let mut sets = Vec::new();
+    loop {
+        let name = w.take("(").then(|| w.text())??;
+        let value = w.take(",").then(|| w.text())??;
+        sets.push((name, value));
+        if !w.take("),") {
+            return w.take(")").then_some(Session::SetUnset(sets));
+        }
     }
 }
 
