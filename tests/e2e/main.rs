@@ -26,6 +26,7 @@ mod pinning;
 mod prepared;
 mod protocol;
 mod readings;
+mod routing_console;
 mod servers;
 mod session_state;
 mod signals;
