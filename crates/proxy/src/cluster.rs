@@ -261,10 +261,6 @@ impl Cluster {
             waiting.push(waker.clone());
         }
     }
-
-    pub(crate) fn version(&self) -> u64 {
-        self.board.version()
-    }
 }
 
 impl Shared {
