@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use pgweir_tests::raw::heads;
+use pgweir_tests::raw::{errors, heads};
 use pgweir_tests::{Cluster, Pooler, Raw};
 
 /// Where functions are not read, any text may call some that writes.
@@ -114,7 +114,7 @@ async fn hosts_have_their_roles_and_routes_their_counts() {
 }
 
 #[tokio::test]
-async fn a_database_is_shown_with_the_host_that_is_primary_now() {
+async fn a_failover_is_seen_while_it_lasts_and_when_it_is_over() {
     let mut cluster = Cluster::start(1);
     let pooler = cluster.pooler(SETTINGS, "");
     let mut client = Raw::login(pooler.address(), "postgres", "postgres").await;
@@ -129,9 +129,17 @@ async fn a_database_is_shown_with_the_host_that_is_primary_now() {
     until(&mut admin, databases, &["name", "port"], first).await;
 
     cluster.kill_primary();
+    let is_down = |rows: &[Vec<String>]| rows[0][0] == "down";
+    until(&mut admin, "show hosts", &["role"], is_down).await;
+    let write = tokio::spawn(async move { client.query("insert into t values (1)").await });
+    let waits =
+        |rows: &[Vec<String>]| rows.contains(&["postgres", "0", "1"].map(str::to_owned).to_vec());
+    let waiting = ["database", "cl_active", "cl_waiting"];
+    until(&mut admin, "show pools", &waiting, waits).await;
     cluster.promote(1);
     let second = is_at(cluster.node(1).port());
     until(&mut admin, databases, &["name", "port"], second).await;
+    assert!(errors(&write.await.unwrap()).is_empty());
     let roles = table(&mut admin, "show hosts", &["role", "timeline"]).await;
     assert_eq!(roles[1], ["primary", "2"]);
 }

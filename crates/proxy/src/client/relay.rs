@@ -43,7 +43,7 @@ pub(crate) use ending::shutting_down;
 pub(crate) use moving::Baggage;
 
 use listening::Listening;
-use routing::Site;
+use routing::{Counted, Site};
 
 use ending::{End, server_lost, settings_failed};
 use summons::timeouts;
@@ -61,7 +61,7 @@ enum Link {
         place: Option<Place>,
     },
     /// Nothing: there is no host for what it has asked for, since then.
-    Held { since: Instant },
+    Held { since: Instant, _counted: Counted },
     /// A server.
     Linked(Box<Server>),
 }
