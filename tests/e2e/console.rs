@@ -1,23 +1,12 @@
 //! The console: PgBouncer's columns, its commands, by simple queries and by any driver.
 
-use pgweir_tests::raw::{errors, values};
+use pgweir_tests::raw::{errors, heads, values};
 use pgweir_tests::{Pooler, Raw, Script, postgres};
 
 const WHO: &str = "admin_users = \"alice\"\nstats_users = \"bob\"\n";
 
 async fn console(pooler: &Pooler, user: &str) -> Raw {
     Raw::login(pooler.address(), user, "pgbouncer").await
-}
-
-/// The names of a RowDescription's columns.
-fn columns(body: &[u8]) -> Vec<String> {
-    let mut names = Vec::new();
-    let mut rest = &body[2..];
-    while let Some(end) = rest.iter().position(|&b| b == 0) {
-        names.push(String::from_utf8_lossy(&rest[..end]).into_owned());
-        rest = &rest[end + 19..];
-    }
-    names
 }
 
 /// PgBouncer 1.25's columns.
@@ -78,7 +67,7 @@ async fn every_show_has_pgbouncers_columns_first_in_both_protocols() {
         ] {
             let answer = admin.ask(&script, 1).await;
             assert!(errors(&answer).is_empty(), "{what}: {answer:?}");
-            let found = columns(&answer.iter().find(|m| m.tag == b'T').unwrap().body);
+            let found = heads(&answer.iter().find(|m| m.tag == b'T').unwrap().body);
             assert_eq!(found[..expected.len()], expected, "{what}");
             for row in answer.iter().filter(|m| m.tag == b'D') {
                 assert_eq!(row.columns().len(), found.len(), "{what}");
@@ -94,7 +83,7 @@ async fn every_show_has_pgbouncers_columns_first_in_both_protocols() {
 /// The value of `column` in the first row for which `pick` holds.
 async fn cell(admin: &mut Raw, sql: &str, key: (&str, &str), column: &str) -> Option<String> {
     let answer = admin.query(sql).await;
-    let names = columns(&answer.iter().find(|m| m.tag == b'T')?.body);
+    let names = heads(&answer.iter().find(|m| m.tag == b'T')?.body);
     let at = |name: &str| names.iter().position(|n| n == name).unwrap();
     let rows = answer.iter().filter(|m| m.tag == b'D').map(|m| m.columns());
     let mut found = rows.filter(|r| r[at(key.0)].as_deref() == Some(key.1));

@@ -27,6 +27,7 @@ mod prepared;
 mod protocol;
 mod readings;
 mod routing;
+mod routing_console;
 mod servers;
 mod session_state;
 mod signals;

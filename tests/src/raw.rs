@@ -89,6 +89,17 @@ pub fn values(messages: &[Message]) -> Vec<String> {
         .collect()
 }
 
+/// The names of a RowDescription's columns.
+pub fn heads(body: &[u8]) -> Vec<String> {
+    let mut names = Vec::new();
+    let mut rest = &body[2..];
+    while let Some(end) = rest.iter().position(|&b| b == 0) {
+        names.push(String::from_utf8_lossy(&rest[..end]).into_owned());
+        rest = &rest[end + 19..];
+    }
+    names
+}
+
 /// Every error (no notice) in `messages`.
 pub fn errors(messages: &[Message]) -> Vec<ServerError> {
     let errors = messages.iter().filter(|m| m.tag == tag::ERROR_RESPONSE);

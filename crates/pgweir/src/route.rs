@@ -17,7 +17,7 @@ pub(crate) fn told(texts: &[String]) -> String {
         };
         let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
         // Writing to a string does not fail.
-        let _ = writeln!(told, "{to:<8} {:<28} {line}", route.reason.to_string());
+        let _ = writeln!(told, "{to:<8} {:<36} {line}", route.reason.to_string());
     }
     told
 }

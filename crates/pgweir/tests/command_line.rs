@@ -89,14 +89,14 @@ fn route_says_where_each_text_goes_and_why() {
     ]);
     assert!(output.status.success());
     let lines = "\
-replica  read                         select * from t
-primary  volatile function nextval    select nextval('s')
-primary  insert                       insert into t values (1)
-primary  unknown function mine        select mine(1)
-primary  transaction                  begin
-replica  read only transaction        begin read only
-any      nothing read                 set work_mem = '1MB'
-primary  comment                      select 1 /* pgweir: primary */
+replica  read                                 select * from t
+primary  volatile function nextval            select nextval('s')
+primary  insert                               insert into t values (1)
+primary  unknown function mine                select mine(1)
+primary  transaction                          begin
+replica  read only transaction                begin read only
+any      nothing read                         set work_mem = '1MB'
+primary  comment                              select 1 /* pgweir: primary */
 ";
     assert_eq!(String::from_utf8_lossy(&output.stdout), lines);
     assert_fails(

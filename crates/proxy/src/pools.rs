@@ -76,6 +76,8 @@ pub(crate) struct Pool {
     keys: Mutex<Option<ScramKeys>>,
     /// Clients that are logged in.
     pub(crate) clients: AtomicU32,
+    /// Clients that wait for a host, and not yet for a server of one.
+    pub(crate) held: AtomicU32,
     /// Pools of the same clients at replicas.
     replicas: RwLock<Vec<(HostId, Arc<Pool>)>>,
     /// It is such a pool.
@@ -227,6 +229,7 @@ impl Pool {
             accepted: Mutex::default(),
             keys: Mutex::default(),
             clients: AtomicU32::new(0),
+            held: AtomicU32::new(0),
             replicas: RwLock::default(),
             is_replica,
             pinned: AtomicU32::new(0),

@@ -44,7 +44,7 @@ pub(crate) use moving::Baggage;
 pub(crate) use routing::{LOOK, no_host};
 
 use listening::Listening;
-use routing::Site;
+use routing::{Counted, Site};
 
 use ending::{End, server_lost, settings_failed};
 use summons::timeouts;
@@ -62,7 +62,7 @@ enum Link {
         place: Option<Place>,
     },
     /// Nothing: there is no host for what it has asked for, since then.
-    Held { since: Instant },
+    Held { since: Instant, _counted: Counted },
     /// A server.
     Linked(Box<Server>),
 }

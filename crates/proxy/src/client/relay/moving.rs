@@ -1,9 +1,11 @@
 //! A client that goes on living on another worker.
 
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use pgweir_route::Mark;
 use pgweir_session::ClientSession;
 
 use super::{End, Listening, Relay};
@@ -24,11 +26,26 @@ pub(crate) struct Baggage {
     kept: Vec<u8>,
     need: usize,
     listening: Option<Box<Listening>>,
+    mark: Mark,
 }
 
 impl Baggage {
     /// Goes on with the client on `worker`.
     pub(crate) fn unpack(self, worker: &Rc<Worker>) {
+        let (mut relay, lost) = self.settle(worker);
+        match lost {
+            Ok(()) => {
+                tokio::task::spawn_local(relay);
+            }
+            Err(e) => {
+                tracing::warn!("client lost while it moved to another worker: {e}");
+                relay.end(End::Gone);
+            }
+        }
+    }
+
+    /// The client on `worker`, and whether its connection came along.
+    fn settle(self, worker: &Rc<Worker>) -> (Relay, io::Result<()>) {
         let mut stream = self.stream;
         let card = Rc::new(self.card);
         let slot = worker.clients.borrow_mut().enter(card.clone());
@@ -61,19 +78,12 @@ impl Baggage {
         );
         relay.outbox = self.outbox;
         relay.need = self.need;
+        relay.mark = self.mark;
         relay.listening = self.listening;
         if let Some(listening) = &mut relay.listening {
             listening.moved();
         }
-        match lost {
-            Ok(()) => {
-                tokio::task::spawn_local(relay);
-            }
-            Err(e) => {
-                tracing::warn!("client lost while it moved to another worker: {e}");
-                relay.end(End::Gone);
-            }
-        }
+        (relay, lost)
     }
 }
 
@@ -88,9 +98,20 @@ impl Relay {
             register.strike(self.slot);
         }
         drop(register);
+        let baggage = Box::new(self.pack());
+        self.moved = true;
+        let shared = &self.worker.shared;
+        self.worker.handle().clients.fetch_sub(1, Ordering::Relaxed);
+        shared.workers[usize::from(worker)]
+            .clients
+            .fetch_add(1, Ordering::Relaxed);
+        shared.order(worker, Order::Adopt(baggage));
+    }
+
+    fn pack(&mut self) -> Baggage {
         let lost = Stream::Plain(Socket::Lost);
         let nobody = ClientSession::new(self.session.settings().clone(), false);
-        let baggage = Box::new(Baggage {
+        Baggage {
             card: self.card.copy(),
             pool: self.pool.clone(),
             user: self.user.clone(),
@@ -100,13 +121,50 @@ impl Relay {
             kept: std::mem::take(&mut self.kept),
             need: self.need,
             listening: self.listening.take(),
+            mark: self.mark,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::testing::{House, config_with, in_a_reactor};
+
+    #[test]
+    fn a_client_that_moves_still_has_to_find_its_writes() {
+        in_a_reactor(async {
+            let house = House::new("");
+            let hosts = "hosts = [\"10.0.0.1\", \"10.0.0.2\"]\n";
+            house.shared.adopt(config_with("", hosts)).unwrap();
+            let (worker, pool) = (&house.worker, house.pool("db", "u"));
+            let user = pool.user.clone();
+            let peer = (Ipv4Addr::LOCALHOST, 1).into();
+            let card = ClientCard::new(1, "u".into(), peer, None, [0; 32], Instant::now());
+            let card = Rc::new(card);
+            let slot = worker.clients.borrow_mut().enter(card.clone());
+            let live = pool.live();
+            let session = ClientSession::new(house.shared.nothing_set.clone(), true);
+            let mut relay = Relay::new(
+                worker.clone(),
+                card,
+                slot,
+                pool.clone(),
+                user,
+                live,
+                Stream::Plain(Socket::Lost),
+                session,
+                Vec::new(),
+            );
+            relay.mark = pool.database.cluster().unwrap().wrote();
+            assert_ne!(relay.mark, Mark::NONE);
+            let (mut moved, _) = relay.pack().settle(worker);
+            // It was never counted as logged in.
+            (relay.moved, moved.moved) = (true, true);
+            assert_eq!(moved.mark, relay.mark);
         });
-        self.moved = true;
-        let shared = &self.worker.shared;
-        self.worker.handle().clients.fetch_sub(1, Ordering::Relaxed);
-        shared.workers[usize::from(worker)]
-            .clients
-            .fetch_add(1, Ordering::Relaxed);
-        shared.order(worker, Order::Adopt(baggage));
     }
 }

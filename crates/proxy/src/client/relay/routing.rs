@@ -1,6 +1,7 @@
 //! Which host what a client sends goes to, and what it does while there is none.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,22 @@ pub(super) struct Site {
     pub(super) pool: Arc<Pool>,
     host: HostId,
     since: Instant,
+}
+
+/// A client in [`Pool::held`].
+pub(super) struct Counted(Arc<Pool>);
+
+impl Counted {
+    fn new(pool: Arc<Pool>) -> Self {
+        pool.held.fetch_add(1, Ordering::Relaxed);
+        Counted(pool)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Relay {
@@ -249,7 +266,10 @@ impl Relay {
             let database = &self.pool.database;
             self.worker.shared.observed(database, host, outcome);
         }
-        self.link = Link::Held { since };
+        self.link = Link::Held {
+            since,
+            _counted: Counted::new(self.pool.clone()),
+        };
         self.card.state.set(ClientState::Waiting);
         self.rest_until_look(cx);
     }
@@ -264,7 +284,7 @@ impl Relay {
 
     /// There was no host for what the client has asked for: is there one now?
     pub(super) fn held(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        let Link::Held { since } = self.link else {
+        let Link::Held { since, .. } = self.link else {
             return Ok(true);
         };
         if self.worker.generation.get() != self.generation {

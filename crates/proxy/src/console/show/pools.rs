@@ -93,6 +93,7 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
                 row.cancels += pool.cancels.load(Ordering::Acquire);
                 row.being_canceled += canceled.get(&pool.id).copied().unwrap_or_default();
             }
+            row.counts.cl_waiting += pool.held.load(Ordering::Relaxed);
             row
         };
         pools.iter().map(row).collect()
