@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use pgweir_route::Mark;
 use pgweir_session::ClientSession;
 
 use super::{End, Listening, Relay};
@@ -23,6 +24,7 @@ pub(crate) struct Baggage {
     session: ClientSession,
     kept: Vec<u8>,
     need: usize,
+    mark: Mark,
     listening: Option<Box<Listening>>,
 }
 
@@ -61,6 +63,7 @@ impl Baggage {
         );
         relay.outbox = self.outbox;
         relay.need = self.need;
+        relay.mark = self.mark;
         relay.listening = self.listening;
         if let Some(listening) = &mut relay.listening {
             listening.moved();
@@ -99,6 +102,7 @@ impl Relay {
             session: std::mem::replace(&mut self.session, nobody),
             kept: std::mem::take(&mut self.kept),
             need: self.need,
+            mark: self.mark,
             listening: self.listening.take(),
         });
         self.moved = true;

@@ -5,7 +5,7 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use pgweir_config::TargetSessionAttrs;
-use pgweir_route::{HostId, Outcome, Reason};
+use pgweir_route::{HostId, Mark, Outcome, Reason};
 use pgweir_session::{PoolMode, way};
 use pgweir_sql::To;
 use pgweir_wire::sqlstate;
@@ -25,6 +25,8 @@ pub(super) struct Site {
     pub(super) pool: Arc<Pool>,
     host: HostId,
     since: Instant,
+    /// What it was chosen to have.
+    need: Mark,
 }
 
 impl Relay {
@@ -39,6 +41,8 @@ impl Relay {
             return true;
         };
         self.site = None;
+        // Before the choice: what is written while it is made counts as later.
+        let need = self.needed(&cluster);
         match self.place(&cluster, input, since) {
             Place::Primary => true,
             Place::Replica(host) => {
@@ -51,6 +55,7 @@ impl Relay {
                     pool,
                     host,
                     since: Instant::now(),
+                    need,
                 });
                 true
             }
@@ -74,12 +79,12 @@ impl Relay {
                 return cluster.place_of_write();
             }
             TargetSessionAttrs::Standby | TargetSessionAttrs::ReadOnly => {
-                return match read(pgweir_route::Mark::NONE).0 {
+                return match read(Mark::NONE).0 {
                     Place::Primary => Place::Nowhere,
                     place => place,
                 };
             }
-            TargetSessionAttrs::PreferStandby => return read(pgweir_route::Mark::NONE).0,
+            TargetSessionAttrs::PreferStandby => return read(Mark::NONE).0,
         }
         if !self.live.limits.routes || self.live.mode == PoolMode::Session {
             return cluster.place_of_write();
@@ -104,7 +109,7 @@ impl Relay {
             }
             To::Replica => {}
         }
-        let need = cluster.need(routing.read_your_writes, self.mark);
+        let need = self.needed(cluster);
         let (place, why) = read(need);
         let waits = since.elapsed() < routing.replica_wait;
         match (place, why) {
@@ -130,6 +135,29 @@ impl Relay {
             }
             (Place::Nowhere, _) => place,
         }
+    }
+
+    /// What a read has to find now.
+    fn needed(&self, cluster: &Cluster) -> Mark {
+        cluster.need(self.live.routing.read_your_writes, self.mark)
+    }
+
+    /// Whether something was written since the client's replica was chosen that what `input` begins with has to find. The
+    /// client is linked to it because it had asked for something before.
+    #[cold]
+    pub(super) fn is_outdated(&self, input: &[u8]) -> bool {
+        let (Link::Linked(server), Some(site)) = (&self.link, &self.site) else {
+            return false;
+        };
+        let Some(cluster) = &self.live.cluster else {
+            return false;
+        };
+        !input.is_empty()
+            && !self.fresh
+            && self.live.limits.routes
+            && self.session.at_boundary()
+            && server.session.may_be_between_transactions()
+            && self.needed(cluster) > site.need
     }
 
     /// Whether what `input` begins with must not go to the replica that the client is linked to.
