@@ -2,6 +2,7 @@
 //!
 //! Where a statement went is told by [`HERE`], which reads a table and says the port of the server that answered.
 
+mod checker;
 mod failover;
 mod freshness;
 mod places;

@@ -37,6 +37,8 @@ async fn reads_go_on_when_the_replica_is_killed_and_writes_that_find_no_primary_
 async fn writes_wait_for_the_new_primary_and_the_old_one_gets_none() {
     let mut cluster = Cluster::start(2);
     let database = database(&cluster);
+    // Or nobody sees which timeline a replica receives before its next restartpoint.
+    cluster.psql(0, "postgres", "grant pg_read_all_stats to alice");
     let pooler = splitting(&cluster, "");
     let mut idle = Raw::login(pooler.address(), "alice", &database).await;
     let mut within = Raw::login(pooler.address(), "alice", &database).await;
