@@ -15,7 +15,7 @@ define step
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak test-regress lint fmt bench
+.PHONY: help run build test soak test-regress test-routing lint fmt bench
 
 help: ## this text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
@@ -46,6 +46,11 @@ test-regress: ## PostgreSQL's own regression suite, directly and through transac
 	@.ci/install build regress
 	@cargo build --release --package pgweir
 	@python3 tests/regress/run.py $(REGRESS_OPTIONS) --pgweir "$(PGWEIR)"
+
+test-routing: ## 50 clients that read what they wrote, before replicas that lag, are delayed and paused; ROUTING_OPERATIONS=200000 for long
+	@.ci/install build postgresql
+	@export ROUTING_OPERATIONS=$${ROUTING_OPERATIONS:-20000}; \
+	cargo test --release --package pgweir-tests --test e2e routing::checker -- --nocapture --include-ignored --test-threads=1
 
 lint: ## format and lints only
 	@.ci/install build lint

@@ -2,6 +2,9 @@
 //!
 //! Where a statement went is told by [`HERE`], which reads a table and says the port of the server that answered.
 
+mod checker;
+mod failover;
+mod freshness;
 mod places;
 
 use std::sync::OnceLock;
@@ -53,8 +56,13 @@ fn port(cluster: &Cluster, node: usize) -> String {
 
 /// Reads until a node answers: one that has just come into question is not known to be fit at once.
 async fn until_at(client: &mut Raw, port: &str) {
-    pgweir_tests::within("a read at another host", async {
-        while client.value(HERE).await != port {
+    until(client, HERE, port).await;
+}
+
+/// Asks until the answer is this one.
+async fn until(client: &mut Raw, sql: &str, answer: &str) {
+    pgweir_tests::within(&format!("{sql} to say {answer}"), async {
+        while client.value(sql).await != answer {
             tokio::task::yield_now().await;
         }
     })

@@ -7,21 +7,28 @@
 mod patroni;
 mod prober;
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use pgweir_config::{Host, HostSpec, ReadYourWrites, Routing, TargetSessionAttrs};
+use pgweir_pool::ServerId;
 use pgweir_route::{
     Address, Board, Choice, Event, HostId, HostSettings, HostView, Mark, MaxLag, Options, Outcome,
     Reason,
 };
+use pgweir_wire::sqlstate;
 use tokio::sync::Notify;
 
+use crate::client::card::ClientCard;
+use crate::kill::Kill;
 use crate::pools::{Database, Live, Pool};
+use crate::report::Refusal;
 use crate::server::connect::Target;
 use crate::shared::Shared;
+use crate::worker::Order;
 
 pub(crate) use prober::tick;
 
@@ -313,7 +320,7 @@ impl Shared {
         let Some(spec) = cluster.spec(primary) else {
             return;
         };
-        *aimed = Some(primary);
+        let is_replaced = aimed.replace(primary).is_some();
         let mut effects = Vec::new();
         let mut pools = self.pools();
         for pool in directory.pools.values() {
@@ -331,6 +338,44 @@ impl Shared {
         cluster.ready.store(generation, Ordering::Release);
         self.carry_out(effects);
         self.wake_all();
+        if is_replaced {
+            self.end_clients_elsewhere(database, &spec);
+        }
+    }
+
+    /// Ends the clients that still have a server of the database at a host that was primary before `spec`: what they go on
+    /// to write there would be lost.
+    fn end_clients_elsewhere(&self, database: &Database, spec: &HostSpec) {
+        let elsewhere: HashSet<ServerId> = lock(&self.cards)
+            .values()
+            .filter(|card| {
+                let target = &card.target;
+                card.pool.database.id == database.id
+                    && !card.pool.is_replica
+                    && (&target.host, target.port) != (&spec.host, spec.port)
+            })
+            .map(|card| card.id)
+            .collect();
+        if elsewhere.is_empty() {
+            return;
+        }
+        let error = Refusal::new(
+            sqlstate::CONNECTION_FAILURE,
+            format!(
+                "the server is not primary any more; {}:{} is",
+                spec.host, spec.port
+            ),
+        )
+        .hint("Whether the last statement took effect is not known: check before repeating it.");
+        let has_one = move |card: &ClientCard| {
+            let server = card.server.get();
+            server.is_some_and(|id| elsewhere.contains(&id))
+        };
+        // Nobody waits for it.
+        let (kill, _) = Kill::new(self.workers.len(), has_one, error);
+        for worker in 0..self.workers.len() {
+            self.order(worker as u16, Order::Kill(kill.clone()));
+        }
     }
 
     /// Time since the process started.

@@ -288,6 +288,14 @@ pub fn reply(
     Ok(pos)
 }
 
+/// Whether what a command tag tells of may have ended a transaction: COMMIT, CALL, DO, and what commits by itself.
+fn may_have_committed(command_tag: &[u8]) -> bool {
+    let within: [&[u8]; 6] = [
+        b"INSERT ", b"UPDATE ", b"DELETE ", b"SELECT ", b"MERGE ", b"COPY ",
+    ];
+    !within.iter().any(|tag| command_tag.starts_with(tag))
+}
+
 /// Whether a command tag tells that functions changed, or what calls them. Of definitions that call functions as queries
 /// do, only the text tells whether they do, if it is not `unseen`.
 fn tells_of_definition(body: &[u8], unseen: bool) -> bool {
@@ -509,6 +517,8 @@ impl ServerSession {
             }
             _ => {}
         }
+        // Others see what was committed before the query or the segment that did it has ended.
+        self.written |= self.may_have_written && may_have_committed(body);
         if matches!(body.first(), Some(b'C' | b'A' | b'D'))
             && tells_of_definition(body, self.transaction.effects.contains(Effects::UNSEEN))
         {

@@ -271,6 +271,12 @@ impl ServerSession {
         self.standby
     }
 
+    /// True unless a segment is open or a transaction is known to be: what comes next may begin a transaction.
+    #[inline]
+    pub fn may_be_between_transactions(&self) -> bool {
+        !self.open_segment && (self.status == TransactionStatus::Idle || self.is_busy())
+    }
+
     /// Takes whether a transaction that may have written has ended since the last call: to be noted before the client
     /// sees that it has.
     #[inline]

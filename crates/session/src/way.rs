@@ -160,8 +160,8 @@ pub fn way(client: &ClientSession, input: &[u8], limits: &Limits) -> Way {
     }
     let mut way = Way::NOWHERE;
     let mut rest = input;
-    // The unnamed statement, if this segment has parsed it.
-    let mut unnamed = None;
+    // What this segment has parsed.
+    let mut parsed: Vec<(&[u8], Verdict)> = Vec::new();
     loop {
         let Ok(Some(h)) = header(rest, limits) else {
             return Way::UNKNOWN;
@@ -181,9 +181,7 @@ pub fn way(client: &ClientSession, input: &[u8], limits: &Limits) -> Way {
                 Ok(parse) => {
                     let text = parse.definition.split(|&b| b == 0).next();
                     let verdict = Verdict::of(text.unwrap_or_default(), &limits.functions);
-                    if parse.name.is_empty() {
-                        unnamed = Some(verdict);
-                    }
+                    parsed.push((parse.name, verdict));
                     // Parsed only, it writes nothing.
                     Way {
                         writes: false,
@@ -193,13 +191,19 @@ pub fn way(client: &ClientSession, input: &[u8], limits: &Limits) -> Way {
                 Err(_) => Way::UNKNOWN,
             },
             tag::BIND => match BindNames::read(body) {
-                Ok(names) if names.statement.is_empty() && unnamed.is_some() => {
-                    unnamed.map_or(Way::UNKNOWN, |v| v.way(modes))
+                Ok(names) => {
+                    let here = parsed
+                        .iter()
+                        .rev()
+                        .find(|(name, _)| *name == names.statement);
+                    match here.map(|(_, verdict)| *verdict) {
+                        Some(verdict) => verdict.way(modes),
+                        None => match client.verdict(names.statement, limits) {
+                            Some(verdict) => verdict.way(modes),
+                            None => Way::UNKNOWN,
+                        },
+                    }
                 }
-                Ok(names) => match client.verdict(names.statement, limits) {
-                    Some(verdict) => verdict.way(modes),
-                    None => Way::UNKNOWN,
-                },
                 Err(_) => Way::UNKNOWN,
             },
             _ => Way::UNKNOWN,
@@ -303,6 +307,25 @@ mod tests {
         );
         let whole = parsed(&["select 1 from t"], true);
         assert_eq!(case.way(&whole[..whole.len() - 1]).to, To::Primary);
+    }
+
+    #[test]
+    fn a_segment_knows_the_statements_that_it_has_parsed_under_a_name() {
+        let case = Case::new();
+        for (text, to) in [
+            ("select 1 from t", To::Replica),
+            ("delete from t", To::Primary),
+        ] {
+            let mut input = Vec::new();
+            build::parse(&mut input, b"s", &[text.as_bytes(), &[0, 0, 0]].concat());
+            // No portal, of that statement, without parameters.
+            build::message(&mut input, tag::BIND, |out| {
+                out.extend_from_slice(b"\0s\0\0\0\0\0\0\0");
+            });
+            build::execute_unnamed(&mut input);
+            input.extend_from_slice(&build::SYNC);
+            assert_eq!(case.way(&input).to, to, "{text}");
+        }
     }
 
     #[test]

@@ -225,9 +225,6 @@ impl Relay {
         let Link::Linked(server) = &self.link else {
             return Ok(true);
         };
-        if self.worker.generation.get() != self.generation && self.live.cluster.is_some() {
-            self.stays_at_primary(server)?;
-        }
         if self.live.mode != PoolMode::Session && self.is_done_with(server) {
             self.release();
             return match self.worker.send_off() {
@@ -510,7 +507,16 @@ impl Relay {
                 | Need::Channels => self.check_out(cx, rest)?,
             }
         }
-        if self.site.is_some() && self.is_for_elsewhere(rest) {
+        let is_outdated = self.site.is_some() && self.is_outdated(rest);
+        if is_outdated
+            && let Link::Linked(server) = &self.link
+            && !server.session.is_free()
+        {
+            // Whether a transaction is under way is known when all is answered.
+            self.keep(rest, 0);
+            return Ok(());
+        }
+        if is_outdated || self.site.is_some() && self.is_for_elsewhere(rest) {
             self.leave_site();
             self.check_out(cx, rest)?;
         }

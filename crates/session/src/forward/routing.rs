@@ -2,7 +2,6 @@
 
 use pgweir_sql::To;
 use pgweir_wire::Header;
-use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::frontend::{BindNames, tag};
 
@@ -28,9 +27,9 @@ impl Forward<'_, '_> {
             return None;
         }
         if self.server.is_standby() {
-            let between = !self.server.open_segment
-                && (self.server.status == TransactionStatus::Idle || self.server.is_busy());
-            if between && way(self.client, rest, self.limits).to == To::Primary {
+            if self.server.may_be_between_transactions()
+                && way(self.client, rest, self.limits).to == To::Primary
+            {
                 let free = self.pos == 0 && self.server.is_free();
                 return Some(if free { Need::Primary } else { Need::Replies });
             }

@@ -25,8 +25,8 @@ pub(crate) struct Baggage {
     session: ClientSession,
     kept: Vec<u8>,
     need: usize,
-    listening: Option<Box<Listening>>,
     mark: Mark,
+    listening: Option<Box<Listening>>,
 }
 
 impl Baggage {
@@ -120,8 +120,8 @@ impl Relay {
             session: std::mem::replace(&mut self.session, nobody),
             kept: std::mem::take(&mut self.kept),
             need: self.need,
-            listening: self.listening.take(),
             mark: self.mark,
+            listening: self.listening.take(),
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::client::card::{ClientState, NEVER};
 use crate::cluster::{Cluster, Place, Verdict};
 use crate::pools::Pool;
 use crate::report::Refusal;
-use crate::server::{Server, upkeep};
+use crate::server::upkeep;
 
 /// What a client is told that has waited for a host in vain.
 pub(crate) fn no_host(database: &str, limit: Duration) -> Refusal {
@@ -38,6 +38,8 @@ pub(super) struct Site {
     pub(super) pool: Arc<Pool>,
     host: HostId,
     since: Instant,
+    /// What it was chosen to have.
+    need: Mark,
 }
 
 /// A client in [`Pool::held`].
@@ -68,6 +70,8 @@ impl Relay {
             return true;
         };
         self.site = None;
+        // Before the choice: what is written while it is made counts as later.
+        let need = self.needed(&cluster);
         match self.place(&cluster, input, since) {
             Place::Primary => true,
             Place::Replica(host) => {
@@ -80,6 +84,7 @@ impl Relay {
                     pool,
                     host,
                     since: Instant::now(),
+                    need,
                 });
                 true
             }
@@ -136,7 +141,7 @@ impl Relay {
         let need = match asked {
             // Whoever insists on a replica takes it as it is.
             true => Mark::NONE,
-            false => cluster.need(routing.read_your_writes, self.mark),
+            false => self.needed(cluster),
         };
         let (place, why) = read(need);
         let waits = since.elapsed() < routing.replica_wait;
@@ -165,6 +170,29 @@ impl Relay {
         }
     }
 
+    /// What a read has to find now.
+    fn needed(&self, cluster: &Cluster) -> Mark {
+        cluster.need(self.live.routing.read_your_writes, self.mark)
+    }
+
+    /// Whether something was written since the client's replica was chosen that what `input` begins with has to find. The
+    /// client is linked to it because it had asked for something before.
+    #[cold]
+    pub(super) fn is_outdated(&self, input: &[u8]) -> bool {
+        let (Link::Linked(server), Some(site)) = (&self.link, &self.site) else {
+            return false;
+        };
+        let Some(cluster) = &self.live.cluster else {
+            return false;
+        };
+        !input.is_empty()
+            && !self.fresh
+            && self.live.limits.routes
+            && self.session.at_boundary()
+            && server.session.may_be_between_transactions()
+            && self.needed(cluster) > site.need
+    }
+
     /// Whether what `input` begins with must not go to the replica that the client is linked to.
     #[cold]
     pub(super) fn is_for_elsewhere(&self, input: &[u8]) -> bool {
@@ -176,27 +204,6 @@ impl Relay {
             && server.session.is_free()
             && self.session.at_boundary()
             && way(&self.session, input, &self.live.limits).to == To::Primary
-    }
-
-    /// Something has changed: if that is the primary, what was begun at the last one cannot go on there.
-    #[cold]
-    pub(super) fn stays_at_primary(&self, server: &Server) -> Result<(), End> {
-        let live = self.pool.live();
-        let (here, there) = (&server.card.target, &live.target);
-        let moved = self.site.is_none() && (&here.host, here.port) != (&there.host, there.port);
-        match moved && !server.session.is_free() {
-            true => Err(End::ServerFailed(
-                Refusal::new(
-                    sqlstate::ADMIN_SHUTDOWN,
-                    format!(
-                        "terminating connection because {}:{} is the primary now",
-                        there.host, there.port
-                    ),
-                )
-                .hint("Whether the last statement took effect is not known: check before repeating it."),
-            )),
-            false => Ok(()),
-        }
     }
 
     /// Gives the replica's server back: nothing was sent.
