@@ -398,8 +398,8 @@ async fn what_a_client_defines_is_known_before_it_is_used() {
             "3",
         ),
         (
-            "create sequence s; select nextval('s')".to_owned(),
-            "select last_value from s",
+            "create sequence tickets; select nextval('tickets')".to_owned(),
+            "select last_value from tickets",
             "1",
         ),
         (
@@ -414,11 +414,9 @@ async fn what_a_client_defines_is_known_before_it_is_used() {
         // Once more when the replica has it all.
         if !definition.contains("one") {
             until_at(&mut client, &replica).await;
-            let expected = match used {
-                "select f()" | "select n from v" => continue,
-                _ => expected,
-            };
-            assert_eq!(client.value(used).await, expected, "{definition}");
+            if used != "select f()" && used != "select n from v" {
+                assert_eq!(client.value(used).await, expected, "{definition}");
+            }
         }
     }
 }
