@@ -23,7 +23,7 @@ insert into counter select i, 0 from generate_series(1, 100) as i; \
 create sequence numbers; \
 create function count_up(which int) returns int language plpgsql as \
 'declare now int; begin update counter set n = n + 1 where id = which returning n into now; return now; end'; \
-grant all on all tables in schema public to public; grant all on all sequences in schema public to public";
+grant all on all tables in schema public to public; alter table one owner to alice; grant all on all sequences in schema public to public";
 
 /// A cluster of a primary and a replica that always runs and is never paused.
 fn calm() -> &'static Cluster {

@@ -281,6 +281,19 @@ impl Raw {
         self.until(tag::READY_FOR_QUERY).await
     }
 
+    /// Messages up to and with the next ReadyForQuery, or up to the end of the connection.
+    pub async fn until_end_or_ready(&mut self) -> Vec<Message> {
+        let mut messages = Vec::new();
+        while let Some(m) = self.next().await {
+            let is_last = m.tag == tag::READY_FOR_QUERY;
+            messages.push(m);
+            if is_last {
+                break;
+            }
+        }
+        messages
+    }
+
     /// Messages up to the end of the connection.
     pub async fn until_end(&mut self) -> Vec<Message> {
         let mut messages = Vec::new();

@@ -64,6 +64,7 @@ impl Verdict {
     const BEGINS_READ_ONLY: u8 = 8;
     const ASKS_PRIMARY: u8 = 16;
     const ASKS_REPLICA: u8 = 32;
+    const REDEFINES: u8 = 64;
 
     pub(crate) fn of(text: &[u8], functions: &Functions) -> Verdict {
         let (_, routing) = pgweir_sql::judge(text, functions);
@@ -85,6 +86,11 @@ impl Verdict {
     /// True unless it is known not to write.
     pub(crate) fn writes(self) -> bool {
         self.has(Verdict::PRIMARY)
+    }
+
+    /// True if what is known of relations may not hold after it.
+    pub(crate) fn redefines(self) -> bool {
+        self.has(Verdict::REDEFINES)
     }
 
     fn way(self, modes: Modes) -> Way {
@@ -121,6 +127,7 @@ impl From<Routing> for Verdict {
             Verdict::BEGINS_READ_ONLY,
             routing.begins() == Begins::ReadOnly,
         );
+        set(Verdict::REDEFINES, routing.redefines());
         set(Verdict::ASKS_PRIMARY, routing.asked() == Some(To::Primary));
         set(Verdict::ASKS_REPLICA, routing.asked() == Some(To::Replica));
         Verdict(bits)

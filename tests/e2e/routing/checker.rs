@@ -264,7 +264,7 @@ async fn check(seed: u64, operations: u64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_read_is_stale_while_replicas_are_delayed_and_paused() {
-    check(1, 1500).await;
+    check(1, 800).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -374,6 +374,53 @@ async fn a_client_is_told_of_a_server_that_takes_writes_whatever_host_comes_firs
     }
 }
 
+#[tokio::test]
+async fn what_a_client_defines_is_known_before_it_is_used() {
+    let (_, replica) = ports();
+    let database = database(calm());
+    let pooler = splitting(calm(), "");
+    let mut client = client(&pooler, &database).await;
+    let increment = "update counter set n = n + 1 where id = 1 returning n";
+    for (definition, used, expected) in [
+        (
+            format!("create function f() returns int language sql as '{increment}'"),
+            "select f()",
+            "1",
+        ),
+        (
+            "create view v as select f() as n".to_owned(),
+            "select n from v",
+            "2",
+        ),
+        (
+            "create unlogged table u as select 3 as n".to_owned(),
+            "select n from u",
+            "3",
+        ),
+        (
+            "create sequence tickets; select nextval('tickets')".to_owned(),
+            "select last_value from tickets",
+            "1",
+        ),
+        (
+            "alter table one set unlogged".to_owned(),
+            "select x from one",
+            "1",
+        ),
+    ] {
+        let answer = client.query(&definition).await;
+        assert!(errors(&answer).is_empty(), "{definition}: {answer:?}");
+        assert_eq!(client.value(used).await, expected, "{definition}");
+        // Once more when the replica has it all.
+        if !definition.contains("one") {
+            until_at(&mut client, &replica).await;
+            if used != "select f()" && used != "select n from v" {
+                assert_eq!(client.value(used).await, expected, "{definition}");
+            }
+        }
+    }
+}
+
 /// A pooler whose hosts are these.
 fn calm_in_this_order(hosts: &str) -> Pooler {
     Pooler::of(&pgweir_tests::pooler::configuration(

@@ -1,6 +1,6 @@
 //! What may write goes to no replica, and is noted where it goes.
 
-use pgweir_sql::To;
+use pgweir_sql::{Effects, To};
 use pgweir_wire::Header;
 use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::frontend::{BindNames, tag};
@@ -33,27 +33,29 @@ impl Forward<'_, '_> {
                 let free = self.pos == 0 && self.server.is_free();
                 return Some(if free { Need::Primary } else { Need::Replies });
             }
-        } else if !self.server.may_have_written {
-            self.server.may_have_written = self.may_write(h, rest);
+        } else {
+            self.note_write(h, rest);
         }
         None
     }
 
-    fn may_write(&self, h: Header, rest: &[u8]) -> bool {
-        let Some(body) = rest.get(HEADER_BYTES..h.total()) else {
-            return true;
-        };
-        match h.tag {
-            tag::QUERY => {
+    /// Notes what is sent to the primary: whether it may write, and whether it changes which relations are to be read there.
+    fn note_write(&mut self, h: Header, rest: &[u8]) {
+        let body = rest.get(HEADER_BYTES..h.total());
+        let verdict = match (h.tag, body) {
+            (tag::QUERY, Some(body)) => {
                 let text = body.strip_suffix(b"\0").unwrap_or(body);
-                Verdict::of(text, &self.limits.functions).writes()
+                Some(Verdict::of(text, &self.limits.functions))
             }
-            tag::BIND => BindNames::read(body).map_or(true, |names| {
-                let verdict = self.client.verdict(names.statement, self.limits);
-                verdict.is_none_or(Verdict::writes)
-            }),
-            tag::FUNCTION_CALL => true,
-            _ => false,
+            (tag::BIND, Some(body)) => BindNames::read(body)
+                .ok()
+                .and_then(|names| self.client.verdict(names.statement, self.limits)),
+            (tag::QUERY | tag::BIND | tag::FUNCTION_CALL, _) => None,
+            _ => return,
+        };
+        self.server.may_have_written |= verdict.is_none_or(Verdict::writes);
+        if verdict.is_some_and(Verdict::redefines) {
+            self.server.note_definitions(self.client, Effects::DEFINES);
         }
     }
 }
