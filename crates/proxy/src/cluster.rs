@@ -22,6 +22,7 @@ use pgweir_route::{
 use pgweir_wire::sqlstate;
 use tokio::sync::Notify;
 
+use crate::catalog;
 use crate::client::card::ClientCard;
 use crate::kill::Kill;
 use crate::pools::{Database, Live, Pool};
@@ -328,7 +329,12 @@ impl Shared {
                 continue;
             }
             let old = pool.live();
-            let live = old.at(&spec);
+            let mut live = old.at(&spec);
+            // Of the catalog there nobody has read anything yet.
+            let place = catalog::Place::of(&live.target);
+            let judged = self.catalogs.judged(&place, &live.settings.pin_functions);
+            live.limits.functions = judged.functions;
+            live.limits.functions_version = judged.version;
             if *old.target != *live.target {
                 pools.reconnect_pool(pool.id, Instant::now(), &mut effects);
                 pool.set_live(live);

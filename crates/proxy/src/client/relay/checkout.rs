@@ -68,7 +68,7 @@ impl Relay {
                 });
                 Ok(())
             }
-            Checkout::Refused(pgweir_pool::Refusal::Connect(e)) if self.may_hold() => {
+            Checkout::Refused(pgweir_pool::Refusal::Connect(e)) if self.may_hold(&e) => {
                 self.hold(cx, since, Some(&e));
                 Ok(())
             }
@@ -191,7 +191,7 @@ impl Relay {
             Collected::Failed(failure) => {
                 self.link = Link::Alone;
                 if let Failure::Connect(e) = &failure
-                    && self.may_hold()
+                    && self.may_hold(e)
                 {
                     let e = e.clone();
                     self.hold(cx, since, Some(&e));

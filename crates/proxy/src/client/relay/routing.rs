@@ -252,9 +252,12 @@ impl Relay {
             .observed(&self.pool.database, host, Outcome::ConnectionLost);
     }
 
-    /// Whether it may wait for another host where this one cannot be reached.
-    pub(super) fn may_hold(&self) -> bool {
-        self.live.cluster.is_some()
+    /// Whether it may wait for another host, or for this one to be well again, where this one cannot be reached: an error
+    /// that another host would give as well is the client's to see.
+    pub(super) fn may_hold(&self, why: &Refusal) -> bool {
+        /// Connection exceptions, insufficient resources, operator intervention.
+        const PASSING: [&str; 3] = ["08", "53", "57"];
+        self.live.cluster.is_some() && PASSING.iter().any(|class| why.code.starts_with(class))
     }
 
     /// Waits for a host; `why` says why the one that was chosen cannot be reached.
