@@ -450,3 +450,22 @@ async fn a_client_that_prepares_too_many_statements_gets_an_error_and_goes_on() 
     assert_eq!(errors(&said)[0].code, "42P05", "it still has the others");
     assert_eq!(raw.value("select 'goes on'").await, "goes on");
 }
+
+#[tokio::test]
+async fn a_name_that_sql_prepared_and_a_segment_closes_and_parses_is_nobody_elses() {
+    let pooler =
+        Pooler::new("default_pool_size = 1\nreserve_pool_size = 1\nreserve_pool_timeout = 0.1");
+    let mut first = Raw::login(pooler.address(), "alice", "postgres").await;
+    first.query("prepare p as select 'by SQL'").await;
+    let again = s()
+        .close_statement("p")
+        .parse("p", "select 'of the first one'")
+        .sync();
+    assert_eq!(code(&first.ask(&again, 1).await), "");
+    let answer = first.ask(&run("p", &[]), 1).await;
+    assert_eq!(values(&answer), ["of the first one"]);
+
+    let mut second = Raw::login(pooler.address(), "alice", "postgres").await;
+    let answer = second.ask(&run("p", &[]), 1).await;
+    assert_eq!(code(&answer), "26000", "{:?}", values(&answer));
+}

@@ -377,6 +377,10 @@ impl ServerSession {
                     unnamed.presence = Presence::Confirmed;
                 }
             }
+            // A name that SQL prepared was closed just before: what it stands for now is known to nobody but this server.
+            Parsing::Theirs if client.as_ref().is_some_and(|c| c.rewrites()) => {
+                self.holds |= Holds::LIBRARY;
+            }
             Parsing::Theirs => {}
             // The name was not taken after all: everything was deallocated just before.
             Parsing::Duplicate(duplicate) if duplicate.is_same => {
