@@ -244,7 +244,7 @@ impl Shared {
                 && pool.clients.load(Ordering::Relaxed) > 0
                 && pool.welcome().is_some();
             let reader = in_use.entry(Place::of(&live.target)).or_default();
-            if is_read && reader.is_none() {
+            if is_read && (reader.is_none() || live.limits.routes) {
                 *reader = Some(pool.clone());
             }
         }
@@ -271,6 +271,11 @@ impl Shared {
             let known = known
                 .entry(place.clone())
                 .or_insert_with(|| Known::new(now));
+            let read = known.verdict.as_deref();
+            if pool.live().limits.routes && read.is_some_and(|v| v.volatile.is_none()) {
+                // It was read for pools that need less of it.
+                known.due = now;
+            }
             if known.changing == 0
                 && !known.is_being_read
                 && known.due.max(known.rests_until) <= now

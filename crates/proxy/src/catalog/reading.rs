@@ -46,7 +46,8 @@ pub(super) async fn read(worker: &Worker, pool: &Arc<Pool>) -> Result<Verdict, R
     let lost = |e: io::Error| Refusal::new(sqlstate::CONNECTION_FAILURE, e.to_string());
     let invalid = |e: WireError| Refusal::new(sqlstate::PROTOCOL_VIOLATION, e.to_string());
     let mut out = Vec::new();
-    build::query(&mut out, query(has_bodies).as_bytes());
+    let routes = live.limits.routes;
+    build::query(&mut out, query(has_bodies, routes).as_bytes());
     stream.write_all(&out).await.map_err(lost)?;
     stream.flush().await.map_err(lost)?;
     let mut catalog = Catalog::new();
@@ -69,7 +70,11 @@ pub(super) async fn read(worker: &Worker, pool: &Arc<Pool>) -> Result<Verdict, R
                 tag::READY_FOR_QUERY => {
                     // It closes whether or not it has heard.
                     let _ = stream.write_all(&build::TERMINATE).await;
-                    return Ok(catalog.judge());
+                    let mut verdict = catalog.judge();
+                    if !routes {
+                        verdict.volatile = None;
+                    }
+                    return Ok(verdict);
                 }
                 _ => {}
             }
@@ -83,15 +88,15 @@ pub(super) async fn read(worker: &Worker, pool: &Arc<Pool>) -> Result<Verdict, R
     }
 }
 
-/// Four results: of the settings, of functions, of what depends on them, and of relations that are not the same on every
-/// host or that call something. Names and sources come as the server stores
-/// them. Functions of `initdb` in `pg_catalog` are known without being read.
-fn query(has_bodies: bool) -> String {
+/// Three results: of the settings, of functions, of what depends on them; and where statements are routed a fourth, of
+/// relations that are not the same on every host or that call something. Names and sources come as the server stores them.
+/// Functions of `initdb` in `pg_catalog` are known without being read.
+fn query(has_bodies: bool, routes: bool) -> String {
     let body = match has_bodies {
         true => "WHEN p.prosqlbody IS NOT NULL THEN pg_get_function_sqlbody(p.oid)",
         false => "",
     };
-    format!(
+    let functions = format!(
         "SELECT set_config('search_path','pg_catalog',false),\
          set_config('client_encoding',current_setting('server_encoding'),false),\
          set_config('lock_timeout','2s',false),set_config('statement_timeout','30s',false);\
@@ -104,8 +109,17 @@ fn query(has_bodies: bool) -> String {
          SELECT DISTINCT refobjid,CASE WHEN EXISTS(SELECT FROM pg_constraint c \
          WHERE classid={PG_CONSTRAINT} AND c.oid=objid AND c.contypid<>0) THEN {PG_TYPE} ELSE classid END,\
          CASE classid WHEN {PG_PROC} THEN objid ELSE 0 END \
-         FROM pg_depend WHERE refclassid={PG_PROC} AND deptype<>'p';\
-         SELECT c.oid,n.nspname,c.relname,c.relkind<>'v',\
+         FROM pg_depend WHERE refclassid={PG_PROC} AND deptype<>'p'"
+    );
+    match routes {
+        true => [&functions, RELATIONS].concat(),
+        false => functions,
+    }
+}
+
+/// What is read besides where statements are routed: for each view, policy and partition what it reads. To print a view
+/// the server locks what is in it for a moment, as a SELECT does.
+const RELATIONS: &str = ";SELECT c.oid,n.nspname,c.relname,c.relkind<>'v',\
          CASE c.relkind WHEN 'v' THEN pg_get_viewdef(c.oid) ELSE '' END \
          FROM pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace \
          WHERE (c.relkind IN ('v','S','f') OR c.relkind IN ('r','p') AND c.relpersistence='u') \
@@ -114,9 +128,7 @@ fn query(has_bodies: bool) -> String {
          FROM pg_policy p JOIN pg_class c ON c.oid=p.polrelid WHERE p.polqual IS NOT NULL \
          UNION ALL SELECT p.oid,'',p.relname,false,quote_ident(c.relname) \
          FROM pg_inherits i JOIN pg_class p ON p.oid=i.inhparent JOIN pg_class c ON c.oid=i.inhrelid \
-         WHERE c.relkind IN ('p','f') OR c.relkind='r' AND (c.relpersistence='u' OR c.relhassubclass)"
-    )
-}
+         WHERE c.relkind IN ('p','f') OR c.relkind='r' AND (c.relpersistence='u' OR c.relhassubclass)";
 
 /// Takes a row of any of the results, which have different numbers of columns.
 fn row(catalog: &mut Catalog, body: &[u8]) -> Result<(), WireError> {
