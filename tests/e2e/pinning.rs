@@ -392,6 +392,28 @@ async fn for_a_function_of_pin_functions_a_client_keeps_its_server() {
 }
 
 #[tokio::test]
+async fn a_server_made_anew_for_a_client_has_reported_what_the_old_one_counted() {
+    let database = postgres().database();
+    postgres().psql(
+        &database,
+        "create function remembers() returns int language sql as 'select 1'; \
+         create table t (a int); grant all on t to public",
+    );
+    let pooler = Pooler::new("default_pool_size = 1\npin_functions = \"remembers\"");
+    let mut one = Raw::login(pooler.address(), "alice", &database).await;
+    // The first is reported at once, the next not within a second of it.
+    for _ in 0..3 {
+        one.value("insert into t values (1) returning 1").await;
+    }
+    let before = one.value(PID).await;
+    let mut two = Raw::login(pooler.address(), "alice", &database).await;
+    two.query("select remembers()").await;
+    assert_ne!(two.value(PID).await, before);
+    let counted = "select n_tup_ins from pg_stat_user_tables";
+    assert_eq!(two.value(counted).await, "3");
+}
+
+#[tokio::test]
 async fn for_clients_that_set_nothing_the_server_gets_their_statements_and_no_other() {
     let server = FakeServer::new().await;
     let pooler = Pooler::before_port(server.port(), "default_pool_size = 1");

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use pgweir_config::{Host, SslMode};
 use pgweir_pool::ServerId;
@@ -160,7 +160,13 @@ async fn in_time<T>(
     }
 }
 
+/// How long a server may take to end a connection that is made anew.
+const FAREWELL: Duration = Duration::from_secs(1);
+
 /// Makes a server's connection anew: it keeps its place in the pool. Dropped midway, it closes the server.
+///
+/// The new one is opened when the server has closed the old one, for a process of PostgreSQL may report what it has
+/// counted only as it ends, and its client may ask for that next.
 pub(crate) fn renew(
     worker: Rc<Worker>,
     server: Box<Server>,
@@ -168,11 +174,9 @@ pub(crate) fn renew(
     // Before the first poll: a future that was never polled has run nothing of its body.
     let mut old = Held::new(worker.clone(), server);
     async move {
-        let Server { stream, outbox, .. } = &mut *old;
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        // Nobody waits for it: if the socket does not take five bytes now, closing says the same.
-        let _ = outbox.send(stream, &mut cx, &pgweir_wire::build::TERMINATE);
-        *stream = Stream::Plain(Socket::Lost);
+        // A server that does not answer is left behind: what it counted comes late, or is lost with it.
+        let _ = tokio::time::timeout(FAREWELL, old.farewell()).await;
+        old.stream = Stream::Plain(Socket::Lost);
         let (pool, id) = (old.pool.clone(), old.id);
         match connect(&worker, &pool, id).await {
             Ok(server) => {
@@ -183,6 +187,19 @@ pub(crate) fn renew(
             }
             Err(why) => (old.let_go(), Err(why)),
         }
+    }
+}
+
+impl Server {
+    /// Says that the connection ends, and waits until the server has ended it.
+    async fn farewell(&mut self) -> std::io::Result<()> {
+        self.stream
+            .write_all(&pgweir_wire::build::TERMINATE)
+            .await?;
+        self.stream.flush().await?;
+        let mut rest = [0; 512];
+        while self.stream.read(&mut rest).await? > 0 {}
+        Ok(())
     }
 }
 
