@@ -26,6 +26,7 @@ mod pinning;
 mod prepared;
 mod protocol;
 mod readings;
+mod replication;
 mod routing;
 mod routing_console;
 mod servers;

@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use crate::catalog;
 use crate::client::card::ClientCard;
 use crate::kill::Kill;
-use crate::pools::{Database, Live, Pool};
+use crate::pools::{Branch, Database, Live, Pool};
 use crate::report::Refusal;
 use crate::server::connect::Target;
 use crate::shared::Shared;
@@ -357,7 +357,7 @@ impl Shared {
             .filter(|card| {
                 let target = &card.target;
                 card.pool.database.id == database.id
-                    && !card.pool.is_replica
+                    && !card.pool.is_replica()
                     && (&target.host, target.port) != (&spec.host, spec.port)
             })
             .map(|card| card.id)
@@ -391,19 +391,12 @@ impl Shared {
 
     /// The pool of `pool`'s clients at a replica, made if it is not there; `None` if the host has left.
     pub(crate) fn replica_pool(&self, pool: &Pool, host: HostId) -> Option<Arc<Pool>> {
-        if let Some(found) = pool.replica(host) {
+        let branch = Branch::Replica(host);
+        if let Some(found) = pool.branch(branch) {
             return Some(found);
         }
-        let cluster = pool.database.cluster()?;
-        let spec = cluster.spec(host)?;
-        let mut directory = self.directory();
-        if let Some(found) = pool.replica(host) {
-            return Some(found);
-        }
-        let live = pool.live().at(&spec);
-        let made = self.add_replica_pool(&mut directory, pool, live)?;
-        pool.add_replica(host, made.clone());
-        Some(made)
+        let spec = pool.database.cluster()?.spec(host)?;
+        self.branch(pool, branch, || pool.live().at(&spec))
     }
 }
 

@@ -78,13 +78,22 @@ pub(crate) struct Pool {
     pub(crate) clients: AtomicU32,
     /// Clients that wait for a host, and not yet for a server of one.
     pub(crate) held: AtomicU32,
-    /// Pools of the same clients at replicas.
-    replicas: RwLock<Vec<(HostId, Arc<Pool>)>>,
+    /// Pools beside it, of the same clients.
+    branches: RwLock<Vec<(Branch, Arc<Pool>)>>,
     /// It is such a pool.
-    pub(crate) is_replica: bool,
+    pub(crate) branch: Option<Branch>,
     /// Clients that keep their server between transactions.
     pub(crate) pinned: AtomicU32,
     pub(crate) cancels: AtomicU64,
+}
+
+/// What the servers of a pool beside another are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Branch {
+    /// For reads, at a replica.
+    Replica(HostId),
+    /// For replication, each for one client.
+    Walsenders,
 }
 
 /// What a reload can change of a pool.
@@ -216,7 +225,7 @@ impl Pool {
         user: Arc<User>,
         workers: usize,
         live: Live,
-        is_replica: bool,
+        branch: Option<Branch>,
     ) -> Self {
         Pool {
             id,
@@ -230,8 +239,8 @@ impl Pool {
             keys: Mutex::default(),
             clients: AtomicU32::new(0),
             held: AtomicU32::new(0),
-            replicas: RwLock::default(),
-            is_replica,
+            branches: RwLock::default(),
+            branch,
             pinned: AtomicU32::new(0),
             cancels: AtomicU64::new(0),
         }
@@ -251,36 +260,39 @@ impl Pool {
         self.functions_version.store(version, Ordering::Release);
     }
 
-    /// The pool of the same clients at a replica.
-    pub(crate) fn replica(&self, host: HostId) -> Option<Arc<Pool>> {
-        let replicas = self.replicas.read();
-        let replicas = replicas.unwrap_or_else(PoisonError::into_inner);
-        let found = replicas.iter().find(|(id, _)| *id == host);
+    /// Whether its servers are at a replica.
+    pub(crate) fn is_replica(&self) -> bool {
+        matches!(self.branch, Some(Branch::Replica(_)))
+    }
+
+    /// The pool beside it of this kind.
+    pub(crate) fn branch(&self, branch: Branch) -> Option<Arc<Pool>> {
+        let branches = self.branches.read();
+        let branches = branches.unwrap_or_else(PoisonError::into_inner);
+        let found = branches.iter().find(|(kind, _)| *kind == branch);
         found.map(|(_, pool)| pool.clone())
     }
 
-    pub(crate) fn add_replica(&self, host: HostId, pool: Arc<Pool>) {
-        let mut replicas = self
-            .replicas
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        replicas.push((host, pool));
+    pub(crate) fn add_branch(&self, branch: Branch, pool: Arc<Pool>) {
+        let branches = self.branches.write();
+        let mut branches = branches.unwrap_or_else(PoisonError::into_inner);
+        branches.push((branch, pool));
     }
 
-    /// All pools of the same clients at replicas.
-    pub(crate) fn replicas(&self) -> Vec<(HostId, Arc<Pool>)> {
-        self.replicas
+    /// All pools beside it.
+    pub(crate) fn branches(&self) -> Vec<(Branch, Arc<Pool>)> {
+        self.branches
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Drops the pools at replicas of which `keep` says no. Only who holds the directory's lock may have it say so: nobody
+    /// Drops the pools beside it of which `keep` says no. Only who holds the directory's lock may have it say so: nobody
     /// else can come to have such a pool meanwhile that had none before.
-    pub(crate) fn retain_replicas(&self, mut keep: impl FnMut(HostId, &Arc<Pool>) -> bool) {
-        let replicas = self.replicas.write();
-        let mut replicas = replicas.unwrap_or_else(PoisonError::into_inner);
-        replicas.retain(|(host, pool)| keep(*host, pool));
+    pub(crate) fn retain_branches(&self, mut keep: impl FnMut(Branch, &Arc<Pool>) -> bool) {
+        let branches = self.branches.write();
+        let mut branches = branches.unwrap_or_else(PoisonError::into_inner);
+        branches.retain(|(branch, pool)| keep(*branch, pool));
     }
 
     /// Takes over what is known of the database's functions.
@@ -371,10 +383,10 @@ impl Pool {
             .clone()
     }
 
-    /// Notes the keys of a login, for the servers at replicas, too.
+    /// Notes the keys of a login, for the pools beside it, too.
     pub(crate) fn set_keys(&self, keys: Option<ScramKeys>) {
-        for (_, replica) in self.replicas() {
-            replica.set_keys(keys.clone());
+        for (_, branch) in self.branches() {
+            branch.set_keys(keys.clone());
         }
         *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
     }

@@ -14,6 +14,7 @@ use pgweir_wire::backend::BackendKey;
 use tokio::sync::oneshot;
 
 use crate::catalog::Change;
+use crate::client::replication::Replication;
 use crate::pools::{Pool, Welcome};
 use crate::stream::{Outbox, Stream};
 
@@ -59,6 +60,8 @@ pub(crate) struct ServerCard {
     pub(crate) connected_at: std::time::SystemTime,
     pub(crate) key: Option<BackendKey>,
     pub(crate) tls: Option<String>,
+    /// What its client replicates through it.
+    pub(crate) replication: Option<Replication>,
     /// The client that has it now, by its number; 0 for none.
     pub(crate) client: AtomicU64,
     pub(crate) prepared_statements: AtomicU32,

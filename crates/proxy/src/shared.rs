@@ -21,7 +21,7 @@ use crate::console::{self, Consoles};
 use crate::control::{OnChange, Watch};
 use crate::gate::Gate;
 use crate::listen::Hubs;
-use crate::pools::{Database, Directory, Live, Pool, User};
+use crate::pools::{Branch, Database, Directory, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::{Server, ServerCard};
 use crate::setup::{Setup, SetupError};
@@ -277,21 +277,29 @@ impl Shared {
         let who = known_user(&mut directory, &mut pools, &setup.config, user);
         let id = pools.add_pool(db.id, who.id, machine_settings(&live))?;
         let live = live.in_cluster(db.cluster());
-        let pool = Arc::new(Pool::new(id, db, who, self.workers.len(), live, false));
+        let pool = Arc::new(Pool::new(id, db, who, self.workers.len(), live, None));
         let key = (pool.database.name.clone(), pool.user.name.clone());
         directory.pools.insert(key, pool.clone());
         directory.by_id.insert(id, pool.clone());
         Some(pool)
     }
 
-    /// A pool for the clients of `pool` at a replica.
-    pub(crate) fn add_replica_pool(
+    /// The pool beside `pool` of this kind, made as `live` says if it is not there.
+    pub(crate) fn branch(
         &self,
-        directory: &mut Directory,
         pool: &Pool,
-        live: Live,
+        branch: Branch,
+        live: impl FnOnce() -> Live,
     ) -> Option<Arc<Pool>> {
-        let settings = machine_settings(&live);
+        let mut directory = self.directory();
+        if let Some(found) = pool.branch(branch) {
+            return Some(found);
+        }
+        let live = live();
+        let mut settings = machine_settings(&live);
+        if branch == Branch::Walsenders {
+            settings.min_pool_size = 0;
+        }
         let id = self
             .pools()
             .add_another_pool(pool.database.id, pool.user.id, settings)?;
@@ -302,10 +310,11 @@ impl Shared {
             user,
             self.workers.len(),
             live,
-            true,
+            Some(branch),
         ));
         made.set_keys(pool.keys());
         directory.by_id.insert(id, made.clone());
+        pool.add_branch(branch, made.clone());
         Some(made)
     }
 
@@ -392,22 +401,23 @@ impl Shared {
                 pools.enable(pool.database.id);
             }
             let live = live.in_cluster(pool.database.cluster());
-            for (host, replica) in pool.replicas() {
-                let there = live.cluster.as_ref().and_then(|c| c.spec(host));
+            for (branch, beside) in pool.branches() {
                 let mut settings = machine_settings(&live);
-                match there {
-                    Some(spec) => {
-                        if replica.take_over(live.at(&spec)) {
-                            pools.reconnect_pool(replica.id, now, &mut effects);
-                        }
+                let there = match branch {
+                    Branch::Walsenders => Some(live.clone()),
+                    Branch::Replica(host) => {
+                        let spec = live.cluster.as_ref().and_then(|c| c.spec(host));
+                        spec.map(|spec| live.at(&spec))
                     }
-                    None => {
-                        // The host has left: nothing more is made ready there.
-                        settings.min_pool_size = 0;
-                        pools.reconnect_pool(replica.id, now, &mut effects);
-                    }
+                };
+                // Nothing is made ready at a host that has left, nor of walsenders.
+                if there.is_none() || branch == Branch::Walsenders {
+                    settings.min_pool_size = 0;
                 }
-                pools.set_pool_settings(replica.id, settings, now, &mut effects);
+                if there.is_none_or(|there| beside.take_over(there)) {
+                    pools.reconnect_pool(beside.id, now, &mut effects);
+                }
+                pools.set_pool_settings(beside.id, settings, now, &mut effects);
             }
             pools.set_pool_settings(pool.id, machine_settings(&live), now, &mut effects);
             if pool.take_over(live) {
@@ -462,7 +472,8 @@ impl Shared {
     }
 
     /// Drops the pools of databases that only `*` stands for, once nobody has anything of them: else a client could make
-    /// one for every name it thinks of, and they would stay for ever. So it does with pools at hosts that have left.
+    /// one for every name it thinks of, and they would stay for ever. So it does with pools at hosts that have left, and
+    /// with those of walsenders.
     fn forget_unused_pools(&self) {
         let config = self.config();
         let mut directory = self.directory();
@@ -477,21 +488,25 @@ impl Shared {
             // The two maps here hold it, and nobody who is about to log in.
             let held = Arc::strong_count(pool) > 2;
             let cluster = pool.database.cluster();
-            pool.retain_replicas(|host, replica| {
+            pool.retain_branches(|branch, beside| {
                 let serves = (named || held)
-                    && (cluster.as_ref()).is_some_and(|cluster| cluster.spec(host).is_some());
+                    && match branch {
+                        Branch::Replica(host) => {
+                            (cluster.as_ref()).is_some_and(|cluster| cluster.spec(host).is_some())
+                        }
+                        Branch::Walsenders => false,
+                    };
                 // The pool holds it, and the map by its number.
                 let unused = || {
-                    Arc::strong_count(replica) == 2
-                        && self.pools().remove_pool_if_unused(replica.id)
+                    Arc::strong_count(beside) == 2 && self.pools().remove_pool_if_unused(beside.id)
                 };
                 let keep = serves || !unused();
                 if !keep {
-                    by_id.remove(&replica.id);
+                    by_id.remove(&beside.id);
                 }
                 keep
             });
-            let held = held || !pool.replicas().is_empty();
+            let held = held || !pool.branches().is_empty();
             let keep = named || held || !self.pools().remove_pool_if_unused(pool.id);
             if !keep {
                 by_id.remove(&pool.id);

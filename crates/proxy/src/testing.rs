@@ -128,6 +128,7 @@ fn server(pool: &Arc<Pool>, id: ServerId) -> Box<Server> {
         connected_at: SystemTime::now(),
         key: None,
         tls: None,
+        replication: None,
         client: AtomicU64::new(0),
         prepared_statements: AtomicU32::new(0),
         cancels: AtomicU32::new(0),

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 
 use pgweir_wire::sqlstate;
 
+use crate::client::cancel;
+use crate::client::card::ClientCard;
 use crate::pools::{Live, Pool, User, admit};
 use crate::register::Address;
 use crate::report::Refusal;
@@ -105,9 +107,34 @@ impl Drop for Seat<'_> {
 
 /// An entry in the worker's list of clients, taken out again when the login fails after all.
 pub(super) struct Registered<'w> {
-    pub(super) worker: &'w Worker,
+    worker: &'w Worker,
     pub(super) slot: usize,
+    /// The process id that the client is told.
+    pub(super) pid: u32,
     pub(super) kept: Cell<bool>,
+}
+
+impl<'w> Registered<'w> {
+    pub(super) fn enter(worker: &'w Worker, card: Rc<ClientCard>) -> Result<Self, Refusal> {
+        let slot = worker.clients.borrow_mut().enter(card.clone());
+        card.home.set(Address {
+            worker: worker.id,
+            slot,
+        });
+        let registered = Registered {
+            worker,
+            slot,
+            pid: cancel::process_id(worker.id, slot).unwrap_or_default(),
+            kept: Cell::new(false),
+        };
+        match registered.pid {
+            0 => Err(too_many(
+                "too many clients on one worker".into(),
+                "Raise workers.",
+            )),
+            _ => Ok(registered),
+        }
+    }
 }
 
 impl Drop for Registered<'_> {

@@ -10,6 +10,7 @@ use pgweir_pool::ServerId;
 use pgweir_session::Holds;
 use tokio::sync::oneshot;
 
+use crate::client::replication::Replication;
 use crate::pools::Pool;
 use crate::register::Address;
 use crate::report::Refusal;
@@ -83,6 +84,7 @@ pub(crate) struct ClientCard {
     pub(crate) pinned: Cell<Holds>,
     pub(crate) tls: RefCell<Option<Box<str>>>,
     pub(crate) application_name: RefCell<Option<Arc<str>>>,
+    pub(crate) replication: Cell<Option<Replication>>,
     /// For cancel requests; protocol 3.0 uses the first four bytes.
     pub(crate) secret: [u8; 32],
     pub(crate) secret_bytes: Cell<u8>,
@@ -113,6 +115,7 @@ pub(crate) struct ClientRow {
     pub(crate) pinned: Holds,
     pub(crate) tls: Option<Box<str>>,
     pub(crate) application_name: Option<Arc<str>>,
+    pub(crate) replication: Option<Replication>,
     pub(crate) buffers: Buffers,
 }
 
@@ -140,6 +143,7 @@ impl ClientCard {
             pinned: Cell::default(),
             tls: RefCell::default(),
             application_name: RefCell::default(),
+            replication: Cell::default(),
             secret,
             secret_bytes: Cell::new(4),
             buffers: Cell::default(),
@@ -169,6 +173,7 @@ impl ClientCard {
             pinned: Cell::default(),
             tls: self.tls.clone(),
             application_name: self.application_name.clone(),
+            replication: self.replication.clone(),
             secret: self.secret,
             secret_bytes: self.secret_bytes.clone(),
             buffers: Cell::default(),
@@ -197,6 +202,7 @@ impl ClientCard {
             pinned: self.pinned.get(),
             tls: self.tls.borrow().clone(),
             application_name: self.application_name.borrow().clone(),
+            replication: self.replication.get(),
             buffers: self.buffers.get(),
         }
     }
@@ -241,10 +247,14 @@ impl ClientCard {
         self.summon(Summons::Kill(error));
     }
 
+    /// What of the secret its client is told.
+    pub(crate) fn secret(&self) -> &[u8] {
+        &self.secret[..usize::from(self.secret_bytes.get())]
+    }
+
     /// Passes a cancel request on if `secret` is this client's. `done` is dropped, or sent, when the cancel has ended.
     pub(crate) fn request_cancel(&self, secret: &[u8], done: oneshot::Sender<()>) {
-        let mine = &self.secret[..usize::from(self.secret_bytes.get())];
-        if constant_time_eq(mine, secret) {
+        if constant_time_eq(self.secret(), secret) {
             self.summon(Summons::Cancel(done));
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use pgweir_config::Config;
-use pgweir_session::ClientSession;
+use pgweir_session::{ClientSession, Settings};
 use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::startup::{Opening, VERSION_3_0, VERSION_3_2};
 use pgweir_wire::{build, sqlstate};
@@ -18,13 +18,14 @@ use crate::client::admission::{Place, Registered, Seat, admit_client, too_many};
 use crate::client::authenticate::{self, Proof};
 use crate::client::card::ClientCard;
 use crate::client::relay::{Relay, shutting_down};
+use crate::client::replication::{self, Guest, Tunnel};
 use crate::client::wishes::Wishes;
-use crate::client::{cancel, farewell};
+use crate::client::{cancel, farewell, welcome};
 use crate::console;
 use crate::message::{Inbox, ReadError};
 use crate::pools::{Live, Pool, User};
-use crate::register::Address;
 use crate::report::Refusal;
+use crate::server::held::Held;
 use crate::setup::Setup;
 use crate::shared::Shared;
 use crate::stats::count;
@@ -116,6 +117,17 @@ pub(crate) fn begin(worker: &Rc<Worker>, socket: std::net::TcpStream, peer: Sock
                 );
                 tokio::task::spawn_local(relay);
             }
+            Ok(Entry::Replication(tunnel)) => {
+                attempt.handed_on.set(true);
+                let (guest, server) = *tunnel;
+                let tunnel = Tunnel {
+                    guest,
+                    client: stream,
+                    server,
+                };
+                let kept = inbox.into_rest();
+                tokio::task::spawn_local(replication::serve(tunnel, kept));
+            }
             Ok(Entry::Console(visitor)) => {
                 // On the heap, for the task of every login has room for it otherwise.
                 Box::pin(console::serve(&worker, stream, inbox, *visitor)).await;
@@ -158,6 +170,7 @@ impl Drop for Attempt<'_> {
 enum Entry {
     Pooled(Box<Ready>),
     Console(Box<console::Visitor>),
+    Replication(Box<(Guest, Held)>),
 }
 
 struct Ready {
@@ -263,38 +276,40 @@ async fn log_in(
         .max_user_client_connections;
     let seat = Seat::take(worker, &pool, &live, &user, limit)?;
     let settings = wishes.settings(shared, peer)?;
-    let (welcome, accepted) = super::welcome::prepare(worker, &pool, &settings).await?;
+    let caller = Caller {
+        peer,
+        local,
+        tls: stream.tls(),
+        version: wishes.version,
+    };
+    if let Some(what) = wishes.replication {
+        let (server, parameters) =
+            replication::server(worker, &pool, &live, what, &settings).await?;
+        let card = caller.card(worker, &pool, &user, &settings);
+        card.replication.set(Some(what));
+        let registered = Registered::enter(worker, card.clone())?;
+        replication::greet(&mut out, &parameters, registered.pid, card.secret());
+        stream.write_all(&out).await?;
+        stream.flush().await?;
+        count(&pool.stats.block(worker.id).logins, 1);
+        registered.kept.set(true);
+        seat.kept.set(true);
+        place.kept.set(true);
+        let guest = Guest {
+            worker: worker.clone(),
+            slot: registered.slot,
+            card,
+            pool,
+            user,
+        };
+        return Ok(Entry::Replication(Box::new((guest, server))));
+    }
+    let (welcome, accepted) = welcome::prepare(worker, &pool, &settings).await?;
     let start = welcome.settings.iter().chain(accepted.settings.iter());
     let settings = shared.settings.intern(start);
 
-    let mut secret = [0; 32];
-    worker.random(&mut secret);
-    let id = shared.next_client.fetch_add(1, Ordering::Relaxed);
-    let card = Rc::new(ClientCard::new(
-        id,
-        user.name.clone(),
-        peer,
-        local,
-        secret,
-        Instant::now(),
-    ));
-    *card.pool.borrow_mut() = Some(pool.clone());
-    *card.tls.borrow_mut() = stream.tls().map(Into::into);
-    *card.application_name.borrow_mut() = settings.get("application_name").map(Into::into);
-    let slot = worker.clients.borrow_mut().enter(card.clone());
-    card.home.set(Address {
-        worker: worker.id,
-        slot,
-    });
-    let Some(pid) = cancel::process_id(worker.id, slot) else {
-        worker.clients.borrow_mut().strike(slot);
-        return Err(too_many("too many clients on one worker".into(), "Raise workers.").into());
-    };
-    let registered = Registered {
-        worker,
-        slot,
-        kept: Cell::new(false),
-    };
+    let card = caller.card(worker, &pool, &user, &settings);
+    let registered = Registered::enter(worker, card.clone())?;
 
     build::authentication_ok(&mut out);
     for (name, value) in &welcome.parameters {
@@ -303,9 +318,7 @@ async fn log_in(
         let told = settings.get(&name.to_ascii_lowercase()).unwrap_or(value);
         build::parameter_status(&mut out, name.as_bytes(), told.as_bytes());
     }
-    let secret_bytes = if wishes.version >= VERSION_3_2 { 32 } else { 4 };
-    card.secret_bytes.set(secret_bytes);
-    build::backend_key_data(&mut out, pid, &secret[..usize::from(secret_bytes)]);
+    build::backend_key_data(&mut out, registered.pid, card.secret());
     build::ready_for_query(&mut out, TransactionStatus::Idle);
     stream.write_all(&out).await?;
     stream.flush().await?;
@@ -320,11 +333,41 @@ async fn log_in(
     Ok(Entry::Pooled(Box::new(Ready {
         session,
         card,
-        slot,
+        slot: registered.slot,
         pool,
         user,
         live,
     })))
+}
+
+/// Who is at the other end of a connection.
+struct Caller {
+    peer: SocketAddr,
+    local: Option<SocketAddr>,
+    tls: Option<String>,
+    version: u32,
+}
+
+impl Caller {
+    fn card(
+        self,
+        worker: &Worker,
+        pool: &Arc<Pool>,
+        user: &User,
+        settings: &Settings,
+    ) -> Rc<ClientCard> {
+        let mut secret = [0; 32];
+        worker.random(&mut secret);
+        let id = worker.shared.next_client.fetch_add(1, Ordering::Relaxed);
+        let (name, now) = (user.name.clone(), Instant::now());
+        let card = ClientCard::new(id, name, self.peer, self.local, secret, now);
+        *card.pool.borrow_mut() = Some(pool.clone());
+        *card.tls.borrow_mut() = self.tls.map(Into::into);
+        *card.application_name.borrow_mut() = settings.get("application_name").map(Into::into);
+        let secret_bytes = if self.version >= VERSION_3_2 { 32 } else { 4 };
+        card.secret_bytes.set(secret_bytes);
+        Rc::new(card)
+    }
 }
 
 /// The packets before the start of a session: TLS, GSSAPI, cancel.

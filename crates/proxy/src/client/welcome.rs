@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Instant;
 
-use pgweir_pool::{Checkout, Collected, Failure, Request};
+use pgweir_pool::{Checkout, Collected, Failure, Lease, Request};
 use pgweir_route::Mark;
 use pgweir_session::{ClientSession, Settings};
 use pgweir_wire::sqlstate;
@@ -141,60 +141,15 @@ fn made_of(
     made
 }
 
-/// A server, waited for in the queue like any client's.
+/// A server, waited for in the queue like any client's, and fit for use.
 async fn obtain(
     worker: &Rc<Worker>,
     pool: &Arc<Pool>,
     live: &Live,
     fingerprint: u64,
 ) -> Result<Box<Server>, Refusal> {
-    let request = Request {
-        pool: pool.id,
-        worker: worker.id,
-        fingerprint,
-    };
     loop {
-        let mut queued = Queued {
-            worker: worker.clone(),
-            ticket: None,
-        };
-        let result = std::future::poll_fn(|cx| {
-            worker.with_pools(|pools, effects| match queued.ticket {
-                None => {
-                    match pools.checkout(request, Instant::now(), || cx.waker().clone(), effects) {
-                        Checkout::Ready(lease) => Poll::Ready(Ok(lease)),
-                        Checkout::Refused(pgweir_pool::Refusal::Connect(e)) => {
-                            Poll::Ready(Err((*e).clone()))
-                        }
-                        Checkout::Refused(other) => Poll::Ready(Err(Refusal::new(
-                            sqlstate::TOO_MANY_CONNECTIONS,
-                            other.to_string(),
-                        ))),
-                        Checkout::Waiting(t) => {
-                            queued.ticket = Some(t);
-                            Poll::Pending
-                        }
-                    }
-                }
-                Some(t) => match pools.collect(t) {
-                    Collected::Pending => {
-                        if let Some(w) = pools.waiter_mut(t) {
-                            w.clone_from(cx.waker());
-                        }
-                        Poll::Pending
-                    }
-                    Collected::Ready(lease) => Poll::Ready(Ok(lease)),
-                    Collected::Failed(Failure::Connect(e)) => Poll::Ready(Err((*e).clone())),
-                    Collected::Failed(other) => Poll::Ready(Err(Refusal::new(
-                        sqlstate::TOO_MANY_CONNECTIONS,
-                        other.to_string(),
-                    ))),
-                },
-            })
-        })
-        .await;
-        drop(queued);
-        let lease = result?;
+        let lease = queue(worker, pool, fingerprint).await?;
         let mut server = lease.server;
         if server.worker != worker.id {
             if let Err(e) = server.stream.socket_mut().rehome() {
@@ -220,4 +175,54 @@ async fn obtain(
         }
         return Ok(server);
     }
+}
+
+/// A server as the pool gives it, waited for in the queue like any client's.
+pub(crate) async fn queue(
+    worker: &Rc<Worker>,
+    pool: &Arc<Pool>,
+    fingerprint: u64,
+) -> Result<Lease<Box<Server>>, Refusal> {
+    let request = Request {
+        pool: pool.id,
+        worker: worker.id,
+        fingerprint,
+    };
+    let mut queued = Queued {
+        worker: worker.clone(),
+        ticket: None,
+    };
+    std::future::poll_fn(|cx| {
+        worker.with_pools(|pools, effects| match queued.ticket {
+            None => match pools.checkout(request, Instant::now(), || cx.waker().clone(), effects) {
+                Checkout::Ready(lease) => Poll::Ready(Ok(lease)),
+                Checkout::Refused(pgweir_pool::Refusal::Connect(e)) => {
+                    Poll::Ready(Err((*e).clone()))
+                }
+                Checkout::Refused(other) => Poll::Ready(Err(Refusal::new(
+                    sqlstate::TOO_MANY_CONNECTIONS,
+                    other.to_string(),
+                ))),
+                Checkout::Waiting(t) => {
+                    queued.ticket = Some(t);
+                    Poll::Pending
+                }
+            },
+            Some(t) => match pools.collect(t) {
+                Collected::Pending => {
+                    if let Some(w) = pools.waiter_mut(t) {
+                        w.clone_from(cx.waker());
+                    }
+                    Poll::Pending
+                }
+                Collected::Ready(lease) => Poll::Ready(Ok(lease)),
+                Collected::Failed(Failure::Connect(e)) => Poll::Ready(Err((*e).clone())),
+                Collected::Failed(other) => Poll::Ready(Err(Refusal::new(
+                    sqlstate::TOO_MANY_CONNECTIONS,
+                    other.to_string(),
+                ))),
+            },
+        })
+    })
+    .await
 }

@@ -7,6 +7,7 @@ use pgweir_session::{Settings, parse_options};
 use pgweir_wire::sqlstate;
 
 use super::login::violation;
+use super::replication::Replication;
 use crate::report::Refusal;
 use crate::shared::Shared;
 
@@ -16,6 +17,7 @@ pub(crate) struct Wishes {
     pub(crate) database: String,
     pub(super) settings: Vec<(String, String)>,
     pub(super) version: u32,
+    pub(super) replication: Option<Replication>,
     pub(super) unknown_options: Vec<Vec<u8>>,
 }
 
@@ -30,6 +32,7 @@ impl Wishes {
             database: String::new(),
             settings: Vec::new(),
             version: startup.version,
+            replication: None,
             unknown_options: Vec::new(),
         };
         for &(name, value) in &startup.parameters {
@@ -44,13 +47,7 @@ impl Wishes {
                 }
                 b"replication" => {
                     let value = text("replication", value)?;
-                    if !matches!(&*value, "false" | "off" | "no" | "0") {
-                        return Err(Refusal::new(
-                            sqlstate::FEATURE_NOT_SUPPORTED,
-                            "replication connections are not pooled",
-                        )
-                        .hint("Connect to the server directly."));
-                    }
+                    wishes.replication = Replication::read(&value)?;
                 }
                 n if n.starts_with(b"_pq_.") => wishes.unknown_options.push(n.to_vec()),
                 n => {

@@ -9,11 +9,13 @@ use std::time::{Duration, SystemTime};
 use pgweir_config::{Host, SslMode};
 use pgweir_pool::ServerId;
 use pgweir_session::ServerSession;
+use pgweir_wire::backend::BackendKey;
 use pgweir_wire::sqlstate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::pools::{Live, Pool};
+use crate::client::replication::Replication;
+use crate::pools::{Branch, Live, Pool};
 use crate::report::Refusal;
 use crate::server::held::Held;
 use crate::server::login::LoggedIn;
@@ -40,9 +42,13 @@ pub(crate) async fn connect(
 ) -> Result<Box<Server>, Refusal> {
     let live = pool.live();
     let target = live.target.clone();
+    if pool.branch == Some(Branch::Walsenders) {
+        // What it is to be told at its start only its client knows.
+        return Ok(place_of_a_walsender(worker, pool, id, &target));
+    }
     let work = async {
-        let (stream, logged_in) = log_in_anew(worker, pool, &live).await?;
-        if live.cluster.is_some() && !pool.is_replica && is_standby(&logged_in) {
+        let (stream, logged_in) = log_in_anew(worker, pool, &live, &[]).await?;
+        if live.cluster.is_some() && !pool.is_replica() && is_standby(&logged_in) {
             return Err(Refusal::new(
                 sqlstate::CANNOT_CONNECT_NOW,
                 format!(
@@ -51,34 +57,10 @@ pub(crate) async fn connect(
                 ),
             ));
         }
-        let (remote, local) = stream.addresses();
-        let card = Arc::new(ServerCard {
-            id,
-            pool: pool.clone(),
-            remote,
-            local,
-            target: target.clone(),
-            connected_at: SystemTime::now(),
-            key: logged_in.key,
-            tls: stream.tls(),
-            client: AtomicU64::new(0),
-            prepared_statements: AtomicU32::new(0),
-            cancels: AtomicU32::new(0),
-            stray_cancel: AtomicBool::new(false),
-        });
-        let mut server = Box::new(Server {
-            id,
-            stream,
-            session: ServerSession::new(logged_in.parameters, worker.shared.nothing_set.clone()),
-            kept: Vec::new(),
-            outbox: Outbox::default(),
-            early_cancel: None,
-            worker: worker.id,
-            pool: pool.clone(),
-            card,
-            change: None,
-        });
-        if pool.is_replica {
+        let card = card_of(pool, id, &target, &stream, logged_in.key, None);
+        let session = ServerSession::new(logged_in.parameters, worker.shared.nothing_set.clone());
+        let mut server = server_of(worker, card, stream, session);
+        if pool.is_replica() {
             server.session.set_standby();
         }
         server
@@ -100,6 +82,65 @@ pub(crate) async fn connect(
     in_time(worker, &live.target, work).await
 }
 
+fn server_of(
+    worker: &Worker,
+    card: Arc<ServerCard>,
+    stream: Stream,
+    session: ServerSession,
+) -> Box<Server> {
+    Box::new(Server {
+        id: card.id,
+        stream,
+        session,
+        kept: Vec::new(),
+        outbox: Outbox::default(),
+        early_cancel: None,
+        worker: worker.id,
+        pool: card.pool.clone(),
+        card,
+        change: None,
+    })
+}
+
+/// A place in a pool of walsenders, without a connection yet.
+fn place_of_a_walsender(
+    worker: &Worker,
+    pool: &Arc<Pool>,
+    id: ServerId,
+    target: &Arc<Target>,
+) -> Box<Server> {
+    let nowhere = Stream::Plain(Socket::Lost);
+    let card = card_of(pool, id, target, &nowhere, None, None);
+    let session = ServerSession::new(Vec::new(), worker.shared.nothing_set.clone());
+    server_of(worker, card, nowhere, session)
+}
+
+fn card_of(
+    pool: &Arc<Pool>,
+    id: ServerId,
+    target: &Arc<Target>,
+    stream: &Stream,
+    key: Option<BackendKey>,
+    replication: Option<Replication>,
+) -> Arc<ServerCard> {
+    let (remote, local) = stream.addresses();
+    Arc::new(ServerCard {
+        id,
+        pool: pool.clone(),
+        remote,
+        local,
+        target: target.clone(),
+        connected_at: SystemTime::now(),
+        key,
+        tls: stream.tls(),
+        replication,
+        client: AtomicU64::new(0),
+        prepared_statements: AtomicU32::new(0),
+        cancels: AtomicU32::new(0),
+        stray_cancel: AtomicBool::new(false),
+    })
+}
+
 /// What servers say of themselves since version 14.
 fn is_standby(logged_in: &LoggedIn) -> bool {
     let mut parameters = logged_in.parameters.iter();
@@ -112,24 +153,25 @@ pub(crate) async fn dial(
     pool: &Pool,
     live: &Live,
 ) -> Result<(Stream, LoggedIn), Refusal> {
-    in_time(worker, &live.target, log_in_anew(worker, pool, live)).await
+    in_time(worker, &live.target, log_in_anew(worker, pool, live, &[])).await
 }
 
 async fn log_in_anew(
     worker: &Worker,
     pool: &Pool,
     live: &Live,
+    besides: &[(String, String)],
 ) -> Result<(Stream, LoggedIn), Refusal> {
     let target = &live.target;
     let tls = worker.shared.server_tls();
     let mut stream = open(worker, target, &tls).await?;
-    match login::log_in(worker, &mut stream, pool, live).await {
+    match login::log_in(worker, &mut stream, pool, live, besides).await {
         // As libpq: a server may admit one of the two only.
         Err(first) if first.code == sqlstate::INVALID_AUTHORIZATION => {
             let Some(mut other) = the_other_way(worker, target, &tls, &stream).await else {
                 return Err(first);
             };
-            let logged_in = login::log_in(worker, &mut other, pool, live).await;
+            let logged_in = login::log_in(worker, &mut other, pool, live, besides).await;
             Ok((other, logged_in.map_err(|_| first)?))
         }
         logged_in => Ok((stream, logged_in?)),
@@ -188,6 +230,27 @@ pub(crate) fn renew(
             Err(why) => (old.let_go(), Err(why)),
         }
     }
+}
+
+/// Gives a walsender, which is told `besides` at its start, a place in a pool of such. Returns it with what it reported;
+/// dropped midway or on an error, the place is free again.
+pub(crate) async fn connect_walsender(
+    worker: &Worker,
+    mut server: Held,
+    live: &Live,
+    replication: Replication,
+    besides: &[(String, String)],
+) -> Result<(Held, Vec<(Box<str>, Box<str>)>), Refusal> {
+    let pool = server.pool.clone();
+    let log_in = log_in_anew(worker, &pool, live, besides);
+    let (stream, logged_in) = in_time(worker, &live.target, log_in).await?;
+    let (id, key) = (server.id, logged_in.key);
+    let card = card_of(&pool, id, &live.target, &stream, key, Some(replication));
+    server.stream = stream;
+    server.worker = worker.id;
+    server.card = card;
+    worker.shared.add_card(&server.card);
+    Ok((server, logged_in.parameters))
 }
 
 impl Server {

@@ -25,12 +25,13 @@ pub(crate) struct LoggedIn {
 /// The longest message that can come during a login, in bytes.
 const LOGIN_MESSAGE_BYTES: u32 = 64 << 10;
 
-/// Logs in on a fresh stream.
+/// Logs in on a fresh stream. `besides`: parameters of the start-up packet other than user and database.
 pub(crate) async fn log_in(
     worker: &Worker,
     stream: &mut Stream,
     pool: &Pool,
     live: &Live,
+    besides: &[(String, String)],
 ) -> Result<LoggedIn, Refusal> {
     let target = &live.target;
     let lost = |e: io::Error| {
@@ -43,13 +44,15 @@ pub(crate) async fn log_in(
         )
     };
     let mut out = Vec::new();
+    let besides = besides.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes()));
+    let who = [
+        (&b"user"[..], target.user.as_bytes()),
+        (b"database", target.dbname.as_bytes()),
+    ];
     startup::startup_message(
         &mut out,
         startup::VERSION_3_0,
-        [
-            (&b"user"[..], target.user.as_bytes()),
-            (b"database", target.dbname.as_bytes()),
-        ],
+        who.into_iter().chain(besides),
     );
     stream.write_all(&out).await.map_err(lost)?;
 

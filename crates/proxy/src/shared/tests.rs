@@ -58,7 +58,7 @@ fn a_pool_at_a_host_that_has_left_is_forgotten_and_the_others_are_not() {
         reload(&house, "hosts = [\"10.0.0.1\", \"10.0.0.3\"]\n");
         house.shared.forget_unused_pools();
         assert_eq!(known(&house), (1, 1));
-        assert!(pool.replicas().is_empty());
+        assert!(pool.branches().is_empty());
     });
 }
 

@@ -67,13 +67,13 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
             *canceled.entry(card.pool.id).or_default() += 1;
         }
     }
-    let with_replicas = |pool: &Arc<Pool>| {
-        let replicas = pool.replicas().into_iter().map(|(_, replica)| replica);
-        std::iter::once(pool.clone()).chain(replicas).collect()
+    let with_branches = |pool: &Arc<Pool>| {
+        let branches = pool.branches().into_iter().map(|(_, beside)| beside);
+        std::iter::once(pool.clone()).chain(branches).collect()
     };
     let pools: Vec<Vec<Arc<Pool>>> = {
         let directory = shared.directory();
-        directory.pools.values().map(with_replicas).collect()
+        directory.pools.values().map(with_branches).collect()
     };
     let now = Instant::now();
     let mut rows: Vec<Row> = {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::moment;
 use crate::client::card::{Buffers, ClientRow, ClientState};
+use crate::client::replication::Replication;
 use crate::console;
 use crate::console::relation::{self, Column, Head, Value, int4, int8, text};
 use crate::listen::{APPLICATION_NAME, Connection};
@@ -35,6 +36,7 @@ struct Row {
     link: String,
     remote_pid: u32,
     tls: String,
+    replication: Option<Replication>,
     application_name: String,
     prepared_statements: u32,
     id: u64,
@@ -46,8 +48,9 @@ const TABLE: &[Column<Row>] = &[
     text("type", |r: &Row| r.kind.into()),
     text("user", |r| r.user.as_str().into()),
     text("database", |r| r.database.as_str().into()),
-    // Replication connections are not pooled.
-    text("replication", |_| "none".into()),
+    text("replication", |r| {
+        r.replication.map_or("none", Replication::as_str).into()
+    }),
     text("state", |r| r.state.into()),
     text("addr", |r| match (r.peer, &r.target) {
         (Some(peer), _) => peer.ip().to_canonical().to_string().into(),
@@ -205,6 +208,7 @@ fn client_row(client: &ClientRow, now: Instant) -> Row {
             .map_or_else(String::new, |s| server_ptr(s.as_u64())),
         remote_pid: 0,
         tls: client.tls.as_deref().unwrap_or_default().to_owned(),
+        replication: client.replication,
         application_name: client
             .application_name
             .as_deref()
@@ -269,6 +273,7 @@ fn server_rows(shared: &Shared, clients: &[ClientRow]) -> Vec<Row> {
                 .and_then(|card| card.key.as_ref())
                 .map_or(0, |key| key.pid),
             tls: card.and_then(|card| card.tls.clone()).unwrap_or_default(),
+            replication: card.and_then(|card| card.replication),
             application_name: name.unwrap_or_default(),
             prepared_statements: card
                 .map_or(0, |card| card.prepared_statements.load(Ordering::Relaxed)),
@@ -303,6 +308,7 @@ fn listening_row((number, connection): (u64, Connection)) -> Row {
         link: String::new(),
         remote_pid: connection.pid,
         tls: connection.tls.unwrap_or_default(),
+        replication: None,
         application_name: APPLICATION_NAME.to_owned(),
         prepared_statements: 0,
         id,
