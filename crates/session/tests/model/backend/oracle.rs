@@ -7,7 +7,7 @@ use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::build::{self, Report};
 use pgweir_wire::frontend::{Named, Parse, Target, tag};
 
-use super::{Backend, Failure, Transaction};
+use super::{Backend, Failure, Prepared, Transaction};
 use crate::model::statement::{Session, Statement};
 
 /// What is held against the pooler, and what is not.
@@ -215,6 +215,15 @@ impl Backend {
                 .as_ref()
                 .map(|s| self.analyze(s).is_err());
             self.oracle.too_kind |= in_block && fails == Some(true);
+        }
+        if *statement == Statement::Session(Session::Names) {
+            // Nor can it be shown on another server.
+            let lost = |p: &Prepared| {
+                let statement = p.statement.as_ref();
+                statement.is_some_and(|s| self.analyze(s).is_err())
+            };
+            let any_lost = self.named.values().any(lost);
+            self.oracle.too_kind |= any_lost;
         }
         match statement {
             Statement::Session(
