@@ -13,6 +13,7 @@ use crate::channels::Leave;
 use crate::client::{
     ClientSession, Fault, Limits, MAX_NAME_BYTES, Need, Passage, Step, WHOLE_BYTES, header,
 };
+use crate::naming::NameChange;
 use crate::out::Out;
 use crate::owed::{Closing, Local, Owed, Parsing, Undo};
 use crate::server::{RETAIN_BYTES, Retained, ServerSession};
@@ -173,7 +174,7 @@ impl Forward<'_, '_> {
                     if told.effects.intersects(MAY_SPEAK_OF_NAMES)
                         && self.awaits_names(told.effects, text.unwrap_or_default())
                     {
-                        return Ok(Need::Replies);
+                        return Ok(self.behind());
                     }
                     let leave = self.may_listen(&told, text.unwrap_or_default());
                     match leave {
@@ -188,16 +189,19 @@ impl Forward<'_, '_> {
                         self.client.passage = Passage::Drop(h.total());
                         continue;
                     }
-                    let mut changes = None;
+                    let (mut changes, mut names) = (None, Vec::new());
                     if !told.is_nothing() {
                         if let Some(error) = self.server.refusal(self.client, told.effects) {
                             self.server.refuse_query(error, undo, self.out.insert());
                             self.client.passage = Passage::Drop(h.total());
                             continue;
                         }
-                        changes = self.will_do(told, text.unwrap_or_default(), true);
+                        (changes, names) = self.will_do(told, text.unwrap_or_default(), true);
                     }
                     self.server.owe(Owed::Query { undo, changes });
+                    if !names.is_empty() {
+                        self.server.owe_names(names);
+                    }
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::FUNCTION_CALL => {
@@ -249,11 +253,15 @@ impl Forward<'_, '_> {
                         return Ok(Need::Bytes(want));
                     }
                     self.server.in_segment();
-                    let changes = match rest.get(HEADER_BYTES) {
-                        Some(0) => self.server.bound.clone(),
-                        _ => None,
+                    let is_unnamed = rest.get(HEADER_BYTES) == Some(&0);
+                    let changes = match is_unnamed {
+                        true => self.server.bound.clone(),
+                        false => None,
                     };
                     self.server.owe(Owed::Execute(changes));
+                    if is_unnamed && !self.server.named.bound.is_empty() {
+                        self.server.owe_names(self.server.named.bound.clone());
+                    }
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::PARSE if rewrites => {
@@ -275,11 +283,11 @@ impl Forward<'_, '_> {
                         if self.server.names_are_unsettled()
                             || !parse.name.is_empty() && self.server.owed.is_provisional(parse.name)
                         {
-                            return Ok(Need::Replies);
+                            return Ok(self.behind());
                         }
                         self.bring_sql_name(parse.name);
                         if !self.bring_names_of(parse.definition) {
-                            return Ok(Need::Replies);
+                            return Ok(self.behind());
                         }
                         if self.client.channels.is_some() {
                             let text = parse.definition.split(|&b| b == 0).next();
@@ -339,7 +347,7 @@ impl Forward<'_, '_> {
                     if self.server.owed.is_provisional(names.statement)
                         || self.server.names_are_unsettled()
                     {
-                        return Ok(Need::Replies);
+                        return Ok(self.behind());
                     }
                     match self.begin_execution(names) {
                         Leave::Granted => {}
@@ -365,7 +373,7 @@ impl Forward<'_, '_> {
                         && (h.tag == tag::DESCRIBE || !named.name.is_empty())
                         && self.server.owed.is_provisional(named.name);
                     if rewrites && (provisional || self.server.names_are_unsettled()) {
-                        return Ok(Need::Replies);
+                        return Ok(self.behind());
                     }
                     if h.tag == tag::DESCRIBE && named.target == Target::Statement && rewrites {
                         self.bring_sql_name(named.name);
@@ -375,8 +383,6 @@ impl Forward<'_, '_> {
                         && self.client.sql_named(named.name).is_some()
                     {
                         self.bring_sql_name(named.name);
-                        self.server.transaction.may(Effects::DEALLOCATES);
-                        self.server.names_under_way = true;
                     }
                     self.server.in_segment();
                     match (h.tag, named.target) {
@@ -395,10 +401,14 @@ impl Forward<'_, '_> {
                             self.pass(h.total());
                         }
                         _ => {
+                            let mut closes = None;
                             if h.tag == tag::CLOSE && named.target == Target::Statement {
                                 self.server.closes_anothers(self.client, named.name);
+                                closes = self.client.sql_named(named.name);
                             }
+                            let closes = closes.map(|_| NameChange::Deallocate(named.name.into()));
                             self.server.owe(Owed::Close(Closing::Asked));
+                            self.server.owe_names(closes);
                             self.pass(h.total());
                         }
                     }
@@ -406,6 +416,16 @@ impl Forward<'_, '_> {
                 other => return Err(WireError::UnknownType(other).into()),
             }
         }
+    }
+
+    /// What is needed where a message waits for the answers to what was sent before it, some of it perhaps in its own
+    /// segment.
+    #[cold]
+    pub(crate) fn behind(&mut self) -> Need {
+        if self.server.open_segment && self.server.is_sending() {
+            self.out.insert().extend_from_slice(&build::FLUSH);
+        }
+        Need::Replies
     }
 
     /// Whether the message must not be dealt with before the server has answered some of what it was sent.

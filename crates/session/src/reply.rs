@@ -146,15 +146,17 @@ pub fn reply(
             },
             tag::COMMAND_COMPLETE => match front {
                 Some(Owed::Execute(_)) => {
+                    let number = server.owed.first_number();
                     if let Some(Owed::Execute(Some(changes))) = server.owed.pop_front() {
                         server.transaction.changed(&changes);
                     }
                     server.retained = Retained::No;
-                    server.completed(client.as_deref_mut(), body, settings);
+                    server.completed(client.as_deref_mut(), number, body, settings);
                     true
                 }
                 Some(Owed::Query { .. }) => {
-                    server.completed(client.as_deref_mut(), body, settings);
+                    let number = server.owed.first_number();
+                    server.completed(client.as_deref_mut(), number, body, settings);
                     true
                 }
                 Some(Owed::Hidden(Hidden::Ahead)) => {
@@ -199,7 +201,11 @@ pub fn reply(
             tag::CLOSE_COMPLETE => match server.owed.pop_front() {
                 Some(Owed::Close(closing)) => {
                     server.retained = Retained::No;
-                    matches!(closing, Closing::Asked)
+                    let is_asked = matches!(closing, Closing::Asked);
+                    if is_asked {
+                        server.has_closed(client.as_deref_mut());
+                    }
+                    is_asked
                 }
                 _ => return Err(ServerFault::Unexpected(h.tag)),
             },
@@ -459,6 +465,7 @@ impl ServerSession {
         if self.owed.is_empty() {
             self.reset_under_way = false;
             self.names_under_way = false;
+            self.named.forget();
         }
     }
 
@@ -491,13 +498,14 @@ impl ServerSession {
     fn completed(
         &mut self,
         mut client: Option<&mut ClientSession>,
+        number: u64,
         body: &[u8],
         settings: &SettingsTable,
     ) {
         match body {
             b"RESET\0" => self.resetting = true,
             b"DISCARD SEQUENCES\0" => self.holds.set(Holds::SEQUENCES, false),
-            b"DEALLOCATE\0" => self.prepared.doubt(),
+            b"PREPARE\0" | b"DEALLOCATE\0" => self.has_named(client.as_deref_mut(), number, body),
             b"ALTER TABLE\0"
             | b"ALTER TYPE\0"
             | b"ALTER VIEW\0"
@@ -515,7 +523,7 @@ impl ServerSession {
                 self.schema_changes = true;
             }
             b"DISCARD ALL\0" | b"DEALLOCATE ALL\0" => {
-                self.deallocated_all(client.as_deref_mut(), body.starts_with(b"DISCARD"))
+                self.deallocated_all(client.as_deref_mut(), number, body)
             }
             _ => {}
         }
@@ -530,7 +538,16 @@ impl ServerSession {
     }
 
     #[cold]
-    fn deallocated_all(&mut self, client: Option<&mut ClientSession>, discarded: bool) {
+    fn deallocated_all(
+        &mut self,
+        client: Option<&mut ClientSession>,
+        number: u64,
+        command_tag: &[u8],
+    ) {
+        let discarded = command_tag.starts_with(b"DISCARD");
+        if !discarded {
+            self.has_named(None, number, command_tag);
+        }
         self.prepared.deallocated();
         self.own = OwnNames::default();
         if let Some(client) = client {
