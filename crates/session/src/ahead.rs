@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use pgweir_wire::build;
 use pgweir_wire::frame::HEADER_BYTES;
-use pgweir_wire::frontend::{BindNames, Parse, tag};
+use pgweir_wire::frontend::{BindNames, Named, Parse, tag};
 
 use crate::client::{ClientSession, Limits, header};
 use crate::owed::{Hidden, Owed};
@@ -48,8 +48,13 @@ impl ServerSession {
         limits: &Limits,
         to_server: &mut Vec<u8>,
     ) -> bool {
+        // A query of the pooler's own that is still to be answered is not the end of this segment.
         let names = |s: &Settings| s.iter().any(|(name, _)| acts_outside(name));
-        if names(&self.settings) || names(wanted) || !is_plain_segment(client, input, limits) {
+        if !self.owed.is_empty()
+            || names(&self.settings)
+            || names(wanted)
+            || !is_plain_segment(client, input, limits)
+        {
             return false;
         }
         let (mut sql, mut ends) = (Vec::with_capacity(128), Vec::new());
@@ -91,7 +96,7 @@ impl ServerSession {
 }
 
 /// Whether `input` begins with a whole segment of statements that leave nothing behind and neither begin nor end a
-/// transaction.
+/// transaction. A name that SQL prepared is brought in a segment of its own, which would end this one's transaction.
 fn is_plain_segment(client: &ClientSession, input: &[u8], limits: &Limits) -> bool {
     if !client.rewrites() || !client.at_boundary() {
         return false;
@@ -114,12 +119,14 @@ fn is_plain_segment(client: &ClientSession, input: &[u8], limits: &Limits) -> bo
         };
         let is_fit = match h.tag {
             tag::SYNC => return true,
-            tag::DESCRIBE if body.first() == Some(&b'S') => true,
+            tag::DESCRIBE if body.first() == Some(&b'S') => {
+                Named::read(h.tag, body).is_ok_and(|named| client.sql_named(named.name).is_none())
+            }
             // There is a portal left of what is put ahead.
             tag::DESCRIBE | tag::EXECUTE => bound,
             tag::PARSE => Parse::read(body).is_ok_and(|parse| {
                 let text = parse.definition.split(|&b| b == 0).next();
-                is_plain(text.unwrap_or_default())
+                is_plain(text.unwrap_or_default()) && client.sql_named(parse.name).is_none()
             }),
             tag::BIND => BindNames::read(body).is_ok_and(|names| match names.statement {
                 b"" => client.unnamed.as_ref().is_none_or(|s| is_plain(s.text())),

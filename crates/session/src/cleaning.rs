@@ -14,6 +14,12 @@ use crate::transaction::Transaction;
 /// A server keeps at most so many names of clients' own.
 const OWN_NAMES: usize = 200;
 
+/// Whether all prepared statements are removed after these `effects`. What functions prepare is asked for: it is rare, and
+/// with them go the pooler's own statements.
+pub(crate) fn removes_names(effects: Effects) -> bool {
+    effects.intersects(Effects::PREPARES | Effects::PROCEDURE | Effects::UNSEEN)
+}
+
 impl ServerSession {
     /// The statements that remove what a client left behind in a free server, so that the next one finds nothing of it;
     /// empty if nothing was left, `None` if nothing removes it and the server must be closed.
@@ -63,8 +69,7 @@ impl ServerSession {
     }
 
     fn removes_names(&self, effects: Effects) -> bool {
-        let prepares = Effects::PREPARES | Effects::PROCEDURE | Effects::UNSEEN;
-        effects.intersects(prepares) || self.own.len() > OWN_NAMES
+        removes_names(effects) || self.own.len() > OWN_NAMES
     }
 
     /// Notes that the statements of [`ServerSession::cleaning`] are about to be sent.

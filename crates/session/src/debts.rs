@@ -35,6 +35,17 @@ impl Debts {
         self.queue.len()
     }
 
+    /// The number of the one in front, or of the next one if there is none.
+    #[inline]
+    pub(crate) fn first_number(&self) -> u64 {
+        self.first
+    }
+
+    /// The number of the last one that was noted.
+    pub(crate) fn last_number(&self) -> u64 {
+        (self.first + self.queue.len() as u64).saturating_sub(1)
+    }
+
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()

@@ -7,6 +7,7 @@ use pgweir_sql::Effects;
 use pgweir_wire::{Reader, WireError, build};
 
 use crate::channels::{ABOUT, Channel};
+use crate::cleaning::removes_names;
 use crate::client::{ClientSession, SessionState};
 use crate::custom::CustomNames;
 use crate::holds::Holds;
@@ -223,6 +224,11 @@ impl ServerSession {
             settings: Questions::after(effects, Holds::NONE).settings,
             ..Questions::default()
         };
+        // Where they do not follow their client, all are removed if there are any.
+        let only_names = |effects: Effects| Questions {
+            names: effects.contains(Effects::FUNCTION) && !removes_names(effects),
+            ..Questions::default()
+        };
         let (asked, settled) = match client.state() {
             // What is set on a server stays its client's, but not where RESET returns to.
             _ if !client.is_shared() => match client.initial.is_empty() {
@@ -230,8 +236,14 @@ impl ServerSession {
                 false if !effects.contains(Effects::RESETS) => (Questions::default(), Effects::ALL),
                 false => (only_settings(effects), Effects::ALL),
             },
-            SessionState::Off => return false,
-            SessionState::Settings => (only_settings(effects), Effects::SETTINGS | Effects::RESETS),
+            SessionState::Off => (only_names(effects), Effects::NONE),
+            SessionState::Settings => {
+                let asked = Questions {
+                    names: only_names(effects).names,
+                    ..only_settings(effects)
+                };
+                (asked, Effects::SETTINGS | Effects::RESETS)
+            }
             SessionState::Full | SessionState::Error => {
                 self.holds |= Holds::certain(effects);
                 (Questions::after(effects, self.holds), Effects::ALL)
@@ -334,7 +346,14 @@ impl ServerSession {
             }
         }
         if asked.names {
-            self.own_names_are(inventory.names, client.as_deref_mut());
+            let follows = |c: &&mut ClientSession| {
+                matches!(c.state(), SessionState::Full | SessionState::Error)
+            };
+            let follower = client.as_deref_mut().filter(follows);
+            if follower.is_none() && inventory.names.iter().any(|(_, text)| text.is_some()) {
+                self.transaction.may(Effects::PREPARES);
+            }
+            self.own_names_are(inventory.names, follower);
         }
         if asked.settings {
             let login = self.login_user();

@@ -25,6 +25,7 @@ mod holds;
 mod inventory;
 mod mend;
 mod names;
+mod naming;
 mod out;
 mod owed;
 mod prepared;

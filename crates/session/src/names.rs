@@ -14,7 +14,9 @@ use pgweir_wire::frontend::Target;
 
 use crate::client::{ClientSession, Limits};
 use crate::custom::CustomNames;
+use crate::holds::Holds;
 use crate::mend::quoted_name;
+use crate::naming::prepare_of;
 use crate::owed::{Closing, Hidden, Owed};
 use crate::server::ServerSession;
 use crate::statements::Statement;
@@ -22,7 +24,7 @@ use crate::statements::Statement;
 /// A statement that a client prepared by SQL.
 #[derive(Debug, Clone)]
 pub(crate) struct SqlStatement {
-    /// The whole text, `PREPARE name AS …`.
+    /// `PREPARE name AS …`, without what its text did besides.
     text: Arc<[u8]>,
 }
 
@@ -36,6 +38,9 @@ pub(crate) enum Own {
     Sql(Arc<[u8]>),
     /// The definition of this statement.
     Protocol(u64),
+    /// What was another client's, and of which a Close was sent that an error may skip: it is closed once more before the
+    /// name is used. With the text if SQL prepared it.
+    Closing(Option<Arc<[u8]>>),
 }
 
 /// The text by which SQL prepared a name; `None` for a statement that the protocol prepared.
@@ -45,6 +50,10 @@ pub(crate) type OwnText = Option<Box<[u8]>>;
 pub(crate) type OwnNames = HashMap<Box<[u8]>, Own>;
 
 impl SqlStatement {
+    pub(crate) fn new(text: Arc<[u8]>) -> Self {
+        SqlStatement { text }
+    }
+
     pub(crate) fn text(&self) -> &[u8] {
         &self.text
     }
@@ -234,9 +243,13 @@ impl ServerSession {
         }
     }
 
-    /// A Close of it was sent, which an error may skip: it is closed once more before the name is used.
     fn doubt_name(&mut self, name: Box<[u8]>) {
-        self.own.insert(name, Own::Sql(Arc::default()));
+        let text = match self.own.remove(&name) {
+            Some(Own::Sql(text)) => Some(text),
+            Some(Own::Closing(text)) => text,
+            Some(Own::Protocol(_)) | None => None,
+        };
+        self.own.insert(name, Own::Closing(text));
     }
 
     fn bring(&mut self, client: &ClientSession, names: Vec<Box<[u8]>>, to_server: &mut Vec<u8>) {
@@ -326,10 +339,27 @@ impl ServerSession {
                 continue;
             }
             let known = before.get(&name);
+            let text: OwnText = match text {
+                None => None,
+                Some(text) => match prepare_of(&text, &name) {
+                    Some(prepares) => Some(Box::from(prepares)),
+                    None if matches!(known, Some(Own::Sql(t)) if is_within(t, &text)) => {
+                        self.own.extend(before.remove_entry(&name));
+                        continue;
+                    }
+                    None => {
+                        // Nothing prepares it elsewhere.
+                        self.holds |= Holds::LIBRARY;
+                        continue;
+                    }
+                },
+            };
             let own = match (text, known) {
                 (Some(text), Some(Own::Sql(t))) if **t == *text => Own::Sql(t.clone()),
+                // It was not closed, and is no client's of this one.
+                (Some(text), Some(own @ Own::Closing(Some(t)))) if **t == *text => own.clone(),
                 (Some(text), _) => Own::Sql(text.into()),
-                (None, Some(own @ Own::Protocol(_))) => own.clone(),
+                (None, Some(own @ (Own::Protocol(_) | Own::Closing(_)))) => own.clone(),
                 // Of a client whose statements the pooler does not place.
                 (None, _) => continue,
             };
@@ -355,6 +385,7 @@ impl ServerSession {
                         client.forget_sql(&name);
                     }
                 }
+                Own::Closing(_) => {}
                 Own::Protocol(id) => {
                     if client.named(&name).is_some_and(|n| n.statement.id() == id) {
                         client.forget(&name);
@@ -363,4 +394,9 @@ impl ServerSession {
             }
         }
     }
+}
+
+/// True if the server's text is one of which `text` is a part.
+fn is_within(text: &[u8], whole: &[u8]) -> bool {
+    !text.is_empty() && whole.windows(text.len()).any(|part| part == text)
 }

@@ -10,6 +10,7 @@ use crate::debts::Debts;
 use crate::definitions::Definitions;
 use crate::holds::Holds;
 use crate::names::{NotBrought, OwnNames};
+use crate::naming::Named;
 use crate::owed::{Hidden, Owed};
 use crate::prepared::{Entry, Prepared};
 use crate::settings::Settings;
@@ -136,6 +137,8 @@ pub struct ServerSession {
     pub(crate) reset_under_way: bool,
     /// A text was sent, or a question behind it, that may change what the client's names for statements stand for.
     pub(crate) names_under_way: bool,
+    /// What the texts that were sent say of names.
+    pub(crate) named: Named,
     /// What executing the unnamed portal changes of the settings.
     pub(crate) bound: Option<Arc<[Change]>>,
     pub(crate) upkeep_error: Option<UpkeepError>,
@@ -196,6 +199,7 @@ impl ServerSession {
             sequences_are_its: false,
             reset_under_way: false,
             names_under_way: false,
+            named: Named::default(),
             bound: None,
             upkeep_error: None,
             resetting: false,
@@ -393,9 +397,10 @@ impl ServerSession {
     /// that has not been answered, or if they can be brought only when it has been.
     #[inline]
     pub(crate) fn names_are_unsettled(&self) -> bool {
-        (self.names_under_way || self.status == TransactionStatus::Failed)
-            && !self.open_segment
-            && self.is_busy()
+        self.awaits_naming()
+            || (self.names_under_way || self.status == TransactionStatus::Failed)
+                && !self.open_segment
+                && self.is_busy()
     }
 
     /// Notes an answer that is due for what is sent next.

@@ -7,7 +7,7 @@ use pgweir_sql::{Effects, Functions, Setting};
 use crate::channels::{self, Channel};
 
 /// Longest text that is read for exact changes of settings, in bytes; a longer one is judged by its effects alone.
-const EXACT_BYTES: usize = 4 << 10;
+pub(crate) const EXACT_BYTES: usize = 4 << 10;
 
 /// What may be told exactly.
 const FOLLOWED: Effects = Effects::SETTINGS.union(channels::ABOUT);

@@ -219,7 +219,8 @@ impl ServerSession {
                     self.tell_of_start(client, &changes, table, out);
                     self.return_to_start(client, again);
                 }
-                if self.transaction.effects.contains(Effects::RESETS) {
+                // What resets is answered before anything is sent behind it: what is still owed may be just that.
+                if self.transaction.effects.contains(Effects::RESETS) && self.owed.is_empty() {
                     self.return_to_start_if_reset(client, again);
                 }
             }

@@ -125,8 +125,7 @@ fn what_a_reset_brings_about_is_awaited_behind_the_answers_to_what_was_sent_befo
 fn a_function_finds_no_names_that_other_clients_prepared() {
     let mut t = Talk::full();
     t.send(&[&query("prepare p as select 1")]);
-    answer(&mut t, &[&complete("PREPARE"), &idle()]);
-    found(&mut t, &[("p", "p", "prepare p as select 1")]);
+    t.hear(&[&complete("PREPARE"), &idle()]);
     t.other_client();
     let sent = text(&t.send(&[&query("select f()")]));
     assert!(sent.starts_with('C') && sent.contains("Sp\0"), "{sent:?}");
@@ -137,8 +136,7 @@ fn a_function_finds_no_names_that_other_clients_prepared() {
 fn a_name_that_is_gone_from_a_server_is_the_clients_only_if_it_was_the_clients() {
     let mut t = Talk::full();
     t.send(&[&query("prepare p as select 1")]);
-    answer(&mut t, &[&complete("PREPARE"), &idle()]);
-    found(&mut t, &[("p", "p", "prepare p as select 1")]);
+    t.hear(&[&complete("PREPARE"), &idle()]);
     t.other_client();
     // Its own p is another, and the function's segment takes the first one's away.
     let begun = parse("", "select 1");
@@ -278,4 +276,59 @@ fn channels_are_not_missed_by_a_question_that_was_sent_before_they_were_lent() {
     found(&mut t, &[("i", "role", "none")]);
     assert_eq!(t.client.channels().count(), 1);
     assert_eq!(t.server.status(), Idle);
+}
+
+#[test]
+fn a_start_value_is_not_brought_back_before_what_resets_it_is_answered() {
+    let mut t = starting_with(&[("work_mem", "3MB")]);
+    t.send(&[&query("begin")]);
+    t.hear(&[&complete("BEGIN"), &ready(InTransaction)]);
+    let texts = [
+        "create temp table t ()",
+        "commit; select f(); reset work_mem",
+    ];
+    t.send(&[&query(texts[0]), &query(texts[1])]);
+    t.hear(&[&complete("CREATE TABLE"), &ready(InTransaction)]);
+    let tags = [complete("COMMIT"), complete("SELECT 1"), complete("RESET")].concat();
+    let again = answer(&mut t, &[&tags, &idle()]);
+    assert!(text(&again).contains("pg_my_temp_schema"), "{again:?}");
+}
+
+/// What the server is sent when the client, elsewhere before, sends this.
+fn brought_with(t: &mut Talk, segment: &[&[u8]]) -> String {
+    let mut out = Vec::new();
+    let input = segment.concat();
+    t.server.align(&t.client, &input, &t.limits, &mut out);
+    text(&out)
+}
+
+#[test]
+fn settings_are_not_brought_within_a_segment_ahead_of_which_a_name_is_brought() {
+    let mut t = starting_with(&[("work_mem", "3MB")]);
+    t.send(&[&query("prepare p as select 1")]);
+    t.hear(&[&complete("PREPARE"), &idle()]);
+    for segment in [
+        [parse("p", "select 2"), SYNC.to_vec()],
+        [describe("p"), SYNC.to_vec()],
+        [parse("q", "select 2"), SYNC.to_vec()],
+    ] {
+        t.server = ServerSession::new(Vec::new(), t.intern(&[]));
+        let brought = brought_with(&mut t, &[&segment.concat()]);
+        let is_alone = brought.starts_with('Q');
+        assert_eq!(is_alone, !brought.contains('P'), "{brought:?}");
+        assert_eq!(is_alone, segment[0] != parse("q", "select 2"));
+    }
+}
+
+#[test]
+fn settings_are_not_brought_within_a_segment_while_a_query_of_the_poolers_is_unanswered() {
+    let mut t = starting_with(&[("work_mem", "3MB")]);
+    t.server = ServerSession::new(Vec::new(), t.intern(&[]));
+    let mut out = Vec::new();
+    t.server.upkeep(b"UNLISTEN *", &mut out);
+    let segment = [parse("", "select 1"), SYNC.to_vec()].concat();
+    assert!(brought_with(&mut t, &[&segment]).starts_with('Q'));
+    let answers = [complete("UNLISTEN"), idle(), complete("SET"), idle()].concat();
+    t.hear(&[&answers]);
+    assert_eq!(t.server.settings().get("work_mem"), Some("3MB"));
 }

@@ -2,8 +2,9 @@
 
 mod model;
 
-use model::pooled::{Choices, House, Script, Trouble};
+use model::pooled::{Choices, House, Trouble};
 use model::program::{Message, bytes};
+use model::script::scripts;
 use pgweir_session::{Limits, SessionState};
 use proptest::prelude::*;
 
@@ -69,10 +70,7 @@ proptest! {
         servers in 1..3usize,
         choices in prop::collection::vec(any::<u16>(), 1..100),
     ) {
-        let scripts: Vec<Script> = programs
-            .iter()
-            .map(|p| (vec![], p.iter().map(|s| bytes(s)).collect()))
-            .collect();
+        let scripts = scripts(&[&[]], &programs);
         let trouble = if stale { Trouble::Stale } else { Trouble::Lost };
         House::new(&scripts, servers, limits(), trouble, Choices::drawn(choices)).run();
     }

@@ -3,27 +3,17 @@
 
 mod model;
 
-use model::pooled::{Choices, House, Script, Trouble};
+use model::pooled::{Choices, House, Trouble};
 use model::program::{Message, bytes, program};
+use model::script::{Start, scripts};
 use pgweir_session::{Limits, SessionState};
 use proptest::prelude::*;
 
-const STARTS: [&[(&str, &str)]; 3] = [
+const STARTS: [Start; 3] = [
     &[],
     &[("TimeZone", "Mars")],
     &[("TimeZone", "Venus"), ("application_name", "it")],
 ];
-
-fn scripts(programs: &[Vec<Vec<Message>>]) -> Vec<Script> {
-    programs
-        .iter()
-        .enumerate()
-        .map(|(i, bursts)| {
-            let start = STARTS[i % STARTS.len()].to_vec();
-            (start, bursts.iter().map(|b| bytes(b)).collect())
-        })
-        .collect()
-}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases.max(400), max_shrink_iters: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
@@ -37,7 +27,7 @@ proptest! {
         choices in prop::collection::vec(any::<u16>(), 1..200),
     ) {
         let limits = Limits { prepared, prepare_unnamed, state: SessionState::Off, ..Limits::default() };
-        let scripts = scripts(&programs);
+        let scripts = scripts(&STARTS, &programs);
         House::new(&scripts, servers, limits, Trouble::None, Choices::drawn(choices)).run();
     }
 }
@@ -119,7 +109,7 @@ fn two_clients_with(choices: Choices) -> House {
         state: SessionState::Off,
         ..Limits::default()
     };
-    let scripts = scripts(&[everything(), everything()]);
+    let scripts = scripts(&STARTS, &[everything(), everything()]);
     let mut house = House::new(&scripts, 2, limits, Trouble::None, choices);
     house.run();
     house

@@ -3,13 +3,13 @@
 
 mod model;
 
-use model::pooled::{Choices, House, Script, Trouble};
-use model::program::{Message, bytes};
+use model::pooled::{Choices, House, Trouble};
+use model::script::{Start, scripts};
 use model::session_program::program;
 use pgweir_session::{Limits, SessionState};
 use proptest::prelude::*;
 
-const STARTS: [&[(&str, &str)]; 3] = [
+const STARTS: [Start; 3] = [
     &[],
     &[("TimeZone", "Mars")],
     &[
@@ -18,17 +18,6 @@ const STARTS: [&[(&str, &str)]; 3] = [
         ("app.who", "sam"),
     ],
 ];
-
-fn scripts(programs: &[Vec<Vec<Message>>]) -> Vec<Script> {
-    programs
-        .iter()
-        .enumerate()
-        .map(|(i, bursts)| {
-            let start = STARTS[i % STARTS.len()].to_vec();
-            (start, bursts.iter().map(|b| bytes(b)).collect())
-        })
-        .collect()
-}
 
 fn limits(state: SessionState, prepared: usize) -> Limits {
     Limits {
@@ -63,7 +52,7 @@ proptest! {
         choices in choices(),
     ) {
         let limits = limits(SessionState::Full, prepared);
-        House::new(&scripts(&programs), servers, limits, Trouble::None, choices).run();
+        House::new(&scripts(&STARTS, &programs), servers, limits, Trouble::None, choices).run();
     }
 
     #[test]
@@ -74,7 +63,7 @@ proptest! {
         choices in choices(),
     ) {
         let limits = limits(SessionState::Full, 3);
-        House::new(&scripts(&programs), servers, limits, Trouble::None, choices)
+        House::new(&scripts(&STARTS, &programs), servers, limits, Trouble::None, choices)
             .endanger(steps)
             .run();
     }
@@ -86,7 +75,7 @@ proptest! {
         choices in choices(),
     ) {
         let limits = limits(SessionState::Error, 3);
-        House::new(&scripts(&programs), servers, limits, Trouble::None, choices).run();
+        House::new(&scripts(&STARTS, &programs), servers, limits, Trouble::None, choices).run();
     }
 
     #[test]
@@ -96,6 +85,6 @@ proptest! {
         choices in choices(),
     ) {
         let limits = limits(SessionState::Settings, 3);
-        House::new(&scripts(&programs), servers, limits, Trouble::None, choices).run();
+        House::new(&scripts(&STARTS, &programs), servers, limits, Trouble::None, choices).run();
     }
 }

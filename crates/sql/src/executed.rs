@@ -21,6 +21,31 @@ pub fn executed(text: &[u8]) -> Executed {
     names(text).map_or(Executed::Any, Executed::Names)
 }
 
+/// What one statement does to the names of prepared statements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Naming {
+    /// PREPARE: the name comes to stand for what the statement says.
+    Prepare(String),
+    /// DEALLOCATE.
+    Deallocate(String),
+    /// DEALLOCATE ALL.
+    DeallocateAll,
+}
+
+/// What `statement`, one of a text's [`statements`](crate::statements), does to names by PREPARE or DEALLOCATE; `None`
+/// if it is neither, or cannot be read with certainty.
+pub fn naming(statement: &[u8]) -> Option<Naming> {
+    let mut names = names(statement)?;
+    let mut lexer = Lexer::new(statement, Strings::Conforming);
+    let verb = verb(lexer.next::<false>().of(statement));
+    Some(match (verb, names.pop()) {
+        (Verb::Prepare, Some(name)) if names.is_empty() => Naming::Prepare(name),
+        (Verb::Deallocate, Some(name)) if names.is_empty() => Naming::Deallocate(name),
+        (Verb::Deallocate, None) => Naming::DeallocateAll,
+        _ => return None,
+    })
+}
+
 fn names(text: &[u8]) -> Option<Vec<String>> {
     let mut lexer = Lexer::new(text, Strings::Conforming);
     let mut names = Vec::new();
@@ -155,6 +180,27 @@ mod tests {
                 Executed::Names(expected),
                 "{text}"
             );
+        }
+    }
+
+    #[test]
+    fn a_statement_tells_which_name_it_gives_or_takes_away() {
+        let prepare = |name: &str| Some(Naming::Prepare(name.into()));
+        let deallocate = |name: &str| Some(Naming::Deallocate(name.into()));
+        for (statement, expected) in [
+            (" prepare P (int) as select $1", prepare("p")),
+            ("/* a */ PREPARE \"A b\" AS execute", prepare("A b")),
+            ("deallocate p", deallocate("p")),
+            ("DEALLOCATE PREPARE prepare", deallocate("prepare")),
+            ("deallocate prepare all", Some(Naming::DeallocateAll)),
+            ("prepare transaction 'x'", None),
+            ("prepare p as select 'a\\'; delete from t --'", None),
+            ("execute p", None),
+            ("discard all", None),
+            ("select 1", None),
+            ("", None),
+        ] {
+            assert_eq!(naming(statement.as_bytes()), expected, "{statement}");
         }
     }
 

@@ -32,7 +32,7 @@ pub use catalog::{Catalog, Dependent, Language, Relation, Routine, Verdict};
 pub use channel::{Channel, channel};
 pub use classify::{classify, judge};
 pub use effects::Effects;
-pub use executed::{Executed, executed};
+pub use executed::{Executed, Naming, executed, naming};
 pub use functions::{Functions, Unnamed};
 pub use routing::{Begins, Reason, Route, Routing, To, route};
 pub use setting::{Setting, is_read_by, setting};

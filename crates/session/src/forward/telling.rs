@@ -12,6 +12,7 @@ use crate::channels::{self, Leave};
 use crate::client::SessionState;
 use crate::holds::Holds;
 use crate::names::effects_with_executed;
+use crate::naming::{NAMES, NameChange, exactly};
 use crate::told::{ANYTHING, Change, MAY_SET, Told};
 
 /// What speaks of prepared statements by their names.
@@ -71,20 +72,26 @@ impl Forward<'_, '_> {
                 && brings()
     }
 
-    /// Notes what a text that is sent next tells of itself, and returns the changes of settings that come of it when it
-    /// is carried out. What it needs of the client's session is sent ahead, where `is_between` two segments.
+    /// Notes what a text that is sent next tells of itself, and returns the changes of settings, and of names, that come
+    /// of it when it is carried out. What it needs of the client's session is sent ahead, where `is_between` two segments.
     #[cold]
     pub(super) fn will_do(
         &mut self,
         told: Told,
         text: &[u8],
         is_between: bool,
-    ) -> Option<Arc<[Change]>> {
+    ) -> (Option<Arc<[Change]>>, Vec<NameChange>) {
         let resets = told.resets();
         let has_names = told.effects.contains(Effects::PREPARES)
             || self.server.may_lack_names(self.client)
             || self.server.prepared_statements() > 0;
-        self.server.names_under_way |= has_names && told.changes_names();
+        let exactly = match self.client.follows_names() {
+            true => exactly(text, told.effects, &self.limits.functions),
+            false => None,
+        };
+        let discards = (told.changes.as_deref()).is_some_and(|c| c.contains(&Change::DiscardAll));
+        self.server.names_under_way |=
+            has_names && told.changes_names() && (discards || exactly.is_none());
         let Told {
             mut effects,
             changes,
@@ -101,6 +108,12 @@ impl Forward<'_, '_> {
         }
         if effects.intersects(SPEAKS_OF_NAMES) {
             self.bring_names(text, is_between);
+        }
+        let mut names = Vec::new();
+        if let Some(exactly) = exactly {
+            effects = effects & exactly.rest;
+            names = exactly.names;
+        } else if effects.intersects(SPEAKS_OF_NAMES) {
             let custom = &mut self.server.transaction.custom;
             effects = effects_with_executed(self.client, text, effects, self.limits, custom);
         }
@@ -121,7 +134,7 @@ impl Forward<'_, '_> {
         if let Some(changes) = &changes {
             self.server.transaction.may_change(changes);
         }
-        changes
+        (changes, names)
     }
 
     /// Notes that something may go back to where the session started.
@@ -230,6 +243,7 @@ impl Forward<'_, '_> {
     #[inline]
     pub(super) fn begin_execution(&mut self, names: BindNames<'_>) -> Leave {
         self.server.bound = None;
+        self.server.named.bound.clear();
         let statement = match names.statement {
             b"" => self.client.unnamed.as_ref(),
             name => self.client.named(name).map(|n| &n.statement),
@@ -252,6 +266,7 @@ impl Forward<'_, '_> {
         if told.effects.intersects(MAY_SPEAK_OF_NAMES)
             && self.awaits_names(told.effects, statement.text())
         {
+            self.behind();
             return Leave::Behind;
         }
         match self.may_listen(&told, statement.text()) {
@@ -262,10 +277,17 @@ impl Forward<'_, '_> {
             return Leave::Refused(error);
         }
         let between = !self.server.open_segment;
-        let changes = self.will_do(told, statement.text(), between);
+        let (changes, named) = self.will_do(told, statement.text(), between);
         match names.portal {
-            b"" => self.server.bound = changes,
+            b"" => {
+                self.server.bound = changes;
+                self.server.named.bound = named;
+            }
             _ => {
+                if !named.is_empty() {
+                    self.server.transaction.may(NAMES);
+                    self.server.names_under_way = true;
+                }
                 if let Some(changes) = changes {
                     let settings = Effects::SETTINGS | Effects::RESETS;
                     self.server.transaction.may(settings);

@@ -28,6 +28,8 @@ struct Prepared {
     /// `None` for an empty query string.
     statement: Option<Statement>,
     text: Vec<u8>,
+    /// What was sent, of which `text` is a part.
+    source: Vec<u8>,
     generation: u64,
     from_sql: bool,
 }
@@ -102,6 +104,8 @@ pub struct Backend {
     ended: bool,
     /// The transaction status that was last sent.
     status: TransactionStatus,
+    /// What is being carried out is part of this.
+    source: Vec<u8>,
     /// Errors wait for the end of their segment.
     holds_errors: bool,
     oracle: Oracle,
@@ -131,6 +135,7 @@ impl Backend {
             generation: 0,
             ended: false,
             status: TransactionStatus::Idle,
+            source: Vec::new(),
             holds_errors: false,
             oracle: Oracle::default(),
         }
@@ -268,6 +273,7 @@ impl Backend {
             return self.end_simple(Ok(()));
         }
         self.alone = self.transaction == Transaction::Implicit && statements.len() == 1;
+        self.source = text.to_vec();
         if statements.is_empty() {
             self.unsent.extend_from_slice(&build::EMPTY_QUERY_RESPONSE);
         }

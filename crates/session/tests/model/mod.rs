@@ -6,5 +6,6 @@ pub mod backend;
 pub mod direct;
 pub mod pooled;
 pub mod program;
+pub mod script;
 pub mod session_program;
 pub mod statement;

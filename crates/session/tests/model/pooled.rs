@@ -12,6 +12,7 @@ use pgweir_session::{
 
 use super::backend::Backend;
 use super::direct::{self, Seen};
+use super::script::Script;
 pub use choices::Choices;
 use choices::Side;
 
@@ -75,9 +76,6 @@ pub struct House {
     /// Segments that were sent again.
     pub mended: u32,
 }
-
-/// One client's start-up settings and bursts.
-pub type Script = (Vec<(&'static str, &'static str)>, Vec<Vec<u8>>);
 
 impl House {
     pub fn new(

@@ -29,6 +29,7 @@ impl Backend {
         let prepared = Prepared {
             statement: statements.pop().map(|s| s.0),
             text: parse.text().to_vec(),
+            source: parse.text().to_vec(),
             generation: self.generation,
             from_sql: false,
         };
@@ -206,6 +207,7 @@ impl Backend {
             self.begin_copy_in(After::Nothing);
             return Ok(());
         }
+        self.source = portal.prepared.source.clone();
         let mut text = portal.prepared.text.clone();
         if let Statement::Rows(_) = statement {
             text.extend_from_slice(format!("#{}", portal.bound.len()).as_bytes());

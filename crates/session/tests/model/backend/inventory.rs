@@ -54,7 +54,7 @@ impl Backend {
             let own = self.own_names();
             own.map(|(name, prepared)| {
                 let kind = if prepared.from_sql { "p" } else { "P" };
-                let text = String::from_utf8_lossy(&prepared.text);
+                let text = String::from_utf8_lossy(&prepared.source);
                 row(kind, Some(&name), Some(&text))
             })
             .collect()

@@ -5,9 +5,9 @@ use pgweir_session::{Holds, SessionState};
 use pgweir_wire::Reader;
 use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::build::{self, Report};
-use pgweir_wire::frontend::{Named, Parse, Target, tag};
+use pgweir_wire::frontend::{Parse, tag};
 
-use super::{Backend, Failure, Transaction};
+use super::{Backend, Failure, Prepared, Transaction};
 use crate::model::statement::{Session, Statement};
 
 /// What is held against the pooler, and what is not.
@@ -20,10 +20,6 @@ pub(super) struct Oracle {
     /// The name in a Parse that was refused in a failed block of which the client could not know.
     pub(super) refused: Option<Vec<u8>>,
     pub(super) too_kind: bool,
-    /// Names of statements that SQL prepared and this segment closed.
-    closed: Vec<Vec<u8>>,
-    /// SQL has deallocated what the protocol prepared, since the client was idle and had read everything.
-    deallocated: bool,
     /// What it listens to may have changed since then.
     listens_anew: bool,
 }
@@ -35,8 +31,6 @@ impl Default for Oracle {
             known: TransactionStatus::Idle,
             refused: None,
             too_kind: false,
-            closed: Vec::new(),
-            deallocated: false,
             listens_anew: false,
         }
     }
@@ -79,7 +73,6 @@ impl Backend {
     /// The client has read everything. What does not follow it is gone.
     pub fn caught_up(&mut self) {
         self.oracle.known = self.status;
-        self.oracle.deallocated &= self.transaction != Transaction::None;
         self.oracle.listens_anew &= self.transaction != Transaction::None;
         if self.forgets() && self.transaction == Transaction::None {
             self.objects.drop_all();
@@ -110,6 +103,14 @@ impl Backend {
         state.is_some_and(|state| state != SessionState::Full)
     }
 
+    /// Whether the names that SQL gives follow their client.
+    fn follows_names(&self) -> bool {
+        matches!(
+            self.oracle.state,
+            Some(SessionState::Full | SessionState::Error)
+        )
+    }
+
     pub(super) fn judge_message(&mut self, kind: u8, body: &[u8]) {
         if let Some(name) = self.oracle.refused.take() {
             let mut r = Reader::new(kind, body);
@@ -122,27 +123,16 @@ impl Backend {
             let refuses = self.oracle.state == Some(SessionState::Error);
             self.oracle.too_kind |= !follows || refuses;
         }
-        match (kind, Named::read(kind, body)) {
-            (tag::CLOSE, Ok(named)) if named.target == Target::Statement => {
-                let prepared = self.named.get(named.name);
-                if prepared.is_some_and(|p| p.from_sql) {
-                    self.oracle.closed.push(named.name.to_vec());
-                }
-            }
-            (tag::SYNC | tag::QUERY, _) => self.oracle.closed.clear(),
-            _ => {}
-        }
         if kind == tag::PARSE
             && let Ok(parse) = Parse::read(body)
         {
-            // Which names SQL has prepared in a block is asked when the block has ended.
+            // Which names a function has prepared in a block is asked when the block has ended.
+            let is_known = self.follows_names() && parse.name != b"f";
             let prepared = self.named.get(parse.name);
-            self.oracle.too_kind |=
-                prepared.is_some_and(|p| p.from_sql) && self.transaction == Transaction::Block;
-            // Until the segment has ended the pooler takes the name for the one that SQL prepared.
-            self.oracle.too_kind |= self.oracle.closed.iter().any(|c| c == parse.name);
+            self.oracle.too_kind |= prepared.is_some_and(|p| p.from_sql)
+                && !is_known
+                && self.transaction == Transaction::Block;
         }
-        self.oracle.too_kind |= self.oracle.deallocated && self.transaction == Transaction::Block;
         // Whether the server was released and cleaned since is a matter of time.
         self.oracle.too_kind |= self.forgets()
             && self.transaction == Transaction::None
@@ -216,6 +206,15 @@ impl Backend {
                 .map(|s| self.analyze(s).is_err());
             self.oracle.too_kind |= in_block && fails == Some(true);
         }
+        if *statement == Statement::Session(Session::Names) {
+            // Nor can it be shown on another server.
+            let lost = |p: &Prepared| {
+                let statement = p.statement.as_ref();
+                statement.is_some_and(|s| self.analyze(s).is_err())
+            };
+            let any_lost = self.named.values().any(lost);
+            self.oracle.too_kind |= any_lost;
+        }
         match statement {
             Statement::Session(
                 Session::Listen(_)
@@ -250,14 +249,7 @@ impl Backend {
         if let Statement::Session(Session::Deallocate(name)) = statement
             && let Some(prepared) = self.named.get(name.as_bytes())
         {
-            // Which names are gone is asked when the block has ended; until then the client's name stands for what the
-            // protocol prepared.
-            let is_followed = matches!(
-                self.oracle.state,
-                Some(SessionState::Full | SessionState::Error)
-            );
-            self.oracle.too_kind |= (in_block || !is_followed) && !prepared.from_sql;
-            self.oracle.deallocated |= !prepared.from_sql;
+            self.oracle.too_kind |= !self.follows_names() && !prepared.from_sql;
         }
         if let Statement::Session(Session::Unseen { text, .. }) = statement
             && let Some(Statement::Session(unseen)) = Statement::read(text)
@@ -265,8 +257,6 @@ impl Backend {
             self.oracle.too_kind |= match unseen {
                 // The server returns to its own value, and nobody knows before the transaction has ended.
                 Session::Reset(name) => self.parameters.has_start(&name),
-                // Where names do not follow their clients, those that functions prepare stay on the server.
-                Session::Prepare { .. } => self.oracle.state == Some(SessionState::Settings),
                 _ => false,
             };
         }

@@ -176,6 +176,7 @@ impl Backend {
                 let prepared = Prepared {
                     statement: Some((**statement).clone()),
                     text: text.as_bytes().to_vec(),
+                    source: self.source.clone(),
                     generation: self.generation,
                     from_sql: true,
                 };
@@ -187,6 +188,7 @@ impl Backend {
                 match prepared.statement {
                     Some(Statement::Session(inner)) if !matches!(inner, Session::Execute(_)) => {
                         self.analyze(&Statement::Session(inner.clone()))?;
+                        self.source = prepared.source.clone();
                         self.carry_out(&inner, &String::from_utf8_lossy(&prepared.text))
                     }
                     Some(Statement::Rows(n)) => {
@@ -210,7 +212,10 @@ impl Backend {
                     Some(Statement::Session(inner)) => inner,
                     _ => return Err(syntax_error()),
                 };
-                self.carry_out(&inner, text)?;
+                let source = std::mem::replace(&mut self.source, text.clone().into_bytes());
+                let done = self.carry_out(&inner, text);
+                self.source = source;
+                done?;
                 match is_call {
                     true => rows(["done".to_owned()]),
                     false => nothing("DO"),
