@@ -607,9 +607,7 @@ impl Relay {
         };
         self.card.server.set(None);
         self.card.state.set(ClientState::Idle);
-        if let Some(site) = self.site.take() {
-            self.left_site(&site, true);
-        }
+        self.site = None;
         self.card
             .prepared_statements
             .set(self.session.statements() as u32);

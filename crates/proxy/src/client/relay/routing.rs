@@ -33,13 +33,43 @@ pub(crate) fn no_host(database: &str, limit: Duration) -> Refusal {
 /// How long a client that is held waits until it looks again, if nobody wakes it.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
-/// Where a client's servers are other than at the primary.
+/// Where a client's servers are other than at the primary. For as long as it is there, the host has the client's work in
+/// flight.
 pub(super) struct Site {
     pub(super) pool: Arc<Pool>,
+    cluster: Arc<Cluster>,
     host: HostId,
     since: Instant,
     /// What it was chosen to have.
     need: Mark,
+    /// The host has not failed.
+    ok: bool,
+}
+
+impl Site {
+    fn new(pool: Arc<Pool>, cluster: Arc<Cluster>, host: HostId, need: Mark) -> Site {
+        cluster.begin(host);
+        Site {
+            pool,
+            cluster,
+            host,
+            since: Instant::now(),
+            need,
+            ok: true,
+        }
+    }
+
+    /// The host has failed; which it is.
+    pub(super) fn fail(mut self) -> HostId {
+        self.ok = false;
+        self.host
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.cluster.end(self.host, self.since.elapsed(), self.ok);
+    }
 }
 
 /// A client in [`Pool::held`].
@@ -79,13 +109,7 @@ impl Relay {
                     self.hold(cx, since, None);
                     return false;
                 };
-                cluster.begin(host);
-                self.site = Some(Site {
-                    pool,
-                    host,
-                    since: Instant::now(),
-                    need,
-                });
+                self.site = Some(Site::new(pool, cluster, host, need));
                 true
             }
             Place::Nowhere => {
@@ -212,9 +236,7 @@ impl Relay {
         let Link::Linked(server) = std::mem::replace(&mut self.link, Link::Alone) else {
             return;
         };
-        if let Some(site) = self.site.take() {
-            self.left_site(&site, true);
-        }
+        self.site = None;
         upkeep::give_back(&self.worker, server, &self.live, self.turned);
     }
 
@@ -224,9 +246,7 @@ impl Relay {
         let Link::Linked(server) = std::mem::replace(&mut self.link, Link::Alone) else {
             return;
         };
-        if let Some(site) = self.site.take() {
-            self.left_site(&site, true);
-        }
+        self.site = None;
         self.worker.discard(server, why);
     }
 
@@ -237,16 +257,9 @@ impl Relay {
         self.check_out(cx, rest)
     }
 
-    /// The client is done with a site.
-    pub(super) fn left_site(&self, site: &Site, ok: bool) {
-        if let Some(cluster) = &self.live.cluster {
-            cluster.end(site.host, site.since.elapsed(), ok);
-        }
-    }
-
     /// Its server was lost.
-    pub(super) fn saw_loss(&self, site: Option<&Site>) {
-        let host = site.map(|s| s.host);
+    pub(super) fn saw_loss(&mut self) {
+        let host = self.site.take().map(Site::fail);
         self.worker
             .shared
             .observed(&self.pool.database, host, Outcome::ConnectionLost);
@@ -264,15 +277,12 @@ impl Relay {
     #[cold]
     pub(super) fn hold(&mut self, cx: &mut Context<'_>, since: Instant, why: Option<&Refusal>) {
         let site = self.site.take();
-        if let Some(site) = &site {
-            self.left_site(site, why.is_none());
-        }
         if let Some(why) = why {
             let outcome = match &*why.code {
                 sqlstate::CANNOT_CONNECT => Outcome::ConnectFailed(why.message.clone()),
                 _ => Outcome::NotReady(why.message.clone()),
             };
-            let host = site.map(|s| s.host);
+            let host = site.map(Site::fail);
             let database = &self.pool.database;
             self.worker.shared.observed(database, host, outcome);
         }
