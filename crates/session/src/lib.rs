@@ -47,7 +47,7 @@ pub use reply::{ServerFault, reply};
 pub use server::{Counts, ServerSession, UpkeepError};
 pub use settings::{OptionsError, Settings, SettingsTable, parse_options};
 pub use statements::{Statement, StatementTable};
-pub use way::{ROUTE, Way, way};
+pub use way::{Way, way};
 
 /// What a transaction leaves a server for: when it goes back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -62,7 +62,12 @@ enum Link {
         place: Option<Place>,
     },
     /// Nothing: there is no host for what it has asked for, since then.
-    Held { since: Instant, _counted: Counted },
+    Held {
+        since: Instant,
+        /// The last error that it met.
+        why: Option<Box<Refusal>>,
+        _counted: Counted,
+    },
     /// A server.
     Linked(Box<Server>),
 }
@@ -516,7 +521,7 @@ impl Relay {
             self.keep(rest, 0);
             return Ok(());
         }
-        if is_outdated || self.site.is_some() && self.is_for_elsewhere(rest) {
+        if is_outdated {
             self.leave_site();
             self.check_out(cx, rest)?;
         }
@@ -548,9 +553,10 @@ impl Relay {
             back,
         )?;
         if step.need == Need::Primary {
-            // Not sent, so the server does not have what was noted of it.
-            self.discard_site("what was to be sent to it must not be");
-            return self.check_out_kept(cx, &rest[step.consumed..]);
+            // It is free, so nothing was put before what it must not get.
+            let rest = &rest[step.consumed..];
+            self.leave_site();
+            return self.take(cx, rest, spill, back);
         }
         if step.need == Need::FreshServer {
             self.keep(&rest[step.consumed..], 0);

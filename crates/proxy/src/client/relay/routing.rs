@@ -18,16 +18,20 @@ use crate::pools::Pool;
 use crate::report::Refusal;
 use crate::server::upkeep;
 
-/// What a client is told that has waited for a host in vain.
-pub(crate) fn no_host(database: &str, limit: Duration) -> Refusal {
-    Refusal::new(
+/// What a client is told that has waited for a host in vain; `why` is the last error that one met.
+pub(crate) fn no_host(database: &str, limit: Duration, why: Option<&Refusal>) -> Refusal {
+    let refusal = Refusal::new(
         sqlstate::CANNOT_CONNECT_NOW,
         format!(
             "no host of database \"{database}\" could take this within failover_timeout ({} s)",
             limit.as_secs_f64()
         ),
     )
-    .hint("SHOW HOSTS in the console tells what is known of each host.")
+    .hint("SHOW HOSTS in the console tells what is known of each host.");
+    match why {
+        Some(why) => refusal.detail(format!("The last error was {}: {}", why.code, why.message)),
+        None => refusal,
+    }
 }
 
 /// How long a client that is held waits until it looks again, if nobody wakes it.
@@ -90,7 +94,6 @@ impl Drop for Counted {
 
 impl Relay {
     /// Chooses where what the client has sent goes. False if it is held: there is no host for it.
-    #[cold]
     pub(super) fn choose_site(&mut self, cx: &mut Context<'_>, input: &[u8]) -> bool {
         self.choose_site_since(cx, input, Instant::now())
     }
@@ -119,7 +122,7 @@ impl Relay {
         }
     }
 
-    fn place(&self, cluster: &Cluster, input: &[u8], since: Instant) -> Place {
+    fn place(&mut self, cluster: &Cluster, input: &[u8], since: Instant) -> Place {
         let routing = &self.live.routing;
         let mut random = [0; 8];
         let mut read = |need| {
@@ -142,7 +145,7 @@ impl Relay {
         if !self.live.limits.routes || self.live.mode == PoolMode::Session {
             return cluster.place_of_write();
         }
-        let way = way(&self.session, input, &self.live.limits);
+        let way = way(&mut self.session, input, &self.live.limits);
         let asked = way.asked;
         match way.to {
             To::Primary => {
@@ -217,44 +220,14 @@ impl Relay {
             && self.needed(cluster) > site.need
     }
 
-    /// Whether what `input` begins with must not go to the replica that the client is linked to.
-    #[cold]
-    pub(super) fn is_for_elsewhere(&self, input: &[u8]) -> bool {
-        let Link::Linked(server) = &self.link else {
-            return false;
-        };
-        self.live.limits.routes
-            && server.session.is_standby()
-            && server.session.is_free()
-            && self.session.at_boundary()
-            && way(&self.session, input, &self.live.limits).to == To::Primary
-    }
-
-    /// Gives the replica's server back: nothing was sent.
+    /// Leaves the replica's server, which was sent nothing that the client waits for: another host is to have it.
     pub(super) fn leave_site(&mut self) {
         self.fresh = false;
+        self.site = None;
         let Link::Linked(server) = std::mem::replace(&mut self.link, Link::Alone) else {
             return;
         };
-        self.site = None;
-        upkeep::give_back(&self.worker, server, &self.live, self.turned);
-    }
-
-    /// Closes the replica's server.
-    #[cold]
-    pub(super) fn discard_site(&mut self, why: &str) {
-        let Link::Linked(server) = std::mem::replace(&mut self.link, Link::Alone) else {
-            return;
-        };
-        self.site = None;
-        self.worker.discard(server, why);
-    }
-
-    /// Asks for a server for what was not sent, which is kept until there is one.
-    #[cold]
-    pub(super) fn check_out_kept(&mut self, cx: &mut Context<'_>, rest: &[u8]) -> Result<(), End> {
-        self.keep(rest, 0);
-        self.check_out(cx, rest)
+        upkeep::leave(&self.worker, server, &self.live, true);
     }
 
     /// Its server was lost.
@@ -276,6 +249,10 @@ impl Relay {
     /// Waits for a host; `why` says why the one that was chosen cannot be reached.
     #[cold]
     pub(super) fn hold(&mut self, cx: &mut Context<'_>, since: Instant, why: Option<&Refusal>) {
+        let before = match std::mem::replace(&mut self.link, Link::Alone) {
+            Link::Held { why, .. } => why,
+            _ => None,
+        };
         let site = self.site.take();
         if let Some(why) = why {
             let outcome = match &*why.code {
@@ -288,6 +265,7 @@ impl Relay {
         }
         self.link = Link::Held {
             since,
+            why: why.map(|why| Box::new(why.clone())).or(before),
             _counted: Counted::new(self.pool.clone()),
         };
         self.card.state.set(ClientState::Waiting);
@@ -311,10 +289,10 @@ impl Relay {
             self.refresh()?;
         }
         let input = std::mem::take(&mut self.kept);
-        self.link = Link::Alone;
         let chosen = self.choose_site_since(cx, &input, since);
         self.kept = input;
         if chosen {
+            self.link = Link::Alone;
             self.card.set_deadline(NEVER);
             self.check_out_since(cx, since)?;
             if let Link::Linked(_) = self.link {
@@ -323,9 +301,11 @@ impl Relay {
             return Ok(!matches!(self.link, Link::Held { .. }));
         }
         let limit = self.live.routing.failover_timeout;
-        if since.elapsed() >= limit {
-            self.link = Link::Alone;
-            return Err(End::Told(no_host(&self.pool.database.name, limit)));
+        if since.elapsed() >= limit
+            && let Link::Held { why, .. } = std::mem::replace(&mut self.link, Link::Alone)
+        {
+            let database = &self.pool.database.name;
+            return Err(End::Told(no_host(database, limit, why.as_deref())));
         }
         self.read_ahead(cx)
     }
