@@ -63,10 +63,12 @@ pub(crate) enum Verdict {
     Unfit,
     /// A read, and there is no replica.
     NoReplica,
+    /// A read that a replica was sent before, and failed.
+    Again,
 }
 
 impl Verdict {
-    pub(crate) const ALL: [(Verdict, &'static str, &'static str); 8] = [
+    pub(crate) const ALL: [(Verdict, &'static str, &'static str); 9] = [
         (Verdict::Read, "replica", "read"),
         (Verdict::AskedReplica, "replica", "asked for"),
         (Verdict::Write, "primary", "may write"),
@@ -75,6 +77,7 @@ impl Verdict {
         (Verdict::Behind, "primary", "replicas behind"),
         (Verdict::Unfit, "primary", "no replica fit"),
         (Verdict::NoReplica, "primary", "no replica"),
+        (Verdict::Again, "primary", "replica failed"),
     ];
 }
 

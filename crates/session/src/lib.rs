@@ -12,6 +12,7 @@
 //! Source: PostgreSQL documentation, "Message Flow"; `PostgresMain` in PostgreSQL's `postgres.c` for what happens after
 //! an error.
 
+mod again;
 mod ahead;
 mod align;
 mod channels;
@@ -37,6 +38,7 @@ mod told;
 mod transaction;
 mod way;
 
+pub use again::{Beginning, take_back};
 pub use channels::{Channel, quote};
 pub use client::{ClientSession, Fault, Limits, Need, SessionState, Step, alone, decline};
 pub use forward::forward;

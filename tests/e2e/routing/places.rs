@@ -1,6 +1,6 @@
 //! Which statements go where, while all is well.
 
-use pgweir_tests::raw::{errors, values};
+use pgweir_tests::raw::{errors, heads, values};
 use pgweir_tests::{Pooler, Raw, Script};
 
 use super::{HERE, calm, database, pooler, port, splitting, until, until_at};
@@ -429,4 +429,58 @@ fn calm_in_this_order(hosts: &str) -> Pooler {
             "function_catalog_refresh = 3600\n[databases.\"*\"]\n{hosts}\nread_write_split = true\n"
         ),
     ))
+}
+
+#[tokio::test]
+async fn a_client_that_keeps_a_replicas_server_stays_there() {
+    let database = database(calm());
+    let pooler = splitting(calm(), "read_your_writes = \"off\"");
+    let mut client = client(&pooler, &database).await;
+    client
+        .value("select pg_advisory_lock(77) /* pgweir: replica */")
+        .await;
+    let refused = client.error("update counter set n = 1 where id = 1").await;
+    assert_eq!(refused.code, "25006");
+    client.value("select pg_advisory_unlock(77)").await;
+    until(&mut client, HERE, &ports().1).await;
+    let answer = client.query("update counter set n = 1 where id = 1").await;
+    assert!(errors(&answer).is_empty(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_left_while_it_waited_is_not_in_flight() {
+    let database = database(calm());
+    let pooler = splitting(calm(), "read_your_writes = \"off\"\npool_size = 1");
+    let mut first = client(&pooler, &database).await;
+    let mut second = client(&pooler, &database).await;
+    let mut admin = Raw::login(pooler.address(), "alice", "pgweir").await;
+    let sleep = "select pg_sleep(3600) from one";
+    first.say(&Script::new().query(sleep)).await;
+    until_in_flight(&mut admin, "1").await;
+    second.say(&Script::new().query(sleep)).await;
+    until_in_flight(&mut admin, "2").await;
+    drop(second);
+    until_in_flight(&mut admin, "1").await;
+    first.cancel().await;
+    first.until_ready().await;
+    until_in_flight(&mut admin, "0").await;
+}
+
+/// Waits until the replica has so much work in flight.
+async fn until_in_flight(admin: &mut Raw, count: &str) {
+    pgweir_tests::within(&format!("{count} in flight"), async {
+        loop {
+            let answer = admin.query("show hosts").await;
+            let description = answer.iter().find(|m| m.tag == b'T').unwrap();
+            let names = heads(&description.body);
+            let at = |name| names.iter().position(|n| n == name).unwrap();
+            let rows = answer.iter().filter(|m| m.tag == b'D').map(|m| m.columns());
+            let mut replicas = rows.filter(|row| row[at("role")].as_deref() == Some("replica"));
+            if replicas.any(|row| row[at("in_flight")].as_deref() == Some(count)) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }

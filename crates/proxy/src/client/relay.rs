@@ -5,6 +5,7 @@
 //! written from it; only what a peer does not take, or what is not yet a whole message, is kept in buffers of the
 //! client's or the server's own.
 
+mod again;
 mod checkout;
 mod ending;
 mod from_client;
@@ -93,6 +94,8 @@ pub(crate) struct Relay {
     link: Link,
     /// Where its servers are that it is linked to or waits for; `None`: where its pool has them.
     site: Option<Site>,
+    /// A replica has failed at what it has sent.
+    tries_again: bool,
     /// What it has written.
     mark: Mark,
     /// The server was just linked and does not have the client's settings yet.
@@ -143,6 +146,7 @@ impl Relay {
             need: 0,
             link: Link::Alone,
             site: None,
+            tries_again: false,
             mark: Mark::NONE,
             fresh: false,
             transaction_began: now,
@@ -245,7 +249,7 @@ impl Relay {
                 outbox.poll_drain(stream, cx)
             }
         {
-            return Err(server_lost(&e));
+            return self.lost(&e);
         }
         let mut progress = false;
         // Each side is read only while the other takes what it is given: so nobody's memory grows.
@@ -293,6 +297,7 @@ impl Relay {
         self.card.server.set(None);
         self.card.state.set(ClientState::Idle);
         self.site = None;
+        self.tries_again = false;
         self.card
             .prepared_statements
             .set(self.session.statements() as u32);

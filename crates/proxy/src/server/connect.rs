@@ -17,6 +17,7 @@ use crate::pools::{Live, Pool};
 use crate::report::Refusal;
 use crate::server::held::Held;
 use crate::server::login::LoggedIn;
+use crate::server::sent::Sent;
 use crate::server::{Server, ServerCard, login};
 use crate::stream::{Outbox, Socket, Stream};
 use crate::tls::ServerTls;
@@ -72,6 +73,7 @@ pub(crate) async fn connect(
             session: ServerSession::new(logged_in.parameters, worker.shared.nothing_set.clone()),
             kept: Vec::new(),
             outbox: Outbox::default(),
+            sent: Sent::default(),
             early_cancel: None,
             worker: worker.id,
             pool: pool.clone(),

@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use pgweir_session::{Need, Out, alone, forward};
 
-use super::ending::server_lost;
 use super::{End, Link, Relay, functions, poll_read};
 use crate::server::Server;
 use crate::stats::count;
@@ -169,11 +168,16 @@ impl Relay {
             return Ok(());
         }
         functions::note_change(&self.worker, server);
+        self.note_sent(free, &rest[..step.consumed], !back.is_empty());
+        let Link::Linked(server) = &mut self.link else {
+            return Ok(());
+        };
         if !out.is_empty() {
             let Server { outbox, stream, .. } = &mut **server;
-            outbox
-                .send(stream, cx, out.bytes())
-                .map_err(|e| server_lost(&e))?;
+            if let Err(e) = outbox.send(stream, cx, out.bytes()) {
+                self.keep(&rest[step.consumed..], 0);
+                return self.lost(&e).map(|_| ());
+            }
         }
         rest = &rest[step.consumed..];
         if !back.is_empty() {

@@ -4,10 +4,11 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use pgweir_session::{Counts, Out, PoolMode, ServerFault, reply};
+use pgweir_session::{Beginning, Counts, Out, PoolMode, ServerFault, reply};
 use pgweir_wire::backend::TransactionStatus;
 use pgweir_wire::sqlstate;
 
+use super::again::Failing;
 use super::ending::{server_lost, settings_failed};
 use super::{End, Link, Relay, functions, micros, poll_read};
 use crate::report::Refusal;
@@ -31,8 +32,8 @@ impl Relay {
         }
         let n = match poll_read(&mut server.stream, cx, &mut input[kept..]) {
             Poll::Pending => return Ok(false),
-            Poll::Ready(Err(e)) => return Err(server_lost(&e)),
-            Poll::Ready(Ok(0)) => return Err(server_lost(&io::ErrorKind::UnexpectedEof.into())),
+            Poll::Ready(Err(e)) => return self.lost(&e),
+            Poll::Ready(Ok(0)) => return self.lost(&io::ErrorKind::UnexpectedEof.into()),
             Poll::Ready(Ok(n)) => n,
         };
         if kept > 0 {
@@ -40,6 +41,27 @@ impl Relay {
             server.kept = Vec::new();
         }
         let input = &input[..kept + n];
+        if self.site.is_some() && server.sent.is_all() {
+            match Beginning::read(&server.session, input) {
+                Beginning::Answer => {}
+                Beginning::Cut => {
+                    server.kept.extend_from_slice(input);
+                    return Ok(true);
+                }
+                Beginning::Failure { code, message } => {
+                    let failing = Failing::Said {
+                        code: &code,
+                        message: &message,
+                    };
+                    if self.try_again(&failing) {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+        let Link::Linked(server) = &mut self.link else {
+            return Ok(false);
+        };
         let mut out = Out::new(input, spill);
         back.clear();
         if self.live.limits.functions_version != self.pool.functions_version() {
@@ -67,6 +89,7 @@ impl Relay {
             self.mark = cluster.wrote();
         }
         if !out.is_empty() {
+            server.sent.end();
             let block = self.pool.stats.block(self.worker.id);
             count(&block.sent, out.len() as u64);
             self.outbox

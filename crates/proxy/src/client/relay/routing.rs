@@ -46,6 +46,8 @@ pub(super) struct Site {
     since: Instant,
     /// What it was chosen to have.
     need: Mark,
+    /// The client has asked for a replica.
+    pub(super) is_asked: bool,
     /// The host has not failed.
     ok: bool,
 }
@@ -59,6 +61,7 @@ impl Site {
             host,
             since: Instant::now(),
             need,
+            is_asked: false,
             ok: true,
         }
     }
@@ -105,14 +108,17 @@ impl Relay {
         self.site = None;
         // Before the choice: what is written while it is made counts as later.
         let need = self.needed(&cluster);
-        match self.place(&cluster, input, since) {
+        let mut asked = false;
+        match self.place(&cluster, input, since, &mut asked) {
             Place::Primary => true,
             Place::Replica(host) => {
                 let Some(pool) = self.worker.shared.replica_pool(&self.pool, host) else {
                     self.hold(cx, since, None);
                     return false;
                 };
-                self.site = Some(Site::new(pool, cluster, host, need));
+                let mut site = Site::new(pool, cluster, host, need);
+                site.is_asked = asked;
+                self.site = Some(site);
                 true
             }
             Place::Nowhere => {
@@ -122,7 +128,14 @@ impl Relay {
         }
     }
 
-    fn place(&mut self, cluster: &Cluster, input: &[u8], since: Instant) -> Place {
+    /// `asked` becomes whether the client has said where.
+    fn place(
+        &mut self,
+        cluster: &Cluster,
+        input: &[u8],
+        since: Instant,
+        asked: &mut bool,
+    ) -> Place {
         let routing = &self.live.routing;
         let mut random = [0; 8];
         let mut read = |need| {
@@ -145,11 +158,15 @@ impl Relay {
         if !self.live.limits.routes || self.live.mode == PoolMode::Session {
             return cluster.place_of_write();
         }
+        if self.tries_again && cluster.has_primary() {
+            cluster.count(Verdict::Again);
+            return Place::Primary;
+        }
         let way = way(&mut self.session, input, &self.live.limits);
-        let asked = way.asked;
+        *asked = way.asked;
         match way.to {
             To::Primary => {
-                cluster.count(if asked {
+                cluster.count(if way.asked {
                     Verdict::AskedPrimary
                 } else {
                     Verdict::Write
@@ -165,7 +182,7 @@ impl Relay {
             }
             To::Replica => {}
         }
-        let need = match asked {
+        let need = match way.asked {
             // Whoever insists on a replica takes it as it is.
             true => Mark::NONE,
             false => self.needed(cluster),
@@ -174,7 +191,7 @@ impl Relay {
         let waits = since.elapsed() < routing.replica_wait;
         match (place, why) {
             (Place::Replica(_), _) => {
-                cluster.count(if asked {
+                cluster.count(if way.asked {
                     Verdict::AskedReplica
                 } else {
                     Verdict::Read
