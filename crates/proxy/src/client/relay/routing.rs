@@ -336,3 +336,19 @@ impl Relay {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_waited_for_a_host_in_vain_is_told_the_last_error() {
+        let limit = Duration::from_secs(30);
+        assert_eq!(no_host("db", limit, None).detail, None);
+        let why = Refusal::new(sqlstate::CANNOT_CONNECT, "connection refused");
+        assert_eq!(
+            no_host("db", limit, Some(&why)).detail.as_deref(),
+            Some("The last error was 08001: connection refused")
+        );
+    }
+}
