@@ -484,3 +484,36 @@ async fn until_in_flight(admin: &mut Raw, count: &str) {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_name_of_a_sequence_or_an_unlogged_table_counts_where_a_relation_is_read() {
+    let (primary, replica) = ports();
+    let database = database(calm());
+    let objects = "\
+        create sequence s; create table parent (a int) partition by list (a); \
+        create unlogged table part partition of parent for values in (1); \
+        insert into parent values (1); \
+        create function has_s() returns int stable language plpgsql as \
+        'declare s int; part int := 2; begin s := part - 1; return s; end'; \
+        create function reads_s() returns int stable language plpgsql as \
+        'begin return (select last_value from one, s); end'; \
+        create view called_s as select s.x as part from one as s; \
+        create view of_s as select x, last_value from (one cross join s); \
+        grant all on all tables in schema public to public; \
+        grant all on all sequences in schema public to public";
+    calm().psql(0, &database, objects);
+    calm().wait_caught_up();
+    let pooler = splitting(calm(), "");
+    let mut client = client(&pooler, &database).await;
+    for (sql, at) in [
+        ("select here() from one as s where has_s() = s.x", &replica),
+        ("select here() from called_s as part", &replica),
+        ("select here() from s", &primary),
+        ("select here() from one where reads_s() = 1", &primary),
+        ("select here() from of_s", &primary),
+        ("select here() from parent", &primary),
+        ("select here() from only part", &primary),
+    ] {
+        assert_eq!(&client.value(sql).await, at, "{sql}");
+    }
+}
