@@ -2,6 +2,7 @@
 //!
 //! Where a statement went is told by [`HERE`], which reads a table and says the port of the server that answered.
 
+mod again;
 mod checker;
 mod failover;
 mod freshness;
@@ -46,7 +47,10 @@ fn splitting(cluster: &Cluster, database: &str) -> Pooler {
 
 /// A pooler in front of all nodes that knows what functions do.
 fn pooler(cluster: &Cluster, database: &str) -> Pooler {
-    cluster.pooler("function_catalog_refresh = 3600", database)
+    cluster.pooler(
+        "function_catalog_refresh = 3600\nadmin_users = \"alice\"",
+        database,
+    )
 }
 
 /// Node's port, as [`HERE`] says it.

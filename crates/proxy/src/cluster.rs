@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use pgweir_config::{Host, HostSpec, ReadYourWrites, Routing, TargetSessionAttrs};
+use pgweir_config::{Host, HostSpec, ReadYourWrites, Routing, TargetSessionAttrs, Topology};
 use pgweir_pool::ServerId;
 use pgweir_route::{
     Address, Board, Choice, Event, HostId, HostSettings, HostView, Mark, MaxLag, Options, Outcome,
@@ -63,10 +63,12 @@ pub(crate) enum Verdict {
     Unfit,
     /// A read, and there is no replica.
     NoReplica,
+    /// A read that a replica was sent before, and failed.
+    Again,
 }
 
 impl Verdict {
-    pub(crate) const ALL: [(Verdict, &'static str, &'static str); 8] = [
+    pub(crate) const ALL: [(Verdict, &'static str, &'static str); 9] = [
         (Verdict::Read, "replica", "read"),
         (Verdict::AskedReplica, "replica", "asked for"),
         (Verdict::Write, "primary", "may write"),
@@ -75,6 +77,7 @@ impl Verdict {
         (Verdict::Behind, "primary", "replicas behind"),
         (Verdict::Unfit, "primary", "no replica fit"),
         (Verdict::NoReplica, "primary", "no replica"),
+        (Verdict::Again, "primary", "replica failed"),
     ];
 }
 
@@ -126,18 +129,23 @@ impl Cluster {
         routing.hosts.len() > 1 || routing.target_session_attrs != TargetSessionAttrs::Any
     }
 
-    /// The configuration is another one.
-    pub(crate) fn reconfigure(&self, now: Duration, routing: Routing) {
+    /// The configuration of `database` is another one.
+    pub(crate) fn reconfigure(&self, now: Duration, database: &str, routing: Routing) {
+        let routing = Arc::new(routing);
+        // First, so that an answer of Patroni's that comes now is heeded before it is forgotten, or not at all.
+        *self.routing.write().unwrap_or_else(PoisonError::into_inner) = routing.clone();
         let mut judge = self.judge();
         let mut events = judge.set_options(now, options(&routing));
+        if routing.topology != Topology::Patroni {
+            events.extend(judge.forget_told(now));
+        }
         match judge.set_hosts(now, hosts(&routing)) {
             Ok(more) => events.extend(more),
-            Err(e) => tracing::warn!("the hosts stay as they were: {e}"),
+            Err(e) => tracing::warn!("{database}: the hosts stay as they were: {e}"),
         }
         drop(judge);
-        *self.routing.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(routing);
         self.note_hosts();
-        tell(&events);
+        tell(database, &events);
         self.wanted.notify_waiters();
     }
 
@@ -291,9 +299,7 @@ impl Shared {
 
     /// Something was heard of the hosts of `database`.
     fn heard(&self, database: &Database, cluster: &Cluster, events: &[Event]) {
-        for event in events {
-            tracing::info!("{}: {event}", database.name);
-        }
+        tell(&database.name, events);
         if !events.is_empty() {
             cluster.wanted.notify_waiters();
         }
@@ -427,9 +433,9 @@ impl Live {
     }
 }
 
-fn tell(events: &[Event]) {
+fn tell(database: &str, events: &[Event]) {
     for event in events {
-        tracing::info!("{event}");
+        tracing::info!("{database}: {event}");
     }
 }
 
@@ -467,3 +473,6 @@ fn options(routing: &Routing) -> Options {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 pub(crate) mod connect;
 pub(crate) mod held;
 pub(crate) mod login;
+pub(crate) mod sent;
 pub(crate) mod upkeep;
 
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ use tokio::sync::oneshot;
 use crate::catalog::Change;
 use crate::client::replication::Replication;
 use crate::pools::{Pool, Welcome};
+use crate::server::sent::Sent;
 use crate::stream::{Outbox, Stream};
 
 /// One connection to PostgreSQL. Whoever holds the box holds the server: a client's task, an upkeep task, or the pool.
@@ -27,6 +29,8 @@ pub(crate) struct Server {
     /// The beginning of a message that must be seen as a whole.
     pub(crate) kept: Vec<u8>,
     pub(crate) outbox: Outbox,
+    /// What its client sent that may have to be sent elsewhere.
+    pub(crate) sent: Sent,
     /// A cancel request of the client's that came too early: the server is not at its query yet. Who sent it hears of
     /// its end.
     pub(crate) early_cancel: Option<oneshot::Sender<()>>,

@@ -370,7 +370,7 @@ impl Shared {
                 let routing = setup.config.routing(entry.database);
                 match db.cluster() {
                     Some(cluster) if Cluster::is_needed(&routing) => {
-                        cluster.reconfigure(self.started.elapsed(), routing);
+                        cluster.reconfigure(self.started.elapsed(), &db.name, routing);
                     }
                     _ => db.set_cluster(Cluster::new(routing)),
                 }

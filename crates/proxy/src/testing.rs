@@ -11,6 +11,7 @@ use pgweir_session::ServerSession;
 use tokio::runtime::{Builder, LocalOptions};
 
 use crate::pools::Pool;
+use crate::server::sent::Sent;
 use crate::server::{Server, ServerCard};
 use crate::shared::{Shared, WorkerHandle};
 use crate::stream::{Outbox, Socket, Stream};
@@ -140,6 +141,7 @@ fn server(pool: &Arc<Pool>, id: ServerId) -> Box<Server> {
         session: ServerSession::new(Vec::new(), Arc::default()),
         kept: Vec::new(),
         outbox: Outbox::default(),
+        sent: Sent::default(),
         early_cancel: None,
         worker: 0,
         pool: pool.clone(),

@@ -194,6 +194,7 @@ impl Cluster {
             latency: slot(h).latency(),
             round_trip: h.report.as_ref().map(|r| r.round_trip),
             chosen: slot(h).chosen(),
+            failures: slot(h).answers().1,
             share: if all == 0 {
                 0.0
             } else {

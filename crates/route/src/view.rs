@@ -74,6 +74,8 @@ pub struct HostView {
     pub round_trip: Option<Duration>,
     /// Reads that were sent there.
     pub chosen: u64,
+    /// Statements and transactions that it failed at.
+    pub failures: u64,
     /// Its part of all reads of the database, from 0 to 1.
     pub share: f64,
 }

@@ -15,6 +15,7 @@ use crate::names::{SqlNames, SqlStatement};
 use crate::owed::Undo;
 use crate::settings::Settings;
 use crate::statements::Statement;
+use crate::way::Judged;
 
 /// A message is looked at when it is there as a whole or, if it is longer, this many bytes of it.
 pub(crate) const WHOLE_BYTES: usize = 4 << 10;
@@ -195,6 +196,8 @@ pub struct ClientSession {
     /// It has asked for `currval` or `lastval`: other clients' values are kept from it.
     pub(crate) reads_sequences: bool,
     pub(crate) channels: Option<Box<Channels>>,
+    /// Of what it has sent and no server has got yet.
+    pub(crate) judged: Option<Judged>,
 }
 
 impl ClientSession {
@@ -217,6 +220,7 @@ impl ClientSession {
             sql_named: None,
             reads_sequences: false,
             channels: None,
+            judged: None,
         }
     }
 
@@ -414,6 +418,7 @@ pub fn alone(
     answer: &mut Vec<u8>,
 ) -> Result<Step, Fault> {
     let mut pos = 0;
+    client.judged = None;
     let step = |consumed, need| Ok(Step { consumed, need });
     loop {
         if let Passage::Drop(left) | Passage::Forward(left) = client.passage {

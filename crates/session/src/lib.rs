@@ -12,6 +12,7 @@
 //! Source: PostgreSQL documentation, "Message Flow"; `PostgresMain` in PostgreSQL's `postgres.c` for what happens after
 //! an error.
 
+mod again;
 mod ahead;
 mod align;
 mod channels;
@@ -38,6 +39,7 @@ mod told;
 mod transaction;
 mod way;
 
+pub use again::{Beginning, take_back};
 pub use channels::{Channel, quote};
 pub use client::{ClientSession, Fault, Limits, Need, SessionState, Step, alone, decline};
 pub use forward::forward;
@@ -48,7 +50,7 @@ pub use reply::{ServerFault, reply};
 pub use server::{Counts, ServerSession, UpkeepError};
 pub use settings::{OptionsError, Settings, SettingsTable, parse_options};
 pub use statements::{Statement, StatementTable};
-pub use way::{ROUTE, Way, way};
+pub use way::{Way, way};
 
 /// What a transaction leaves a server for: when it goes back to the pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

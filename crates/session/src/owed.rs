@@ -66,6 +66,17 @@ impl Owed {
         }
     }
 
+    /// As [`Owed::undo`].
+    pub(crate) fn into_undo(self) -> Option<Undo> {
+        match self {
+            Owed::Query { undo, .. }
+            | Owed::Refused { undo, .. }
+            | Owed::Parse { undo, .. }
+            | Owed::Local(Local::Parse(undo) | Local::Close(undo)) => Some(undo),
+            _ => None,
+        }
+    }
+
     /// True if it answers something that makes, uses or takes away `statement` on the server.
     pub(crate) fn is_about(&self, statement: &Arc<Statement>) -> bool {
         let it = match self {

@@ -9,30 +9,26 @@ use crate::settings::Settings;
 
 /// The parameter by which a client says where its statements go: `primary`, `replica`, or anything else for the
 /// pooler's own judgement.
-pub const ROUTE: &str = "pgweir.route";
+pub(crate) const ROUTE: &str = "pgweir.route";
 
-/// Where something may run, and what it may do there.
+/// Where something may run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Way {
     /// Where.
     pub to: To,
-    /// Whether it may write.
-    pub writes: bool,
-    /// Whether the client said where, by a comment or by [`ROUTE`].
+    /// Whether the client said where, by a comment or by the parameter `pgweir.route`.
     pub asked: bool,
 }
 
 impl Way {
     const NOWHERE: Way = Way {
         to: To::Any,
-        writes: false,
         asked: false,
     };
 
     /// Of what nothing is known.
     const UNKNOWN: Way = Way {
         to: To::Primary,
-        writes: true,
         asked: false,
     };
 
@@ -47,7 +43,6 @@ impl Way {
                 true => self.to,
                 false => other.to,
             },
-            writes: self.writes || other.writes,
             asked: self.asked || other.asked,
         }
     }
@@ -107,7 +102,6 @@ impl Verdict {
         };
         Way {
             to,
-            writes: self.writes(),
             asked: self.has(Verdict::ASKS_PRIMARY | Verdict::ASKS_REPLICA),
         }
     }
@@ -140,16 +134,40 @@ struct Modes {
     read_only: bool,
 }
 
+/// What was found of the query or segment that a client's input begins with, until it is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Judged {
+    pub(crate) to: To,
+    /// Of its text, if it is a query that was read.
+    pub(crate) verdict: Option<Verdict>,
+    /// `Limits::functions_version` by which it was judged.
+    version: u32,
+}
+
 /// Where what `input` begins with may run: a query, or a segment of the extended protocol up to its Sync, as a whole.
-/// What is not there as a whole goes to the primary. `client` stands between two of them, and outside a transaction.
-pub fn way(client: &ClientSession, input: &[u8], limits: &Limits) -> Way {
+/// What is not there as a whole goes to the primary. `client` stands between two of them, and outside a transaction; what
+/// it begins with is the next that is [forwarded](crate::forward) for it.
+pub fn way(client: &mut ClientSession, input: &[u8], limits: &Limits) -> Way {
+    let mut verdict = None;
+    let way = judge(client, input, limits, &mut verdict);
+    client.judged = Some(Judged {
+        to: way.to,
+        verdict,
+        version: limits.functions_version,
+    });
+    way
+}
+
+/// As [`way`], without a note of it; `query` becomes the verdict of a query's text that was read.
+pub(crate) fn judge(
+    client: &ClientSession,
+    input: &[u8],
+    limits: &Limits,
+    query: &mut Option<Verdict>,
+) -> Way {
     let settings: &Settings = &client.settings;
     let is = |name, value: &str| settings.get(name).is_some_and(|v| v == value);
-    let asked = |to| Way {
-        to,
-        writes: true,
-        asked: true,
-    };
+    let asked = |to| Way { to, asked: true };
     match settings.get(ROUTE) {
         Some("primary") => return asked(To::Primary),
         Some("replica") => return asked(To::Replica),
@@ -180,7 +198,11 @@ pub fn way(client: &ClientSession, input: &[u8], limits: &Limits) -> Way {
         let next = match h.tag {
             tag::QUERY => {
                 let text = body.strip_suffix(b"\0").unwrap_or(body);
-                return way.and(Verdict::of(text, &limits.functions).way(modes));
+                let verdict = Verdict::of(text, &limits.functions);
+                if rest.len() + h.total() == input.len() {
+                    *query = Some(verdict);
+                }
+                return way.and(verdict.way(modes));
             }
             tag::SYNC | tag::TERMINATE => return way,
             tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::FLUSH => Way::NOWHERE,
@@ -189,11 +211,7 @@ pub fn way(client: &ClientSession, input: &[u8], limits: &Limits) -> Way {
                     let text = parse.definition.split(|&b| b == 0).next();
                     let verdict = Verdict::of(text.unwrap_or_default(), &limits.functions);
                     parsed.push((parse.name, verdict));
-                    // Parsed only, it writes nothing.
-                    Way {
-                        writes: false,
-                        ..verdict.way(modes)
-                    }
+                    verdict.way(modes)
                 }
                 Err(_) => Way::UNKNOWN,
             },
@@ -220,6 +238,12 @@ pub fn way(client: &ClientSession, input: &[u8], limits: &Limits) -> Way {
 }
 
 impl ClientSession {
+    /// Takes what was found of what is sent next, unless functions have changed since.
+    pub(crate) fn take_judged(&mut self, limits: &Limits) -> Option<Judged> {
+        let judged = self.judged.take();
+        judged.filter(|j| j.version == limits.functions_version)
+    }
+
     /// What the statement that the protocol knows by `name` says of where it may run; `None` if nobody knows.
     pub(crate) fn verdict(&self, name: &[u8], limits: &Limits) -> Option<Verdict> {
         let statement = match name {
@@ -263,11 +287,11 @@ mod tests {
             case
         }
 
-        fn way(&self, input: &[u8]) -> Way {
-            way(&self.client, input, &self.limits)
+        fn way(&mut self, input: &[u8]) -> Way {
+            way(&mut self.client, input, &self.limits)
         }
 
-        fn query(&self, text: &str) -> Way {
+        fn query(&mut self, text: &str) -> Way {
             let mut input = Vec::new();
             build::query(&mut input, text.as_bytes());
             self.way(&input)
@@ -289,19 +313,17 @@ mod tests {
 
     #[test]
     fn reads_go_to_replicas_and_what_may_write_to_the_primary() {
-        let case = Case::new();
+        let mut case = Case::new();
         assert_eq!(case.query("select 1 from t").to, To::Replica);
-        let insert = case.query("insert into t values (1)");
-        assert_eq!((insert.to, insert.writes), (To::Primary, true));
+        assert_eq!(case.query("insert into t values (1)").to, To::Primary);
         assert_eq!(case.query("select 1; delete from t").to, To::Primary);
-        let begin = case.query("begin");
-        assert_eq!((begin.to, begin.writes), (To::Primary, false));
+        assert_eq!(case.query("begin").to, To::Primary);
         assert_eq!(case.query("begin read only").to, To::Replica);
     }
 
     #[test]
     fn a_segment_is_judged_as_a_whole() {
-        let case = Case::new();
+        let mut case = Case::new();
         assert_eq!(
             case.way(&parsed(&["select 1 from t"], true)).to,
             To::Replica
@@ -318,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_segment_knows_the_statements_that_it_has_parsed_under_a_name() {
-        let case = Case::new();
+        let mut case = Case::new();
         for (text, to) in [
             ("select 1 from t", To::Replica),
             ("delete from t", To::Primary),
@@ -345,9 +367,9 @@ mod tests {
 
     #[test]
     fn a_session_says_where_its_transactions_go() {
-        let read_only = Case::with("default_transaction_read_only", "on");
+        let mut read_only = Case::with("default_transaction_read_only", "on");
         assert_eq!(read_only.query("begin").to, To::Replica);
-        let serializable = Case::with("default_transaction_isolation", "serializable");
+        let mut serializable = Case::with("default_transaction_isolation", "serializable");
         assert_eq!(serializable.query("select 1 from t").to, To::Primary);
         assert_eq!(
             Case::with(ROUTE, "primary").query("select 1").to,
@@ -358,8 +380,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_judged_holds_once_and_until_functions_change() {
+        let mut case = Case::new();
+        let mut read = Vec::new();
+        build::query(&mut read, b"select 1 from t");
+        case.way(&read);
+        let known = case.client.take_judged(&case.limits).unwrap();
+        assert_eq!(known.to, To::Replica);
+        assert!(known.verdict.is_some_and(|v| !v.writes()));
+        assert_eq!(case.client.take_judged(&case.limits), None);
+        case.way(&read);
+        case.limits.functions_version += 1;
+        assert_eq!(case.client.take_judged(&case.limits), None);
+    }
+
+    #[test]
     fn a_comment_comes_first() {
-        let case = Case::new();
+        let mut case = Case::new();
         let primary = case.query("select 1 from t /* pgweir: primary */");
         assert_eq!((primary.to, primary.asked), (To::Primary, true));
         let replica = case.query("/* pgweir: replica */ select f(1) from t");

@@ -17,6 +17,7 @@ mod functions;
 mod keywords;
 mod lexer;
 pub mod own;
+mod positions;
 pub mod primary;
 mod reading;
 mod routine;

@@ -2,12 +2,14 @@
 //!
 //! A function that is not volatile cannot write by itself, but PostgreSQL lets it call one that is. So the sources of
 //! functions in SQL and PL/pgSQL, the definitions of views and the conditions of policies are read for names, and what is
-//! said of a name is said of whatever mentions it, whichever of that name is meant.
+//! said of a name is said of whatever mentions it, whichever of that name is meant: of a function's name where something
+//! may be called, of a relation's where one may be read.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::functions::{Functions, Known, Volatility};
 use crate::lexer::{Kind, Lexer, Strings, Token};
+use crate::positions::Positions;
 use crate::primary;
 use crate::routing::{Need, Why};
 
@@ -47,13 +49,15 @@ pub(crate) fn need(text: &[u8], functions: &Functions) -> Option<Need> {
 
 /// The first relation in a text that needs the primary.
 fn mentioned(lexer: &mut Lexer<'_>, text: &[u8], functions: &Functions) -> Option<Need> {
+    let mut positions = Positions::new();
     loop {
-        let token = lexer.next::<true>();
+        let token = lexer.next::<false>();
+        let is_relation = positions.take(token, text);
         let name = match token.kind {
             Kind::Edge | Kind::Refused | Kind::Uncertain => return None,
-            Kind::Word => token.of(text),
+            _ if !is_relation => continue,
             Kind::Quoted => token.within(text),
-            _ => continue,
+            _ => token.of(text),
         };
         // A quote within a quoted name is written twice, so the name is not to be found as it is written.
         let is_doubled = token.kind == Kind::Quoted && name.contains(&b'"');
@@ -72,8 +76,8 @@ fn mentioned(lexer: &mut Lexer<'_>, text: &[u8], functions: &Functions) -> Optio
 struct Mentions {
     /// By itself it may write, or needs the primary.
     needs: bool,
-    /// Names, in lower case.
-    words: HashSet<Box<str>>,
+    /// Names in the place of a relation's, in lower case.
+    relations: HashSet<Box<str>>,
     /// Names in front of parentheses, in lower case.
     calls: HashSet<Box<str>>,
 }
@@ -82,6 +86,7 @@ impl Mentions {
     fn read(text: &[u8], own: &Functions) -> Mentions {
         let mut found = Mentions::default();
         let mut lexer = Lexer::new(text, Strings::Conforming);
+        let mut positions = Positions::new();
         let mut last = Token::EDGE;
         let bare = |token: Token| match token.kind {
             Kind::Quoted => token.within(text),
@@ -90,6 +95,7 @@ impl Mentions {
         let lower = |name: &[u8]| Box::from(String::from_utf8_lossy(name).to_ascii_lowercase());
         loop {
             let token = lexer.next::<false>();
+            let is_relation = positions.take(token, text);
             match token.kind {
                 Kind::Edge => break,
                 Kind::Refused | Kind::Uncertain => {
@@ -104,7 +110,9 @@ impl Mentions {
                         || token.is(text, "execute")
                         || primary::is_view(bare(token))
                         || token.kind == Kind::Quoted && bare(token).contains(&b'"');
-                    found.words.insert(lower(bare(token)));
+                    if is_relation {
+                        found.relations.insert(lower(bare(token)));
+                    }
                 }
                 Kind::Open if matches!(last.kind, Kind::Word | Kind::Quoted) => {
                     let name = bare(last);
@@ -193,8 +201,8 @@ impl Bodies {
         let mut mentioning: HashMap<&str, Vec<usize>> = HashMap::new();
         let mut calling: HashMap<&str, Vec<usize>> = HashMap::new();
         for (i, body) in self.bodies.iter().enumerate() {
-            for word in &body.mentions.words {
-                mentioning.entry(word).or_default().push(i);
+            for relation in &body.mentions.relations {
+                mentioning.entry(relation).or_default().push(i);
             }
             for call in &body.mentions.calls {
                 calling.entry(call).or_default().push(i);
@@ -353,6 +361,31 @@ mod tests {
             ]
         );
         assert_eq!(names(&judged.writing), ["reads_view", "writes"]);
+    }
+
+    #[test]
+    fn a_word_that_is_also_a_sequences_name_leads_nowhere() {
+        let mut bodies = Bodies::default();
+        relation(&mut bodies, "s", true, "");
+        for (name, source) in [
+            ("has_variable", "declare s int; begin s := 1; return s; end"),
+            ("has_alias", "select s.a, s from t s where s.b > 1"),
+            ("reads_it", "select last_value from s"),
+            ("reads_it_too", "select 1 from t, public.S"),
+            ("advances_it", "select nextval('s')"),
+        ] {
+            function(&mut bodies, name, false, source);
+        }
+        relation(
+            &mut bodies,
+            "of_column",
+            false,
+            " SELECT t.s, s.a FROM t, (u s)",
+        );
+        relation(&mut bodies, "partitioned", false, "TABLE s");
+        let judged = bodies.judge();
+        assert_eq!(names(&judged.reading), ["has_alias", "has_variable"]);
+        assert_eq!(names(&judged.relations), ["partitioned", "s"]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub const INVALID_AUTHORIZATION: &str = "28000";
 pub const INVALID_PASSWORD: &str = "28P01";
 /// No such database.
 pub const UNDEFINED_DATABASE: &str = "3D000";
+/// A write in a transaction that is read-only, as all are on a standby.
+pub const READ_ONLY_TRANSACTION: &str = "25006";
 /// An idle transaction was open for too long.
 pub const IDLE_IN_TRANSACTION_TIMEOUT: &str = "25P03";
 /// A transaction took too long.

@@ -3,7 +3,7 @@
 use std::sync::OnceLock;
 
 use pgweir_tests::raw::{errors, values};
-use pgweir_tests::{Cluster, Raw, Script};
+use pgweir_tests::{Cluster, Pooler, Raw, Script};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{HERE, database, port, splitting, until_at};
@@ -18,6 +18,43 @@ async fn moody() -> MutexGuard<'static, Cluster> {
     let cluster = cluster.lock().await;
     cluster.resume(1);
     cluster
+}
+
+/// A database of [`moody`], and a pooler in front of it that splits reads from writes.
+struct Scene {
+    cluster: MutexGuard<'static, Cluster>,
+    database: String,
+    pooler: Pooler,
+}
+
+impl Scene {
+    /// `settings` are the database's.
+    async fn with(settings: &str) -> Scene {
+        let cluster = moody().await;
+        let database = database(&cluster);
+        let pooler = splitting(&cluster, settings);
+        Scene {
+            cluster,
+            database,
+            pooler,
+        }
+    }
+
+    fn port(&self, node: usize) -> String {
+        port(&self.cluster, node)
+    }
+
+    /// A client, whose reads go to the primary for now.
+    async fn client(&self) -> Raw {
+        Raw::login(self.pooler.address(), "alice", &self.database).await
+    }
+
+    /// A client whose reads go to the replica by now.
+    async fn reader(&self) -> Raw {
+        let mut client = self.client().await;
+        until_at(&mut client, &self.port(1)).await;
+        client
+    }
 }
 
 /// What `client` reads in each protocol form.
@@ -50,48 +87,38 @@ fn same(value: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn without_read_your_writes_a_client_sees_what_the_replica_has() {
-    let cluster = moody().await;
-    let database = database(&cluster);
-    let pooler = splitting(&cluster, "read_your_writes = \"off\"");
-    let mut client = Raw::login(pooler.address(), "alice", &database).await;
-    until_at(&mut client, &port(&cluster, 1)).await;
-    cluster.pause(1);
+    let scene = Scene::with("read_your_writes = \"off\"").await;
+    let mut client = scene.reader().await;
+    scene.cluster.pause(1);
     client.query(WRITE).await;
     assert_eq!(read_in_all_forms(&mut client).await, same("0"));
-    cluster.resume(1);
-    cluster.wait_caught_up();
+    scene.cluster.resume(1);
+    scene.cluster.wait_caught_up();
     assert_eq!(read_in_all_forms(&mut client).await, same("1"));
 }
 
 #[tokio::test]
 async fn a_client_reads_its_own_write_although_the_replica_is_paused_and_others_need_not() {
-    let cluster = moody().await;
-    let database = database(&cluster);
-    let pooler = splitting(&cluster, "read_your_writes = \"session\"");
-    let mut client = Raw::login(pooler.address(), "alice", &database).await;
-    let mut other = Raw::login(pooler.address(), "alice", &database).await;
-    until_at(&mut client, &port(&cluster, 1)).await;
-    until_at(&mut other, &port(&cluster, 1)).await;
-    cluster.pause(1);
+    let scene = Scene::with("read_your_writes = \"session\"").await;
+    let mut client = scene.reader().await;
+    let mut other = scene.reader().await;
+    scene.cluster.pause(1);
     client.query(WRITE).await;
     assert_eq!(read_in_all_forms(&mut client).await, same("1"));
     assert_eq!(read_in_all_forms(&mut other).await, same("0"));
     // As often as it likes: what it has written stays written.
     assert_eq!(read_in_all_forms(&mut client).await, same("1"));
-    cluster.resume(1);
-    until_at(&mut client, &port(&cluster, 1)).await;
+    scene.cluster.resume(1);
+    until_at(&mut client, &scene.port(1)).await;
     assert_eq!(read_in_all_forms(&mut client).await, same("1"));
 }
 
 #[tokio::test]
 async fn every_client_reads_a_write_that_was_answered_although_the_replica_is_paused() {
-    let cluster = moody().await;
-    let database = database(&cluster);
-    let pooler = splitting(&cluster, "");
-    let mut client = Raw::login(pooler.address(), "alice", &database).await;
-    let mut other = Raw::login(pooler.address(), "alice", &database).await;
-    until_at(&mut other, &port(&cluster, 1)).await;
-    cluster.pause(1);
+    let scene = Scene::with("").await;
+    let mut client = scene.client().await;
+    let mut other = scene.reader().await;
+    scene.cluster.pause(1);
     let writes = [
         Script::new().query(WRITE),
         Script::new().extended(WRITE, &[]),
@@ -115,20 +142,17 @@ async fn every_client_reads_a_write_that_was_answered_although_the_replica_is_pa
     client.query(WRITE).await;
     client.query("commit").await;
     assert_eq!(read_in_all_forms(&mut other).await, same("7"));
-    cluster.resume(1);
-    until_at(&mut other, &port(&cluster, 1)).await;
+    scene.cluster.resume(1);
+    until_at(&mut other, &scene.port(1)).await;
     assert_eq!(read_in_all_forms(&mut other).await, same("7"));
 }
 
 #[tokio::test]
 async fn a_commit_that_is_answered_before_its_query_or_segment_ends_is_read_by_others() {
-    let cluster = moody().await;
-    let database = database(&cluster);
-    let pooler = splitting(&cluster, "");
-    let mut client = Raw::login(pooler.address(), "alice", &database).await;
-    let mut other = Raw::login(pooler.address(), "alice", &database).await;
-    until_at(&mut other, &port(&cluster, 1)).await;
-    cluster.pause(1);
+    let scene = Scene::with("").await;
+    let mut client = scene.client().await;
+    let mut other = scene.reader().await;
+    scene.cluster.pause(1);
     // In the extended protocol, with Flush in the place of Sync.
     let mut script = Script::new();
     for sql in ["begin", WRITE, "commit"] {
@@ -155,17 +179,14 @@ async fn a_commit_that_is_answered_before_its_query_or_segment_ends_is_read_by_o
 
 #[tokio::test]
 async fn a_read_that_is_sent_while_another_runs_on_the_replica_finds_writes_answered_since() {
-    let cluster = moody().await;
-    let database = database(&cluster);
-    let pooler = splitting(&cluster, "");
-    let mut client = Raw::login(pooler.address(), "alice", &database).await;
-    let mut writer = Raw::login(pooler.address(), "alice", &database).await;
-    until_at(&mut client, &port(&cluster, 1)).await;
-    cluster.pause(1);
+    let scene = Scene::with("").await;
+    let mut client = scene.reader().await;
+    let mut writer = scene.client().await;
+    scene.cluster.pause(1);
     client
         .say(&Script::new().query("select pg_sleep(1) from one"))
         .await;
-    until_sleeping(&cluster).await;
+    until_sleeping(&scene.cluster).await;
     writer.query(WRITE).await;
     client.say(&Script::new().query(READ)).await;
     client.until_ready().await;
@@ -184,14 +205,10 @@ async fn until_sleeping(cluster: &Cluster) {
 
 #[tokio::test]
 async fn a_pipeline_of_reads_and_writes_reads_what_it_wrote() {
-    let cluster = moody().await;
-    let database = database(&cluster);
     for whose in ["session", "all"] {
-        let pooler = splitting(&cluster, &format!("read_your_writes = \"{whose}\""));
-        let mut client = Raw::login(pooler.address(), "alice", &database).await;
-        client.query("update counter set n = 0 where id = 1").await;
-        until_at(&mut client, &port(&cluster, 1)).await;
-        cluster.pause(1);
+        let scene = Scene::with(&format!("read_your_writes = \"{whose}\"")).await;
+        let mut client = scene.reader().await;
+        scene.cluster.pause(1);
         let write = format!("{WRITE} returning n");
         let script = Script::new()
             .query(READ)
@@ -216,35 +233,29 @@ async fn a_pipeline_of_reads_and_writes_reads_what_it_wrote() {
         assert!(errors(&answer).is_empty(), "{answer:?}");
         let expected = ["0", "0", "1", "1", "1", "2", "2", "2", "3", "3", "3"];
         assert_eq!(values(&answer), expected, "{whose}");
-        cluster.resume(1);
+        scene.cluster.resume(1);
         assert_eq!(client.value(READ).await, "3");
-        until_at(&mut client, &port(&cluster, 1)).await;
+        until_at(&mut client, &scene.port(1)).await;
     }
 }
 
 #[tokio::test]
 async fn a_replica_that_is_paused_for_long_gets_no_reads_and_a_read_waits_for_one_if_told_to() {
-    let cluster = moody().await;
-    let database = database(&cluster);
-    let pooler = splitting(
-        &cluster,
-        "read_your_writes = \"off\"\nmax_replica_lag = \"100ms\"",
-    );
-    let mut client = Raw::login(pooler.address(), "alice", &database).await;
-    until_at(&mut client, &port(&cluster, 1)).await;
-    cluster.pause(1);
+    let scene = Scene::with("read_your_writes = \"off\"\nmax_replica_lag = \"100ms\"").await;
+    let mut client = scene.reader().await;
+    scene.cluster.pause(1);
     client.query(WRITE).await;
-    until_at(&mut client, &port(&cluster, 0)).await;
-    cluster.resume(1);
-    until_at(&mut client, &port(&cluster, 1)).await;
+    until_at(&mut client, &scene.port(0)).await;
+    scene.cluster.resume(1);
+    until_at(&mut client, &scene.port(1)).await;
 
-    let pooler = splitting(&cluster, "primary_reads = false");
-    let mut client = Raw::login(pooler.address(), "alice", &database).await;
-    until_at(&mut client, &port(&cluster, 1)).await;
-    cluster.pause(1);
+    drop(scene);
+    let scene = Scene::with("primary_reads = false").await;
+    let mut client = scene.reader().await;
+    scene.cluster.pause(1);
     client.query(WRITE).await;
     client.say(&Script::new().query(READ).query(HERE)).await;
-    cluster.resume(1);
-    assert_eq!(values(&client.until_ready().await), ["2"]);
-    assert_eq!(values(&client.until_ready().await), [port(&cluster, 1)]);
+    scene.cluster.resume(1);
+    assert_eq!(values(&client.until_ready().await), ["1"]);
+    assert_eq!(values(&client.until_ready().await), [scene.port(1)]);
 }

@@ -1,6 +1,6 @@
 //! Which statements go where, while all is well.
 
-use pgweir_tests::raw::{errors, values};
+use pgweir_tests::raw::{errors, heads, values};
 use pgweir_tests::{Pooler, Raw, Script};
 
 use super::{HERE, calm, database, pooler, port, splitting, until, until_at};
@@ -429,4 +429,91 @@ fn calm_in_this_order(hosts: &str) -> Pooler {
             "function_catalog_refresh = 3600\n[databases.\"*\"]\n{hosts}\nread_write_split = true\n"
         ),
     ))
+}
+
+#[tokio::test]
+async fn a_client_that_keeps_a_replicas_server_stays_there() {
+    let database = database(calm());
+    let pooler = splitting(calm(), "read_your_writes = \"off\"");
+    let mut client = client(&pooler, &database).await;
+    client
+        .value("select pg_advisory_lock(77) /* pgweir: replica */")
+        .await;
+    let refused = client.error("update counter set n = 1 where id = 1").await;
+    assert_eq!(refused.code, "25006");
+    client.value("select pg_advisory_unlock(77)").await;
+    until(&mut client, HERE, &ports().1).await;
+    let answer = client.query("update counter set n = 1 where id = 1").await;
+    assert!(errors(&answer).is_empty(), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_left_while_it_waited_is_not_in_flight() {
+    let database = database(calm());
+    let pooler = splitting(calm(), "read_your_writes = \"off\"\npool_size = 1");
+    let mut first = client(&pooler, &database).await;
+    let mut second = client(&pooler, &database).await;
+    let mut admin = Raw::login(pooler.address(), "alice", "pgweir").await;
+    let sleep = "select pg_sleep(3600) from one";
+    first.say(&Script::new().query(sleep)).await;
+    until_in_flight(&mut admin, "1").await;
+    second.say(&Script::new().query(sleep)).await;
+    until_in_flight(&mut admin, "2").await;
+    drop(second);
+    until_in_flight(&mut admin, "1").await;
+    first.cancel().await;
+    first.until_ready().await;
+    until_in_flight(&mut admin, "0").await;
+}
+
+/// Waits until the replica has so much work in flight.
+async fn until_in_flight(admin: &mut Raw, count: &str) {
+    pgweir_tests::within(&format!("{count} in flight"), async {
+        loop {
+            let answer = admin.query("show hosts").await;
+            let description = answer.iter().find(|m| m.tag == b'T').unwrap();
+            let names = heads(&description.body);
+            let at = |name| names.iter().position(|n| n == name).unwrap();
+            let rows = answer.iter().filter(|m| m.tag == b'D').map(|m| m.columns());
+            let mut replicas = rows.filter(|row| row[at("role")].as_deref() == Some("replica"));
+            if replicas.any(|row| row[at("in_flight")].as_deref() == Some(count)) {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_name_of_a_sequence_or_an_unlogged_table_counts_where_a_relation_is_read() {
+    let (primary, replica) = ports();
+    let database = database(calm());
+    let objects = "\
+        create sequence s; create table parent (a int) partition by list (a); \
+        create unlogged table part partition of parent for values in (1); \
+        insert into parent values (1); \
+        create function has_s() returns int stable language plpgsql as \
+        'declare s int; part int := 2; begin s := part - 1; return s; end'; \
+        create function reads_s() returns int stable language plpgsql as \
+        'begin return (select last_value from one, s); end'; \
+        create view called_s as select s.x as part from one as s; \
+        create view of_s as select x, last_value from (one cross join s); \
+        grant all on all tables in schema public to public; \
+        grant all on all sequences in schema public to public";
+    calm().psql(0, &database, objects);
+    calm().wait_caught_up();
+    let pooler = splitting(calm(), "");
+    let mut client = client(&pooler, &database).await;
+    for (sql, at) in [
+        ("select here() from one as s where has_s() = s.x", &replica),
+        ("select here() from called_s as part", &replica),
+        ("select here() from s", &primary),
+        ("select here() from one where reads_s() = 1", &primary),
+        ("select here() from of_s", &primary),
+        ("select here() from parent", &primary),
+        ("select here() from only part", &primary),
+    ] {
+        assert_eq!(&client.value(sql).await, at, "{sql}");
+    }
 }

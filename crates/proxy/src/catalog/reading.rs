@@ -126,7 +126,7 @@ const RELATIONS: &str = ";SELECT c.oid,n.nspname,c.relname,c.relkind<>'v',\
          AND c.relpersistence<>'t' AND n.nspname NOT IN ('pg_catalog','information_schema') \
          UNION ALL SELECT c.oid,'',c.relname,false,pg_get_expr(p.polqual,p.polrelid) \
          FROM pg_policy p JOIN pg_class c ON c.oid=p.polrelid WHERE p.polqual IS NOT NULL \
-         UNION ALL SELECT p.oid,'',p.relname,false,quote_ident(c.relname) \
+         UNION ALL SELECT p.oid,'',p.relname,false,'TABLE '||quote_ident(c.relname) \
          FROM pg_inherits i JOIN pg_class p ON p.oid=i.inhparent JOIN pg_class c ON c.oid=i.inhrelid \
          WHERE c.relkind IN ('p','f') OR c.relkind='r' AND (c.relpersistence='u' OR c.relhassubclass)";
 

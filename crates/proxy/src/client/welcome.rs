@@ -84,7 +84,7 @@ async fn host_for_login(
         }
         let limit = live.routing.failover_timeout;
         if since.elapsed() >= limit {
-            return Err(no_host(&pool.database.name, limit));
+            return Err(no_host(&pool.database.name, limit, None));
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -113,8 +113,11 @@ async fn heed_patroni(worker: &Worker, database: &Database, cluster: &Cluster, f
     let told = patroni::ask(&routing.patroni).await;
     let now = worker.shared.since_start();
     let told = told.and_then(|members| {
-        let told = cluster.judge().told(now, &members);
-        told.map_err(|e| e.to_string())
+        let mut judge = cluster.judge();
+        if cluster.routing().topology != Topology::Patroni {
+            return Ok(Vec::new());
+        }
+        judge.told(now, &members).map_err(|e| e.to_string())
     });
     let name = &database.name;
     match told {

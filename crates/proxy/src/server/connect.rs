@@ -19,6 +19,7 @@ use crate::pools::{Branch, Live, Pool};
 use crate::report::Refusal;
 use crate::server::held::Held;
 use crate::server::login::LoggedIn;
+use crate::server::sent::Sent;
 use crate::server::{Server, ServerCard, login};
 use crate::stream::{Outbox, Socket, Stream};
 use crate::tls::ServerTls;
@@ -94,6 +95,7 @@ fn server_of(
         session,
         kept: Vec::new(),
         outbox: Outbox::default(),
+        sent: Sent::default(),
         early_cancel: None,
         worker: worker.id,
         pool: card.pool.clone(),

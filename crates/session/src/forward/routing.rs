@@ -7,7 +7,7 @@ use pgweir_wire::frontend::{BindNames, tag};
 
 use super::Forward;
 use crate::client::Need;
-use crate::way::{Verdict, way};
+use crate::way::{Verdict, judge};
 
 impl Forward<'_, '_> {
     /// Whether the message that `rest` begins with must not be sent to this server, and what is needed then.
@@ -28,7 +28,8 @@ impl Forward<'_, '_> {
         }
         if self.server.is_standby() {
             if self.server.may_be_between_transactions()
-                && way(self.client, rest, self.limits).to == To::Primary
+                && !self.server.keeps(self.client)
+                && self.goes_to(rest) == To::Primary
             {
                 let free = self.pos == 0 && self.server.is_free();
                 return Some(if free { Need::Primary } else { Need::Replies });
@@ -39,14 +40,22 @@ impl Forward<'_, '_> {
         None
     }
 
+    fn goes_to(&mut self, rest: &[u8]) -> To {
+        match self.client.take_judged(self.limits) {
+            Some(judged) => judged.to,
+            None => judge(self.client, rest, self.limits, &mut None).to,
+        }
+    }
+
     /// Notes what is sent to the primary: whether it may write, and whether it changes which relations are to be read there.
     fn note_write(&mut self, h: Header, rest: &[u8]) {
+        let judged = self.client.take_judged(self.limits);
         let body = rest.get(HEADER_BYTES..h.total());
         let verdict = match (h.tag, body) {
-            (tag::QUERY, Some(body)) => {
+            (tag::QUERY, Some(body)) => judged.and_then(|j| j.verdict).or_else(|| {
                 let text = body.strip_suffix(b"\0").unwrap_or(body);
                 Some(Verdict::of(text, &self.limits.functions))
-            }
+            }),
             (tag::BIND, Some(body)) => BindNames::read(body)
                 .ok()
                 .and_then(|names| self.client.verdict(names.statement, self.limits)),

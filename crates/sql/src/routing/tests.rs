@@ -278,7 +278,7 @@ fn whatever_else_goes_to_the_primary_and_says_why() {
         ("select last_value from T_Id_Seq", "relation t_id_seq"),
         ("select * from s.\"Hidden\"", "relation \"hidden\""),
         ("select * from \"a\"\"b\"", "relation \"a\"\"b\""),
-        ("select 'a\\', hidden, 'b'", "relation hidden"),
+        ("select 'a\\' from hidden, 'b'", "relation hidden"),
         ("select writes(1)", "unknown function writes"),
         ("select twice(1)", "unknown function twice"),
         ("select left('a', 1)", "volatile function left"),

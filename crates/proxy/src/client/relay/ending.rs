@@ -51,7 +51,6 @@ impl Relay {
         let link = std::mem::replace(&mut self.link, Link::Alone);
         // Without a server it keeps none.
         let _ = self.note_holds();
-        let site = self.site.take();
         if let Link::Linked(server) = &link {
             if server.session.may_be_writing()
                 && let Some(cluster) = &self.live.cluster
@@ -59,14 +58,11 @@ impl Relay {
                 // It may have been written all the same.
                 cluster.wrote();
             }
-            let failed = matches!(end, End::ServerSaid | End::ServerFailed(_));
-            if let Some(site) = &site {
-                self.left_site(site, !failed);
-            }
-            if failed {
-                self.saw_loss(site.as_ref());
+            if matches!(end, End::ServerSaid | End::ServerFailed(_)) {
+                self.saw_loss();
             }
         }
+        self.site = None;
         match link {
             Link::Alone | Link::Held { .. } => {}
             Link::Waiting { ticket, .. } => self.worker.with_pools(|pools, effects| {

@@ -18,28 +18,65 @@ use crate::pools::Pool;
 use crate::report::Refusal;
 use crate::server::upkeep;
 
-/// What a client is told that has waited for a host in vain.
-pub(crate) fn no_host(database: &str, limit: Duration) -> Refusal {
-    Refusal::new(
+/// What a client is told that has waited for a host in vain; `why` is the last error that one met.
+pub(crate) fn no_host(database: &str, limit: Duration, why: Option<&Refusal>) -> Refusal {
+    let refusal = Refusal::new(
         sqlstate::CANNOT_CONNECT_NOW,
         format!(
             "no host of database \"{database}\" could take this within failover_timeout ({} s)",
             limit.as_secs_f64()
         ),
     )
-    .hint("SHOW HOSTS in the console tells what is known of each host.")
+    .hint("SHOW HOSTS in the console tells what is known of each host.");
+    match why {
+        Some(why) => refusal.detail(format!("The last error was {}: {}", why.code, why.message)),
+        None => refusal,
+    }
 }
 
 /// How long a client that is held waits until it looks again, if nobody wakes it.
 pub(crate) const LOOK: Duration = Duration::from_millis(100);
 
-/// Where a client's servers are other than at the primary.
+/// Where a client's servers are other than at the primary. For as long as it is there, the host has the client's work in
+/// flight.
 pub(super) struct Site {
     pub(super) pool: Arc<Pool>,
+    cluster: Arc<Cluster>,
     host: HostId,
     since: Instant,
     /// What it was chosen to have.
     need: Mark,
+    /// The client has asked for a replica.
+    pub(super) is_asked: bool,
+    /// The host has not failed.
+    ok: bool,
+}
+
+impl Site {
+    fn new(pool: Arc<Pool>, cluster: Arc<Cluster>, host: HostId, need: Mark) -> Site {
+        cluster.begin(host);
+        Site {
+            pool,
+            cluster,
+            host,
+            since: Instant::now(),
+            need,
+            is_asked: false,
+            ok: true,
+        }
+    }
+
+    /// The host has failed; which it is.
+    pub(super) fn fail(mut self) -> HostId {
+        self.ok = false;
+        self.host
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.cluster.end(self.host, self.since.elapsed(), self.ok);
+    }
 }
 
 /// A client in [`Pool::held`].
@@ -60,7 +97,6 @@ impl Drop for Counted {
 
 impl Relay {
     /// Chooses where what the client has sent goes. False if it is held: there is no host for it.
-    #[cold]
     pub(super) fn choose_site(&mut self, cx: &mut Context<'_>, input: &[u8]) -> bool {
         self.choose_site_since(cx, input, Instant::now())
     }
@@ -72,20 +108,17 @@ impl Relay {
         self.site = None;
         // Before the choice: what is written while it is made counts as later.
         let need = self.needed(&cluster);
-        match self.place(&cluster, input, since) {
+        let mut asked = false;
+        match self.place(&cluster, input, since, &mut asked) {
             Place::Primary => true,
             Place::Replica(host) => {
                 let Some(pool) = self.worker.shared.replica_pool(&self.pool, host) else {
                     self.hold(cx, since, None);
                     return false;
                 };
-                cluster.begin(host);
-                self.site = Some(Site {
-                    pool,
-                    host,
-                    since: Instant::now(),
-                    need,
-                });
+                let mut site = Site::new(pool, cluster, host, need);
+                site.is_asked = asked;
+                self.site = Some(site);
                 true
             }
             Place::Nowhere => {
@@ -95,7 +128,14 @@ impl Relay {
         }
     }
 
-    fn place(&self, cluster: &Cluster, input: &[u8], since: Instant) -> Place {
+    /// `asked` becomes whether the client has said where.
+    fn place(
+        &mut self,
+        cluster: &Cluster,
+        input: &[u8],
+        since: Instant,
+        asked: &mut bool,
+    ) -> Place {
         let routing = &self.live.routing;
         let mut random = [0; 8];
         let mut read = |need| {
@@ -118,11 +158,15 @@ impl Relay {
         if !self.live.limits.routes || self.live.mode == PoolMode::Session {
             return cluster.place_of_write();
         }
-        let way = way(&self.session, input, &self.live.limits);
-        let asked = way.asked;
+        if self.tries_again && cluster.has_primary() {
+            cluster.count(Verdict::Again);
+            return Place::Primary;
+        }
+        let way = way(&mut self.session, input, &self.live.limits);
+        *asked = way.asked;
         match way.to {
             To::Primary => {
-                cluster.count(if asked {
+                cluster.count(if way.asked {
                     Verdict::AskedPrimary
                 } else {
                     Verdict::Write
@@ -138,7 +182,7 @@ impl Relay {
             }
             To::Replica => {}
         }
-        let need = match asked {
+        let need = match way.asked {
             // Whoever insists on a replica takes it as it is.
             true => Mark::NONE,
             false => self.needed(cluster),
@@ -147,7 +191,7 @@ impl Relay {
         let waits = since.elapsed() < routing.replica_wait;
         match (place, why) {
             (Place::Replica(_), _) => {
-                cluster.count(if asked {
+                cluster.count(if way.asked {
                     Verdict::AskedReplica
                 } else {
                     Verdict::Read
@@ -193,60 +237,19 @@ impl Relay {
             && self.needed(cluster) > site.need
     }
 
-    /// Whether what `input` begins with must not go to the replica that the client is linked to.
-    #[cold]
-    pub(super) fn is_for_elsewhere(&self, input: &[u8]) -> bool {
-        let Link::Linked(server) = &self.link else {
-            return false;
-        };
-        self.live.limits.routes
-            && server.session.is_standby()
-            && server.session.is_free()
-            && self.session.at_boundary()
-            && way(&self.session, input, &self.live.limits).to == To::Primary
-    }
-
-    /// Gives the replica's server back: nothing was sent.
+    /// Leaves the replica's server, which was sent nothing that the client waits for: another host is to have it.
     pub(super) fn leave_site(&mut self) {
         self.fresh = false;
+        self.site = None;
         let Link::Linked(server) = std::mem::replace(&mut self.link, Link::Alone) else {
             return;
         };
-        if let Some(site) = self.site.take() {
-            self.left_site(&site, true);
-        }
-        upkeep::give_back(&self.worker, server, &self.live, self.turned);
-    }
-
-    /// Closes the replica's server.
-    #[cold]
-    pub(super) fn discard_site(&mut self, why: &str) {
-        let Link::Linked(server) = std::mem::replace(&mut self.link, Link::Alone) else {
-            return;
-        };
-        if let Some(site) = self.site.take() {
-            self.left_site(&site, true);
-        }
-        self.worker.discard(server, why);
-    }
-
-    /// Asks for a server for what was not sent, which is kept until there is one.
-    #[cold]
-    pub(super) fn check_out_kept(&mut self, cx: &mut Context<'_>, rest: &[u8]) -> Result<(), End> {
-        self.keep(rest, 0);
-        self.check_out(cx, rest)
-    }
-
-    /// The client is done with a site.
-    pub(super) fn left_site(&self, site: &Site, ok: bool) {
-        if let Some(cluster) = &self.live.cluster {
-            cluster.end(site.host, site.since.elapsed(), ok);
-        }
+        upkeep::leave(&self.worker, server, &self.live, true);
     }
 
     /// Its server was lost.
-    pub(super) fn saw_loss(&self, site: Option<&Site>) {
-        let host = site.map(|s| s.host);
+    pub(super) fn saw_loss(&mut self) {
+        let host = self.site.take().map(Site::fail);
         self.worker
             .shared
             .observed(&self.pool.database, host, Outcome::ConnectionLost);
@@ -263,21 +266,23 @@ impl Relay {
     /// Waits for a host; `why` says why the one that was chosen cannot be reached.
     #[cold]
     pub(super) fn hold(&mut self, cx: &mut Context<'_>, since: Instant, why: Option<&Refusal>) {
+        let before = match std::mem::replace(&mut self.link, Link::Alone) {
+            Link::Held { why, .. } => why,
+            _ => None,
+        };
         let site = self.site.take();
-        if let Some(site) = &site {
-            self.left_site(site, why.is_none());
-        }
         if let Some(why) = why {
             let outcome = match &*why.code {
                 sqlstate::CANNOT_CONNECT => Outcome::ConnectFailed(why.message.clone()),
                 _ => Outcome::NotReady(why.message.clone()),
             };
-            let host = site.map(|s| s.host);
+            let host = site.map(Site::fail);
             let database = &self.pool.database;
             self.worker.shared.observed(database, host, outcome);
         }
         self.link = Link::Held {
             since,
+            why: why.map(|why| Box::new(why.clone())).or(before),
             _counted: Counted::new(self.pool.clone()),
         };
         self.card.state.set(ClientState::Waiting);
@@ -301,10 +306,10 @@ impl Relay {
             self.refresh()?;
         }
         let input = std::mem::take(&mut self.kept);
-        self.link = Link::Alone;
         let chosen = self.choose_site_since(cx, &input, since);
         self.kept = input;
         if chosen {
+            self.link = Link::Alone;
             self.card.set_deadline(NEVER);
             self.check_out_since(cx, since)?;
             if let Link::Linked(_) = self.link {
@@ -313,9 +318,11 @@ impl Relay {
             return Ok(!matches!(self.link, Link::Held { .. }));
         }
         let limit = self.live.routing.failover_timeout;
-        if since.elapsed() >= limit {
-            self.link = Link::Alone;
-            return Err(End::Told(no_host(&self.pool.database.name, limit)));
+        if since.elapsed() >= limit
+            && let Link::Held { why, .. } = std::mem::replace(&mut self.link, Link::Alone)
+        {
+            let database = &self.pool.database.name;
+            return Err(End::Told(no_host(database, limit, why.as_deref())));
         }
         self.read_ahead(cx)
     }
@@ -327,5 +334,21 @@ impl Relay {
             *from = since;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_waited_for_a_host_in_vain_is_told_the_last_error() {
+        let limit = Duration::from_secs(30);
+        assert_eq!(no_host("db", limit, None).detail, None);
+        let why = Refusal::new(sqlstate::CANNOT_CONNECT, "connection refused");
+        assert_eq!(
+            no_host("db", limit, Some(&why)).detail.as_deref(),
+            Some("The last error was 08001: connection refused")
+        );
     }
 }

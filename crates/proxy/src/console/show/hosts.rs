@@ -39,6 +39,8 @@ const HOSTS: &[Column<Host>] = &[
         whole(h.view.round_trip, Duration::as_micros)
     }),
     int8("reads", |h| h.view.chosen.into()),
+    // Those that it failed at.
+    int8("errors", |h| h.view.failures.into()),
     // Of the database's reads, in percent.
     int4("share", |h| ((h.view.share * 100.0).round() as u32).into()),
 ];
