@@ -2,6 +2,8 @@
 //!
 //! What stands in a string, a comment or a quoted name is sorted as everything else: only who walks the text knows.
 
+use crate::words::BEGINNINGS;
+
 /// How many bytes are sorted at once.
 pub(crate) const SIZE: usize = 64;
 
@@ -20,18 +22,20 @@ pub(crate) struct Block {
     pub marks: u64,
     /// `-` and `/`
     pub dashes: u64,
+    /// The bytes that begin as [`BEGINNINGS`] say, with the two behind them.
+    pub beginnings: u64,
 }
 
 /// Thirty-two bytes at once, where the processor can.
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2 {
     use std::arch::x86_64::{
-        __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_cmpgt_epi8, _mm256_movemask_epi8,
-        _mm256_set_epi64x, _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8,
-        _mm256_slli_epi16, _mm256_srli_epi16,
+        __m256i, _mm256_and_si256, _mm256_cmpeq_epi8, _mm256_movemask_epi8, _mm256_set_epi64x,
+        _mm256_set1_epi8, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi16,
+        _mm256_srli_epi16,
     };
 
-    use super::{Block, SIZE};
+    use super::{BEGINNINGS, Block, SIZE};
 
     /// A byte has the properties that both of its halves allow.
     struct Halves {
@@ -68,7 +72,32 @@ pub(crate) mod avx2 {
         ),
     ]);
 
+    /// Which of the [`BEGINNINGS`] a byte is among. For each there are two, by the upper halves of letters.
+    const LETTERS: Halves = Halves::of_letters(BEGINNINGS);
+
     impl Halves {
+        const fn of_letters(sets: [&[u8]; 3]) -> Halves {
+            let mut halves = Halves {
+                low: [0; 16],
+                high: [0; 16],
+            };
+            let mut i = 0;
+            while i < sets.len() {
+                let mut j = 0;
+                while j < sets[i].len() {
+                    let letter = sets[i][j];
+                    let upper = letter >> 4 & 1;
+                    let property = 1 << (2 * i as u8 + upper);
+                    halves.low[(letter & 0x0f) as usize] |= property;
+                    halves.high[4 | upper as usize] |= property;
+                    halves.high[6 | upper as usize] |= property;
+                    j += 1;
+                }
+                i += 1;
+            }
+            halves
+        }
+
         /// Of properties, each with the upper half and the bytes whose lower halves have it with that.
         const fn of(properties: &[(u8, usize, &[u8])]) -> Halves {
             let mut halves = Halves {
@@ -105,29 +134,61 @@ pub(crate) mod avx2 {
     #[inline]
     #[target_feature(enable = "avx2")]
     pub(crate) fn sorted(bytes: &[u8]) -> Block {
-        let mut block = Block::default();
-        for at in [0, SIZE / 2] {
-            let Some(half @ [_, ..]) = bytes.get(at..) else {
-                break;
-            };
-            let bytes = load(half);
-            let words = WORDS.look_up(bytes);
-            let marks = MARKS.look_up(bytes);
-            let none = _mm256_setzero_si256();
-            let others = _mm256_cmpeq_epi8(words, none);
-            let is_mark = _mm256_cmpgt_epi8(_mm256_and_si256(marks, _mm256_set1_epi8(0x7f)), none);
-            // What counts is the highest bit of each byte.
-            block.word |= (mask(bytes) | mask(others) ^ 0xffff_ffff) << at;
-            block.digit |= mask(words) << at;
-            block.dollar |= mask(_mm256_slli_epi16::<1>(words)) << at;
-            block.quotes |= mask(_mm256_slli_epi16::<1>(marks)) << at;
-            block.marks |= mask(is_mark) << at;
-            block.dashes |= mask(marks) << at;
+        match bytes.split_at_checked(SIZE / 2) {
+            Some((first, second)) => {
+                let block = Block::of(half(load(first)), half(load(second)));
+                match second.len() {
+                    32.. => block,
+                    length => block.before(SIZE / 2 + length),
+                }
+            }
+            None => Block::of(half(load(bytes)), [0; 9]).before(bytes.len()),
         }
-        match bytes.len() {
-            SIZE.. => block,
-            length => block.before(length),
+    }
+
+    impl Block {
+        /// Of what [`half`] finds in its halves.
+        #[inline(always)]
+        fn of(first: [u32; 9], second: [u32; 9]) -> Block {
+            let set = |i: usize| u64::from(first[i]) | u64::from(second[i]) << 32;
+            Block {
+                word: set(0),
+                digit: set(1),
+                dollar: set(2),
+                quotes: set(3),
+                marks: set(4),
+                dashes: set(5),
+                beginnings: set(6) & set(7) >> 1 & set(8) >> 2,
+            }
         }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn half(bytes: __m256i) -> [u32; 9] {
+        let words = WORDS.look_up(bytes);
+        let marks = MARKS.look_up(bytes);
+        let letters = LETTERS.look_up(bytes);
+        // What counts is the highest bit of each byte.
+        [
+            mask(bytes) | with(words, 0xff),
+            mask(words),
+            mask(_mm256_slli_epi16::<1>(words)),
+            mask(_mm256_slli_epi16::<1>(marks)),
+            with(marks, 0x7f),
+            mask(marks),
+            with(letters, 0b11),
+            with(letters, 0b11 << 2),
+            with(letters, 0b11 << 4),
+        ]
+    }
+
+    /// Those that have one of `properties`.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn with(bytes: __m256i, properties: u8) -> u32 {
+        let found = _mm256_and_si256(bytes, _mm256_set1_epi8(properties as i8));
+        !mask(_mm256_cmpeq_epi8(found, _mm256_setzero_si256()))
     }
 
     #[inline]
@@ -179,8 +240,8 @@ pub(crate) mod avx2 {
 
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn mask(bytes: __m256i) -> u64 {
-        u64::from(_mm256_movemask_epi8(bytes) as u32)
+    fn mask(bytes: __m256i) -> u32 {
+        _mm256_movemask_epi8(bytes) as u32
     }
 }
 
@@ -197,13 +258,14 @@ impl Block {
             quotes: self.quotes & there,
             marks: self.marks & there,
             dashes: self.dashes & there,
+            beginnings: self.beginnings & (there >> 2),
         }
     }
 }
 
 /// With what every processor has.
 pub(crate) mod portable {
-    use super::{Block, SIZE};
+    use super::{BEGINNINGS, Block, SIZE};
 
     /// The first [`SIZE`] of `bytes`, or as many as there are.
     pub(crate) fn sorted(bytes: &[u8]) -> Block {
@@ -219,6 +281,11 @@ pub(crate) mod portable {
         let is_letter = |b: u8| (b | 0x20).wrapping_sub(b'a') < 26;
         let is_digit = |b: u8| b.wrapping_sub(b'0') < 10;
         let is_space = |b: u8| b.wrapping_sub(b'\t') < 5;
+        let [first, second, third] = BEGINNINGS.map(|letters| {
+            set(bytes, |b| {
+                letters.iter().any(|letter| letter | 0x20 == b | 0x20)
+            })
+        });
         Block {
             word: set(bytes, |b| {
                 is_letter(b) | is_digit(b) | is_one_of(b"_$", b) | (b >= 0x80)
@@ -230,6 +297,7 @@ pub(crate) mod portable {
                 is_one_of(b"'\"(;\\\x7f", b) | ((b < 0x20) & !is_space(b))
             }),
             dashes: set(bytes, |b| is_one_of(b"-/", b)),
+            beginnings: first & second >> 1 & third >> 2,
         }
     }
 
@@ -282,6 +350,7 @@ mod tests {
                     .filter(|i| set >> i & 1 == 1)
                     .collect::<Vec<usize>>()
             };
+            assert_eq!(places(block.beginnings), [0, 2, 3, 22]);
             assert_eq!(places(block.digit), [8, 12]);
             assert_eq!(places(block.dollar), [11]);
             assert_eq!(places(block.quotes), [29, 31]);

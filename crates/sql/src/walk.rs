@@ -3,6 +3,9 @@
 //! What a plain query consists of (names, keywords, numbers, operators, spaces) is never looked at one by one: places are
 //! found in the sets of a [`Block`], and the tokens before such a place are read backwards ([`Before`]) where they matter.
 
+#[cfg(target_arch = "x86_64")]
+use std::sync::LazyLock;
+
 use crate::before::Before;
 #[cfg(target_arch = "x86_64")]
 use crate::block::avx2;
@@ -10,6 +13,15 @@ use crate::block::{Block, SIZE, portable};
 use crate::classify::{Scan, Unreadable};
 use crate::lexer::{self, Kind, Token};
 use crate::words::{self, Meaning};
+
+/// Whether the processor has what [`Scan::walk_by_avx2`] is compiled for.
+#[cfg(target_arch = "x86_64")]
+static HAS_AVX2: LazyLock<bool> = LazyLock::new(|| {
+    std::arch::is_x86_feature_detected!("avx2")
+        && std::arch::is_x86_feature_detected!("bmi1")
+        && std::arch::is_x86_feature_detected!("bmi2")
+        && std::arch::is_x86_feature_detected!("lzcnt")
+});
 
 impl Scan<'_> {
     /// What was found, and whether the other reading of backslashes would differ.
@@ -28,11 +40,7 @@ impl Scan<'_> {
     #[inline(always)]
     fn walk_as_can_be(&mut self) -> (Option<Unreadable>, bool) {
         #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2")
-            && std::arch::is_x86_feature_detected!("bmi1")
-            && std::arch::is_x86_feature_detected!("bmi2")
-            && std::arch::is_x86_feature_detected!("lzcnt")
-        {
+        if *HAS_AVX2 {
             // SAFETY: the processor has what the function is compiled for.
             #[allow(unsafe_code)]
             return unsafe { self.walk_by_avx2() };
@@ -234,7 +242,7 @@ impl Places {
         let dollars = (runs & !(block.digit >> 1) | attached) & block.dollar;
         let comments = comments(block.dashes & whole, bytes);
         let mut points = block.marks & whole | dollars | comments;
-        let mut long = words & word >> 1 & word >> 2;
+        let mut long = words & block.beginnings & word >> 1 & word >> 2;
         while long != 0 {
             let bit = long.trailing_zeros() as usize;
             long &= long - 1;

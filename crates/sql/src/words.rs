@@ -3,6 +3,9 @@
 use crate::Effects;
 use crate::primary;
 
+/// The first, second and third letters of the words that may mean something in the middle of a statement.
+pub(crate) const BEGINNINGS: [&[u8]; 3] = [b"cdefhilmnpstu", b"acegnopux", b"cdefhlmrstx_"];
+
 /// At which lengths a word that begins with the same three letters may mean something in the middle of a statement: most
 /// words are ruled out by it. Lengths past 31 count as 31. The letters are hashed.
 const LENGTHS: [u32; 256] = {
@@ -373,6 +376,9 @@ mod tests {
             "pg_notify",
             "pg_temp_a_name_of_more_than_thirty_two_letters",
         ] {
+            for (letter, letters) in word.to_ascii_lowercase().bytes().zip(BEGINNINGS) {
+                assert!(letters.contains(&letter), "{word}");
+            }
             for text in [word.to_owned(), format!("{word} x")] {
                 assert!(may_mean_something(text.as_bytes(), 0, word.len()), "{word}");
             }
