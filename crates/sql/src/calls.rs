@@ -1,7 +1,8 @@
 //! Names in front of parentheses: which of them are calls, and of what.
 
 use crate::Effects;
-use crate::classify::{Name, Scan};
+use crate::before::Name;
+use crate::classify::Scan;
 use crate::functions::Known;
 use crate::lexer::{Kind, Token};
 use crate::primary;
@@ -19,10 +20,6 @@ impl Scan<'_> {
         let text = self.text;
         let alone = name.parts == 1;
         let written = bare(last, text);
-        if alone && last.kind == Kind::Word && words::is_frequent_construct(written) {
-            return open;
-        }
-        // The columns of INSERT: by far the most frequent parenthesis that is none of a call.
         if name.before.is_into(text) {
             return open;
         }
@@ -145,7 +142,7 @@ impl Scan<'_> {
         match before.kind {
             Kind::Edge | Kind::Close | Kind::Quoted => false,
             // A type with modifiers: `x::vector(3)`.
-            Kind::Other => !before.of(text).trim_ascii_end().ends_with(b"::"),
+            Kind::Other => !before.of(text).ends_with(b"::"),
             Kind::Word => {
                 let word = before.of(text);
                 // The longest word below has ten letters.
@@ -194,7 +191,6 @@ impl Scan<'_> {
         match token.kind {
             Kind::Edge | Kind::Open | Kind::Dot => false,
             Kind::Other => bytes
-                .trim_ascii_end()
                 .last()
                 .is_some_and(|b| *b == b']' || b.is_ascii_digit()),
             Kind::Word => {

@@ -54,6 +54,10 @@ pub fn judge(text: &[u8], functions: &Functions) -> (Effects, Routing) {
 /// What is written in the text itself.
 #[inline]
 fn written(text: &[u8], functions: &Functions) -> (Effects, Routing) {
+    // Places are kept in 32 bits; no message is so long.
+    if u32::try_from(text.len()).is_err() {
+        return UNREADABLE;
+    }
     let mut scan = Scan::new(text, functions, Strings::Conforming);
     let (conforming, ambiguous) = scan.run();
     let found = |scan: &Scan<'_>| (scan.effects, scan.routing);
@@ -89,20 +93,9 @@ fn either(conforming: Found, escaping: Found) -> (Effects, Routing) {
 
 /// Why a text cannot be read to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Unreadable {
+pub(crate) enum Unreadable {
     Refused,
     Uncertain,
-}
-
-/// A name, perhaps with a schema, perhaps a keyword.
-#[derive(Clone, Copy)]
-pub(crate) struct Name {
-    /// The token before it.
-    pub before: Token,
-    /// Where it begins.
-    pub first: usize,
-    /// Of how many parts it is.
-    pub parts: usize,
 }
 
 pub(crate) struct Scan<'a> {
@@ -113,6 +106,8 @@ pub(crate) struct Scan<'a> {
     pub verb: Verb,
     /// INTO came last, and behind INSERT or MERGE: a table follows.
     into_table: bool,
+    /// Where the token begins that follows INTO, if only spaces are between them.
+    pub behind_into: usize,
     /// Some parameter is set, if only to the end of the transaction.
     pub sets: bool,
     updates: bool,
@@ -127,7 +122,7 @@ pub(crate) struct Scan<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn new(text: &'a [u8], functions: &'a Functions, strings: Strings) -> Self {
+    pub fn new(text: &'a [u8], functions: &'a Functions, strings: Strings) -> Self {
         Scan {
             text,
             functions,
@@ -135,6 +130,7 @@ impl<'a> Scan<'a> {
             effects: Effects::NONE,
             verb: Verb::Plain,
             into_table: false,
+            behind_into: usize::MAX,
             sets: false,
             updates: false,
             names_settings: false,
@@ -150,90 +146,8 @@ impl<'a> Scan<'a> {
         Lexer::from(self.text, at, self.strings)
     }
 
-    /// What was found, and whether the other reading of backslashes would differ.
-    fn run(&mut self) -> (Result<(), Unreadable>, bool) {
-        // What changes with every token is kept out of `self` and in pieces, so that it stays in registers: a token that
-        // is copied as a whole through memory costs more than finding it.
-        let text = self.text;
-        let strings = self.strings;
-        let mut ambiguous = false;
-        let mut at = 0;
-        let mut awaiting = true;
-        let (mut last_kind, mut last_start, mut last_end) = (Kind::Edge, 0, 0);
-        // The token before the name that came last, and where that name begins.
-        let (mut before_kind, mut before_start, mut before_end) = (Kind::Edge, 0, 0);
-        let mut first = 0;
-        let mut parts = 0;
-        // The last dot stands behind a name.
-        let mut dotted = false;
-        let failure = loop {
-            let Token { kind, start, end } = lexer::scan::<true>(text, at, strings, &mut ambiguous);
-            at = end;
-            let token = |kind| Token { kind, start, end };
-            let last = || Token {
-                kind: last_kind,
-                start: last_start,
-                end: last_end,
-            };
-            match kind {
-                Kind::Word | Kind::Quoted => {
-                    if last_kind == Kind::Dot && dotted {
-                        parts += 1;
-                    } else {
-                        (before_kind, before_start, before_end) = (last_kind, last_start, last_end);
-                        (first, parts) = (start, 1);
-                    }
-                    if kind == Kind::Quoted {
-                        self.meant(words::name(token(kind).within(text)), token(kind), last());
-                    } else if awaiting {
-                        awaiting = false;
-                        self.begin_statement(token(kind));
-                    } else if words::may_mean_something(&text[start..end]) {
-                        self.meant(words::meaning(&text[start..end]), token(kind), last());
-                    }
-                }
-                Kind::Open => {
-                    if matches!(last_kind, Kind::Word | Kind::Quoted) {
-                        let name = Name {
-                            before: Token {
-                                kind: before_kind,
-                                start: before_start,
-                                end: before_end,
-                            },
-                            first,
-                            parts,
-                        };
-                        let token = self.opened(name, last(), token(kind));
-                        at = token.end;
-                        (last_kind, last_start, last_end) = (token.kind, token.start, token.end);
-                        continue;
-                    }
-                }
-                Kind::Text | Kind::Coded => self.string(token(kind)),
-                Kind::Dot => dotted = matches!(last_kind, Kind::Word | Kind::Quoted),
-                Kind::Semicolon => {
-                    awaiting = true;
-                    (last_kind, last_start, last_end) = (Kind::Edge, 0, 0);
-                    continue;
-                }
-                Kind::Edge => break None,
-                Kind::Refused => break Some(Unreadable::Refused),
-                Kind::Uncertain => break Some(Unreadable::Uncertain),
-                Kind::Close | Kind::Other | Kind::Number | Kind::Parameter => {}
-            }
-            (last_kind, last_start, last_end) = (kind, start, end);
-        };
-        let found = match failure {
-            None => {
-                self.finish();
-                Ok(())
-            }
-            Some(failure) => Err(failure),
-        };
-        (found, ambiguous)
-    }
-
-    fn finish(&mut self) {
+    /// The text has been read to its end.
+    pub fn finish(&mut self) {
         if self.updates && self.names_settings {
             self.effects |= Effects::SETTINGS | Effects::RESETS;
             self.sets = true;
@@ -263,7 +177,7 @@ impl<'a> Scan<'a> {
 
     /// A string may name a schema, as in `'pg_temp.t'::regclass`.
     #[inline(always)]
-    fn string(&mut self, token: Token) {
+    pub fn string(&mut self, token: Token) {
         // Behind `'`, and behind one letter more or less of any other opening.
         let near = self.text.get(token.start + 1..token.start + 4);
         if near.is_none_or(|near| near.iter().any(|b| matches!(b, b'p' | b'P' | b'$'))) {
@@ -286,7 +200,7 @@ impl<'a> Scan<'a> {
 
     /// The first word of a statement.
     #[inline(never)]
-    fn begin_statement(&mut self, token: Token) {
+    pub fn begin_statement(&mut self, token: Token) {
         let text = self.text;
         self.verb = words::verb(token.of(text));
         self.into_table = false;
@@ -432,7 +346,7 @@ impl<'a> Scan<'a> {
 
     /// What a word or name means behind the token `last`.
     #[inline(never)]
-    fn meant(&mut self, meaning: Meaning, token: Token, last: Token) {
+    pub fn meant(&mut self, meaning: Meaning, token: Token, last: Token) {
         let text = self.text;
         match meaning {
             Meaning::Nothing => {}
@@ -460,6 +374,9 @@ impl<'a> Scan<'a> {
             }
             Meaning::Into => {
                 self.into_table = last.is(text, "insert") || last.is(text, "merge");
+                let rest = text.get(token.end..).unwrap_or_default();
+                let spaces = rest.iter().take_while(|b| lexer::is_space(**b));
+                self.behind_into = token.end + spaces.count();
                 if !self.into_table {
                     self.needs(Why::SelectInto, token);
                 }

@@ -21,6 +21,8 @@ pub(crate) enum Strings {
 /// What a token is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
+    /// The end of the text, or the beginning where something asks for the token before the first one.
+    Edge,
     /// An identifier or keyword without quotes.
     Word,
     /// "…", with its quotes.
@@ -43,8 +45,6 @@ pub(crate) enum Kind {
     Semicolon,
     /// Any other punctuation: one byte of it, or where runs are joined a run of it with the numbers and spaces within.
     Other,
-    /// The end of the text, or the beginning where something asks for the token before the first one.
-    Edge,
     /// What the server refuses the whole text for: it ends within a string, a quoted identifier or a comment, or has a
     /// byte that begins nothing.
     Refused,
@@ -162,6 +162,18 @@ const CONTINUES_RUN: [bool; 256] = {
     table
 };
 
+/// Whether it is a space.
+#[inline(always)]
+pub(crate) fn is_space(b: u8) -> bool {
+    CLASSES[b as usize] == Class::Space
+}
+
+/// Whether a word goes on with it.
+#[inline(always)]
+pub(crate) fn continues_word(b: u8) -> bool {
+    CONTINUES_WORD[b as usize]
+}
+
 /// How the end of a string is found.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Escapes {
@@ -214,6 +226,12 @@ impl<'a> Lexer<'a> {
     }
 }
 
+/// As [`scan`], for what is not found often.
+#[inline(never)]
+pub(crate) fn token(text: &[u8], at: usize, strings: Strings, ambiguous: &mut bool) -> Token {
+    scan::<true>(text, at, strings, ambiguous)
+}
+
 /// The token that begins at `at`, or behind the spaces and comments there.
 #[inline(always)]
 pub(crate) fn scan<const RUNS: bool>(
@@ -224,7 +242,7 @@ pub(crate) fn scan<const RUNS: bool>(
 ) -> Token {
     loop {
         let Some(&b) = text.get(at) else {
-            return token(Kind::Edge, at, at);
+            return found(Kind::Edge, at, at);
         };
         // By far the most frequent, and cheaper to foresee than a jump by class.
         if b == b' ' {
@@ -242,18 +260,18 @@ pub(crate) fn scan<const RUNS: bool>(
                     && matches!(text.get(end), Some(b'\'' | b'&'))
                     && let Some((kind, end)) = prefixed(text, at)
                 {
-                    return token(kind, at, end);
+                    return found(kind, at, end);
                 }
-                return token(Kind::Word, at, end);
+                return found(Kind::Word, at, end);
             }
             Class::Flat if RUNS => {
                 let end = skip_by_four(text, at + 1, |b| CONTINUES_RUN[b as usize]);
-                return token(Kind::Other, at, end);
+                return found(Kind::Other, at, end);
             }
-            Class::Flat if b.is_ascii_digit() => return token(Kind::Number, at, number(text, at)),
+            Class::Flat if b.is_ascii_digit() => return found(Kind::Number, at, number(text, at)),
             Class::Flat => Kind::Other,
             Class::Dot if !RUNS && text.get(at + 1).is_some_and(u8::is_ascii_digit) => {
-                return token(Kind::Number, at, number(text, at));
+                return found(Kind::Number, at, number(text, at));
             }
             Class::Dot => Kind::Dot,
             Class::Open => Kind::Open,
@@ -271,15 +289,15 @@ pub(crate) fn scan<const RUNS: bool>(
                         (kind, end)
                     }
                 };
-                return token(kind, at, end);
+                return found(kind, at, end);
             }
             Class::DoubleQuote => {
                 let (kind, end) = quoted(text, at);
-                return token(kind, at, end);
+                return found(kind, at, end);
             }
             Class::Dollar => {
                 let (kind, end) = dollar(text, at);
-                return token(kind, at, end);
+                return found(kind, at, end);
             }
             Class::Minus if text.get(at + 1) == Some(&b'-') => {
                 at = end_of_line(text, at + 2);
@@ -288,7 +306,7 @@ pub(crate) fn scan<const RUNS: bool>(
             Class::Slash if text.get(at + 1) == Some(&b'*') => {
                 match end_of_comment(text, at + 2) {
                     Some(end) => at = end,
-                    None => return token(Kind::Refused, at, text.len()),
+                    None => return found(Kind::Refused, at, text.len()),
                 }
                 continue;
             }
@@ -297,12 +315,12 @@ pub(crate) fn scan<const RUNS: bool>(
             Class::Alien if at > 0 && text[at - 1] >= 0x80 => Kind::Uncertain,
             Class::Alien => Kind::Refused,
         };
-        return token(kind, at, at + 1);
+        return found(kind, at, at + 1);
     }
 }
 
 #[inline(always)]
-fn token(kind: Kind, start: usize, end: usize) -> Token {
+fn found(kind: Kind, start: usize, end: usize) -> Token {
     Token { kind, start, end }
 }
 
@@ -365,7 +383,7 @@ fn continuation(text: &[u8], mut at: usize) -> Option<usize> {
         match *text.get(at)? {
             b'\'' => return Some(at + 1),
             b'-' if text.get(at + 1) == Some(&b'-') => at = end_of_line(text, at + 2),
-            b if CLASSES[b as usize] == Class::Space => at += 1,
+            b if is_space(b) => at += 1,
             _ => return None,
         }
     }
@@ -483,13 +501,14 @@ fn find(text: &[u8], from: usize, byte: u8) -> Option<usize> {
     }
 }
 
-fn end_of_line(text: &[u8], from: usize) -> usize {
+/// The end of the line, from `from` on.
+pub(crate) fn end_of_line(text: &[u8], from: usize) -> usize {
     let rest = text.get(from..).unwrap_or_default();
     memchr2(b'\n', b'\r', rest).map_or(text.len(), |offset| from + offset)
 }
 
 /// Behind the comment whose content begins at `from`.
-fn end_of_comment(text: &[u8], from: usize) -> Option<usize> {
+pub(crate) fn end_of_comment(text: &[u8], from: usize) -> Option<usize> {
     let mut depth = 1;
     let mut at = from;
     loop {

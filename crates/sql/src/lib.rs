@@ -5,6 +5,8 @@
 //! the pooler carries out itself: exactly, or not at all. [`judge`] is [`classify`] with one answer more: where the text
 //! may run, and [`route`] says that to people.
 
+mod before;
+mod block;
 mod calls;
 mod catalog;
 mod channel;
@@ -27,6 +29,7 @@ mod statements;
 mod unnamed;
 mod verbs;
 mod volatile;
+mod walk;
 mod words;
 
 pub use catalog::{Catalog, Dependent, Language, Relation, Routine, Verdict};

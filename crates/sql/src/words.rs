@@ -3,8 +3,11 @@
 use crate::Effects;
 use crate::primary;
 
-/// Lengths at which a word with this first byte may mean something in the middle of a statement: most words are ruled out
-/// by it. Lengths past 31 count as 31.
+/// The first, second and third letters of the words that may mean something in the middle of a statement.
+pub(crate) const BEGINNINGS: [&[u8]; 3] = [b"cdefhilmnpstu", b"acegnopux", b"cdefhlmrstx_"];
+
+/// At which lengths a word that begins with the same three letters may mean something in the middle of a statement: most
+/// words are ruled out by it. Lengths past 31 count as 31. The letters are hashed.
 const LENGTHS: [u32; 256] = {
     const WORDS: &[&str] = &[
         "temp",
@@ -31,24 +34,35 @@ const LENGTHS: [u32; 256] = {
     let mut i = 0;
     while i < WORDS.len() {
         let word = WORDS[i].as_bytes();
-        lengths[word[0] as usize] |= 1 << word.len();
-        lengths[word[0].to_ascii_uppercase() as usize] |= 1 << word.len();
+        let start = u32::from_le_bytes([word[0], word[1], word[2], 0]);
+        lengths[slot(start)] |= 1 << word.len();
         i += 1;
     }
-    // All of these begin with `pg_`; the shortest is the prefix `pg_temp`.
-    lengths[b'p' as usize] = u32::MAX << 7;
-    lengths[b'P' as usize] = u32::MAX << 7;
+    // The shortest of these is the prefix `pg_temp`.
+    lengths[slot(u32::from_le_bytes(*b"pg_\0"))] |= u32::MAX << 7;
     lengths
 };
 
-/// Whether a word may mean something in the middle of a statement.
+/// The place in [`LENGTHS`] of words that begin with the three lower bytes of `start`, in any case.
 #[inline(always)]
-pub(crate) fn may_mean_something(word: &[u8]) -> bool {
-    let Some(first) = word.first() else {
-        return false;
+const fn slot(start: u32) -> usize {
+    ((start | 0x2020_2020).wrapping_mul(MULTIPLIER << 8) >> 24) as usize
+}
+
+/// One with which the most frequent words of SQL have places that no word in the table has, found by trying.
+const MULTIPLIER: u32 = 0x001d_5c49;
+
+/// Whether the word of `length`, which is three or more, at `at` may mean something in the middle of a statement.
+#[inline(always)]
+pub(crate) fn may_mean_something(text: &[u8], at: usize, length: usize) -> bool {
+    let start = match text.get(at..).and_then(<[u8]>::first_chunk) {
+        Some(start) => u32::from_le_bytes(*start),
+        None => match text.get(at..at + 3) {
+            Some(&[a, b, c]) => u32::from_le_bytes([a, b, c, 0]),
+            _ => return false,
+        },
     };
-    LENGTHS[*first as usize] >> word.len().min(31) & 1 == 1
-        && (first | 0x20 != b'p' || word.get(2) == Some(&b'_'))
+    LENGTHS[slot(start)] >> length.min(31) & 1 == 1
 }
 
 /// A word of two to eight bytes as a number, letters in lower case: a word of letters has a number of its own among those
@@ -290,6 +304,47 @@ mod tests {
     }
 
     #[test]
+    fn frequent_words_are_ruled_out() {
+        for word in [
+            "select",
+            "from",
+            "where",
+            "and",
+            "not",
+            "null",
+            "values",
+            "returning",
+            "join",
+            "left",
+            "inner",
+            "order",
+            "group",
+            "limit",
+            "offset",
+            "having",
+            "union",
+            "case",
+            "when",
+            "then",
+            "else",
+            "end",
+            "count",
+            "name",
+            "users",
+            "status",
+            "price",
+            "description",
+            "product_id",
+            "created_at",
+        ] {
+            assert!(
+                !may_mean_something(word.as_bytes(), 0, word.len()),
+                "{word}"
+            );
+        }
+    }
+
+    #[test]
     fn a_word_that_means_something_is_never_ruled_out() {
         for word in [
             "temp",
@@ -321,7 +376,12 @@ mod tests {
             "pg_notify",
             "pg_temp_a_name_of_more_than_thirty_two_letters",
         ] {
-            assert!(may_mean_something(word.as_bytes()), "{word}");
+            for (letter, letters) in word.to_ascii_lowercase().bytes().zip(BEGINNINGS) {
+                assert!(letters.contains(&letter), "{word}");
+            }
+            for text in [word.to_owned(), format!("{word} x")] {
+                assert!(may_mean_something(text.as_bytes(), 0, word.len()), "{word}");
+            }
             assert_ne!(meaning(word.as_bytes()), Meaning::Nothing, "{word}");
         }
         for word in ["", "_", "é", "temps", "select", "users", "pg_class"] {
