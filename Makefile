@@ -42,10 +42,10 @@ soak: ## random tests with new seeds and PROPTEST_CASES=2000 or as many as you s
 	@unset PROPTEST_RNG_SEED; export PROPTEST_CASES=$${PROPTEST_CASES:-2000}; \
 	while cargo test --quiet --package pgweir-session && cargo test --quiet --package pgweir-tests --test e2e session_state; do :; done; exit 1
 
-test-regress: ## PostgreSQL's own regression suite, directly and through transaction mode; about 5 minutes, wants the network once
+test-regress: ## PostgreSQL's own regression suite, directly and through transaction mode; about 5 minutes, wants the network once; SPLIT=1: reads by a replica
 	@.ci/install build regress
 	@cargo build --release --package pgweir
-	@python3 tests/regress/run.py $(REGRESS_OPTIONS) --pgweir "$(PGWEIR)"
+	@python3 tests/regress/run.py $(if $(SPLIT),--split) $(REGRESS_OPTIONS) --pgweir "$(PGWEIR)"
 
 test-routing: ## 50 clients that read what they wrote, before replicas that lag, are delayed and paused; ROUTING_OPERATIONS=200000 for long
 	@.ci/install build postgresql

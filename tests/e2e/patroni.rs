@@ -1,5 +1,7 @@
-//! The ground with Patroni. Its programs are no part of what `make test` installs, so by hand:
-//! `.ci/install patroni && cargo test -p pgweir-tests --test e2e patroni -- --ignored`.
+//! With Patroni. Its programs are no part of what `make test` installs; `make test-routing` installs them and runs this.
+
+mod failover;
+mod writers;
 
 use pgweir_tests::PatroniCluster;
 
