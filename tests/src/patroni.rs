@@ -249,9 +249,12 @@ impl PatroniCluster {
         self.start_patroni(node);
     }
 
-    /// Hands the leader's part over to another node, as `patronictl switchover` does; returns when it has it.
-    pub fn switch_over(&self, to: usize) {
+    /// Hands the leader's part over to the synchronous standby, as `patronictl switchover` does; returns when it has it. Its
+    /// number.
+    pub fn switch_over(&self) -> usize {
         let from = self.wait_for_leader();
+        self.wait("no synchronous standby", || self.sync_standby().is_some());
+        let to = self.sync_standby().expect("it was waited for");
         let body = format!(
             "{{\"leader\": \"{}\", \"candidate\": \"{}\"}}",
             self.nodes[from].name, self.nodes[to].name
@@ -260,7 +263,7 @@ impl PatroniCluster {
         let answer = answer.expect("the leader answers");
         assert_eq!(answer.status, 200, "{}", answer.body);
         self.wait("no switchover", || self.leader() == Some(to));
-        self.wait_for_leader();
+        self.wait_for_leader()
     }
 
     /// Starts the PostgreSQL of a node that was killed as it was, without Patroni: a former leader takes writes again.

@@ -43,7 +43,10 @@ pub(super) enum What {
         timeline: u32,
     },
     /// Nobody knows whether it was written.
-    Failed { statement: &'static str, why: String },
+    Failed {
+        statement: &'static str,
+        why: String,
+    },
 }
 
 /// How many writes were acknowledged on the newest timeline.
