@@ -6,6 +6,7 @@ mod checker;
 mod failover;
 mod freshness;
 mod places;
+mod shares;
 mod visits;
 
 use std::sync::OnceLock;
