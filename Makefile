@@ -23,10 +23,10 @@ endef
 help: ## this text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
-run: ## 1,000 clients over 20 server connections, with a PostgreSQL of its own; DEMO_SECONDS=N ends it
+run: ## 1,000 clients over 20 server connections, with a PostgreSQL of its own; DEMO_SECONDS=N ends it, REPLICAS=2 shows reads by replicas
 	@.ci/install build postgresql
 	@cargo build --release --package pgweir
-	@$(PGWEIR) dev --demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+	@$(PGWEIR) dev --demo $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
 build: ## target/release/pgweir
 	@.ci/install build

@@ -27,7 +27,8 @@ COST_CLIENTS = 10
 COST_PROTOCOLS = ("simple", "extended", "prepared")
 # Of the reads that were to be routed so many must have been, or the figures are about something else.
 LEAST_ROUTED = 0.99
-CONNECTING_SECONDS = 2
+CONNECTING_SECONDS = 0.5
+WARM_UP_SECONDS = 2
 PATIENCE_SECONDS = 20
 
 SCALE_GOAL = 1.8
@@ -69,16 +70,17 @@ class Routing:
         figures = {}
         for routing in (False, True) if number % 2 else (True, False):
             self._progress.step(f"round {number + 1}: {what}, {'with' if routing else 'without'} routing", self._seconds + CONNECTING_SECONDS)
-            figures[routing] = measure(self._kinds[routing], routing)
+            figures[routing] = measure(routing)
         return figures[False], figures[True]
 
-    def _start(self, kind, pool, routing):
-        target = kind.start(self._scratch, self._primary, pool)
+    def _start(self, pool, routing):
+        target = self._kinds[routing].start(self._scratch, self._primary, pool)
         deadline = time.monotonic() + PATIENCE_SECONDS
         # The catalog is read in the background; until then everything stays at the primary.
         while routing and self._routed(target)[0] == 0:
             if time.monotonic() > deadline:
                 hosts = ask(self._primary, target, "pgweir", "show hosts")
+                target.stop()
                 raise CannotRun(f"no read goes to a replica\n{hosts}\n{target.log_tail()}")
             ask(self._primary, target, DATABASE, "select count(*) from pgbench_branches")
         return target
@@ -102,22 +104,22 @@ class Routing:
     def scale(self):
         """Transactions/s of the primary alone, and with two replicas beside it."""
         script = self._scratch.write(self._scratch.directory("scripts") / "scale.sql", SCALE_SCRIPT)
-        def measure(kind, routing):
-            with self._start(kind, SCALE_POOL, routing) as target:
-                return self._measure(target, routing, "extended", SCALE_CLIENTS, script=script)[0].tps
-        for number in range(self._rounds):
-            self.results.scale.append(self._pair(number, "reads that sleep", measure))
+        with self._start(SCALE_POOL, False) as unrouted, self._start(SCALE_POOL, True) as routed:
+            def measure(routing):
+                return self._measure((unrouted, routed)[routing], routing, "extended", SCALE_CLIENTS, script=script)[0].tps
+            for number in range(self._rounds):
+                self.results.scale.append(self._pair(number, "reads that sleep", measure))
 
     def cost(self):
         """The pooler's CPU per transaction."""
-        for number in range(self._rounds):
+        with self._start(COST_POOL, False) as unrouted, self._start(COST_POOL, True) as routed:
+            def measure(routing):
+                run, cpu = self._measure((unrouted, routed)[routing], routing, protocol, COST_CLIENTS)
+                return cpu / run.transactions * 1e6
             for protocol in COST_PROTOCOLS:
-                def measure(kind, routing):
-                    with self._start(kind, COST_POOL, routing) as target:
-                        pgbench(self._primary, target, protocol, COST_CLIENTS, 1)
-                        run, cpu = self._measure(target, routing, protocol, COST_CLIENTS)
-                        return cpu / run.transactions * 1e6
-                self.results.cost.setdefault(protocol, []).append(self._pair(number, f"pgbench -S, {protocol}", measure))
+                for target in (unrouted, routed):
+                    pgbench(self._primary, target, protocol, COST_CLIENTS, WARM_UP_SECONDS)
+                self.results.cost[protocol] = [self._pair(number, f"pgbench -S, {protocol}", measure) for number in range(self._rounds)]
 
 
 SECTIONS = {"scale": Routing.scale, "cost": Routing.cost}
