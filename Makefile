@@ -9,21 +9,24 @@ export PROPTEST_RNG_SEED ?= 1
 
 PGWEIR = $${CARGO_TARGET_DIR:-target}/release/pgweir
 
+# The end-to-end tests that make test leaves out, with what they say.
+ROUTING = cargo test --release --package pgweir-tests --test e2e -- --nocapture --include-ignored --test-threads=1
+
 # $(call step,what it is,command): says what is being done, and when it fails how to do it again.
 define step
 @printf '\n== %s\n' '$(1)'; $(2) || { code=$$?; printf '\nFAILED: %s\n  again: %s\n' '$(1)' '$(2)' >&2; exit $$code; }
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test soak test-regress test-routing lint fmt bench
+.PHONY: help run build test soak test-regress test-routing test-matrix lint fmt bench bench-routing
 
 help: ## this text
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
 
-run: ## 1,000 clients over 20 server connections, with a PostgreSQL of its own; DEMO_SECONDS=N ends it
+run: ## 1,000 clients over 20 server connections, with a PostgreSQL of its own; DEMO_SECONDS=N ends it, REPLICAS=2 shows reads by replicas
 	@.ci/install build postgresql
 	@cargo build --release --package pgweir
-	@$(PGWEIR) dev --demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+	@$(PGWEIR) dev --demo $(if $(REPLICAS),--replicas $(REPLICAS)) $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
 
 build: ## target/release/pgweir
 	@.ci/install build
@@ -42,15 +45,18 @@ soak: ## random tests with new seeds and PROPTEST_CASES=2000 or as many as you s
 	@unset PROPTEST_RNG_SEED; export PROPTEST_CASES=$${PROPTEST_CASES:-2000}; \
 	while cargo test --quiet --package pgweir-session && cargo test --quiet --package pgweir-tests --test e2e session_state; do :; done; exit 1
 
-test-regress: ## PostgreSQL's own regression suite, directly and through transaction mode; about 5 minutes, wants the network once
+test-regress: ## PostgreSQL's own regression suite, directly and through transaction mode; about 5 minutes, wants the network once; SPLIT=1: reads by a replica
 	@.ci/install build regress
 	@cargo build --release --package pgweir
-	@python3 tests/regress/run.py $(REGRESS_OPTIONS) --pgweir "$(PGWEIR)"
+	@python3 tests/regress/run.py $(if $(SPLIT),--split) $(REGRESS_OPTIONS) --pgweir "$(PGWEIR)"
 
-test-routing: ## 50 clients that read what they wrote, before replicas that lag, are delayed and paused; ROUTING_OPERATIONS=200000 for long
-	@.ci/install build postgresql
-	@export ROUTING_OPERATIONS=$${ROUTING_OPERATIONS:-20000}; \
-	cargo test --release --package pgweir-tests --test e2e routing::checker -- --nocapture --include-ignored --test-threads=1
+test-routing: ## clients that read what they wrote before replicas that lag, and primaries that are killed under Patroni; about 15 minutes; ROUTING_OPERATIONS=200000 for long
+	@.ci/install build postgresql patroni
+	@export ROUTING_OPERATIONS=$${ROUTING_OPERATIONS:-20000}; $(ROUTING) routing::checker routing::shares patroni::
+
+test-matrix: ## routing with other PostgreSQLs than Debian's (VERSIONS="13 17 18"), about 5 minutes; wants the network once
+	@.ci/install build postgresql drivers
+	@tests/matrix $(or $(VERSIONS),13 17 18)
 
 lint: ## format and lints only
 	@.ci/install build lint
@@ -64,3 +70,8 @@ bench: ## side by side with PgBouncer and HAProxy, about 17 minutes; writes benc
 	@.ci/install build postgresql bench
 	@cargo build --release --package pgweir
 	@python3 benches/run.py
+
+bench-routing: ## what reads on replicas bring, and what routing costs, about 5 minutes; writes benches/routing.md
+	@.ci/install build postgresql bench
+	@cargo build --release --package pgweir
+	@python3 benches/routing.py

@@ -25,7 +25,8 @@ TARGETS = ("pgweir", "pgbouncer", "haproxy", "direct")
 IDLE_LOAD = 0.7
 
 
-def _names(allowed):
+def names_of(allowed):
+    """An argument that names some of `allowed`, with commas between them."""
     def parse(text):
         names = text.split(",")
         for name in names:
@@ -35,7 +36,8 @@ def _names(allowed):
     return parse
 
 
-def _count(text):
+def positive(text):
+    """An argument that is a whole number above 0."""
     if not text.isdigit() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
@@ -45,10 +47,10 @@ def arguments():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round: a look, not a measurement")
-    parser.add_argument("--rounds", type=_count, help="rounds of which the median is taken (3; quick: 1)")
-    parser.add_argument("--secs", type=_count, help="seconds of each timed run (5; quick: 1)")
-    parser.add_argument("--only", type=_names(tuple(SECTIONS)), default=list(SECTIONS), metavar="SECTIONS", help=f"some of {','.join(SECTIONS)}")
-    parser.add_argument("--targets", type=_names(TARGETS), default=list(TARGETS), help=f"some of {','.join(TARGETS)}")
+    parser.add_argument("--rounds", type=positive, help="rounds of which the median is taken (3; quick: 1)")
+    parser.add_argument("--secs", type=positive, help="seconds of each timed run (5; quick: 1)")
+    parser.add_argument("--only", type=names_of(tuple(SECTIONS)), default=list(SECTIONS), metavar="SECTIONS", help=f"some of {','.join(SECTIONS)}")
+    parser.add_argument("--targets", type=names_of(TARGETS), default=list(TARGETS), help=f"some of {','.join(TARGETS)}")
     parser.add_argument("--pgweir", type=pathlib.Path, default=REPOSITORY / "target/release/pgweir", help="the program (target/release/pgweir)")
     parser.add_argument("--output", type=pathlib.Path, help="where the report goes")
     return parser.parse_args()

@@ -3,7 +3,7 @@ import struct
 import unittest
 
 from lib.clients import BURST_ROW_BYTES, BURST_ROWS, WrongAnswer, _Answer
-from lib import own_settings
+from lib import own_settings, routing
 from lib.goals import verdicts
 from lib.load import percentile, request_times, transaction_times
 from lib.measure import Copy, Memory, Rate, Results
@@ -106,6 +106,15 @@ class OwnSettings(unittest.TestCase):
         nothing, own = (own_settings.script(kind) for kind in own_settings.KINDS)
         self.assertNotIn("SET ", nothing)
         self.assertEqual(own.split("\\endif\n", 1)[1], nothing.replace(":client <> -1", ":client <> :client_id"))
+
+
+class Routing(unittest.TestCase):
+    def test_a_drift_that_meets_both_of_a_pair_does_not_show_in_the_ratio(self):
+        self.assertEqual(routing.median_ratio([(10, 11), (20, 22), (40, 44), (10, 30), (30, 10)]), 1.1)
+
+    def test_statements_are_counted_by_where_they_went(self):
+        shown = "bench|replica|read|70\nbench|replica|asked for|1\nbench|primary|may write|5\nbench|primary|replicas behind|0"
+        self.assertEqual(routing.reads_at(shown), (71, 5))
 
 
 class Tables(unittest.TestCase):

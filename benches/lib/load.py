@@ -109,6 +109,13 @@ def copy_out(postgres, target, rows):
     return int(counted.stdout), time.monotonic() - started
 
 
+def ask(postgres, target, database, statement):
+    """What psql prints of a statement that goes to `target` as bench; its complaint if it fails."""
+    done = subprocess.run([postgres.programs / "psql", "-qXAt", "-h", HOST, "-p", str(target.port), "-U", USER, "-d", database, "-c", statement],
+                          env=client_environment(), capture_output=True, text=True)
+    return (done.stdout if done.returncode == 0 else done.stderr).strip()
+
+
 def median_of(values):
     """The median, NaN for no values."""
     return statistics.median(values) if values else float("nan")

@@ -137,6 +137,22 @@ class Pgweir(Kind):
         return [self._program, scratch.write(directory / "pgweir.toml", text)]
 
 
+class RoutingPgweir(Pgweir):
+    """pgweir before a primary and replicas, configured by `template` (routing.toml): reads go to the replicas if there are
+    any and it is `splitting`. `start` takes the primary."""
+
+    def __init__(self, scratch, program, template, replicas, splitting):
+        super().__init__(scratch, program, template)
+        self._replicas, self._splitting = replicas, splitting
+
+    def _configure(self, scratch, directory, port, pg_port, pool):
+        hosts = ", ".join(f'"{HOST}:{p}"' for p in [pg_port, *(r.port for r in self._replicas)])
+        command = super()._configure(scratch, directory, port, pg_port, pool)
+        text = command[-1].read_text().replace("{hosts}", hosts).replace("{split}", str(self._splitting).lower())
+        scratch.write(command[-1], text)
+        return command
+
+
 class PgBouncer(Kind):
     """Debian's PgBouncer, or the one $PGBOUNCER names."""
     name = "pgbouncer"

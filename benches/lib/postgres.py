@@ -23,9 +23,15 @@ max_parallel_workers_per_gather = 0
 wal_level = minimal
 max_wal_senders = 0
 """
+# What SETTINGS leave out for speed, behind them.
+OF_PRIMARY = """
+wal_level = replica
+max_wal_senders = 10
+"""
 # The superuser is reached only by the Unix socket, inside a directory nobody else may enter.
 ACCESS = """
 local all all trust
+local replication all trust
 host all bench 127.0.0.1/32 md5
 """
 
@@ -57,22 +63,37 @@ def find_programs():
 
 
 class Postgres:
-    """A running server on `port`; `programs` is the directory of its tools. It ends with the scratch directory."""
+    """A running server on `port`; `programs` is the directory of its tools. It ends with the scratch directory. `settings`
+    are more lines of its postgresql.conf."""
 
-    def __init__(self, scratch, programs, max_connections, scale):
-        self.programs, self.port = programs, free_port()
+    def __init__(self, scratch, programs, max_connections, scale, settings=""):
+        self._scratch, self.programs = scratch, programs
         self._home = scratch.directory("postgres")
         data = self._home / "data"
         scratch.run([programs / "initdb", "--no-sync", "--no-locale", "-E", "UTF8", "-A", "trust", "-U", "postgres", "-D", data], self._home)
-        with open(data / "postgresql.conf", "a") as conf:
-            conf.write(f"{SETTINGS}port = {self.port}\nmax_connections = {max_connections}\nunix_socket_directories = '{self._home}'\n")
         (data / "pg_hba.conf").write_text(ACCESS)
-        self._process = scratch.start("PostgreSQL", [programs / "postgres", "-D", data], self._home, signal.SIGINT)
-        self.pid = self._process.pid
-        self._wait_until_ready()
+        self._start(f"{SETTINGS}max_connections = {max_connections}\n{settings}")
         self.sql("set password_encryption = 'md5'; create role bench login password 'bench'")
         self.sql("create database bench owner bench")
         self._fill(scale)
+
+    def replica(self):
+        """A streaming replica that has all that there is now, with the same settings. This server needs OF_PRIMARY."""
+        copy = object.__new__(Postgres)
+        copy._scratch, copy.programs, copy._home = self._scratch, self.programs, self._scratch.directory("replica")
+        self._scratch.run([self.programs / "pg_basebackup", "-D", copy._home / "data", "-h", self._home, "-p", self.port,
+                           "-U", "postgres", "-c", "fast", "-X", "stream", "--no-sync"], copy._home)
+        self._scratch.write(copy._home / "data/standby.signal", "")
+        copy._start(f"primary_conninfo = 'host={self._home} port={self.port} user=postgres'\n")
+        return copy
+
+    def _start(self, settings):
+        self.port = free_port()
+        with open(self._home / "data/postgresql.conf", "a") as conf:
+            conf.write(f"{settings}port = {self.port}\nunix_socket_directories = '{self._home}'\n")
+        self._process = self._scratch.start("PostgreSQL", [self.programs / "postgres", "-D", self._home / "data"], self._home, signal.SIGINT)
+        self.pid = self._process.pid
+        self._wait_until_ready()
 
     def _wait_until_ready(self):
         for _ in range(300):

@@ -7,6 +7,8 @@ mod checker;
 mod failover;
 mod freshness;
 mod places;
+mod shares;
+mod visits;
 
 use std::sync::OnceLock;
 

@@ -2,7 +2,8 @@
 """PostgreSQL's own regression suite through pgweir.
 
 Runs it first on PostgreSQL directly, which says what is to be expected on this machine, then through pgweir in front of
-another new PostgreSQL. Ends with 0 only if every test answers as it did directly.
+another new PostgreSQL, or with --split of a primary and its replica. Ends with 0 only if every test answers as it did
+directly, and the replica was asked for nothing that only a primary does.
 """
 import argparse
 import pathlib
@@ -18,16 +19,15 @@ sys.path.insert(0, str(REPOSITORY / "benches"))
 
 from lib.scratch import CannotRun, Scratch, clean_environment, free_port  # noqa: E402
 
+import servers  # noqa: E402
 import source  # noqa: E402
+from servers import DATABASE, MAJOR, READ_ONLY_SQL_TRANSACTION, Installed, wait_for  # noqa: E402
 
-MAJOR = 15
-DATABASE = "regression"
-# What pg_regress itself sets on a database that it makes.
-DATABASE_SETTINGS = {"lc_messages": "C", "lc_monetary": "C", "lc_numeric": "C", "lc_time": "C", "bytea_output": "hex",
-                     "timezone_abbreviations": "Default"}
 RESULT = re.compile(r"^(?:test)?\s+(\S+)\s+\.\.\. (ok|FAILED)", re.MULTILINE)
 # More than these fail directly only if something is wrong with the machine.
 MOST_FAILING_DIRECTLY = 10
+# How long a read may wait for the replica.
+REPLICA_WAIT = "200ms"
 
 
 def arguments():
@@ -35,65 +35,54 @@ def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mode", choices=("session", "transaction"), default="transaction", help="pool_mode (transaction)")
     parser.add_argument("--pool", type=int, default=60, metavar="N", help="default_pool_size (60)")
+    parser.add_argument("--split", action="store_true", help="reads by a replica (read_write_split)")
     parser.add_argument("--only", type=str.split, metavar="NAMES", help="these tests, one after another, behind test_setup")
     parser.add_argument("--pgweir", type=pathlib.Path, default=REPOSITORY / "target/release/pgweir", help="the program (target/release/pgweir)")
     parser.add_argument("--minutes", type=int, default=20, help="longest time for either run (20)")
     return parser.parse_args()
 
 
-class Installed:
-    """Debian's PostgreSQL with its headers and pg_regress."""
-
-    def __init__(self):
-        self.programs = pathlib.Path(f"/usr/lib/postgresql/{MAJOR}/bin")
-        pgxs = self.programs.parent / "lib/pgxs"
-        self.pg_regress = pgxs / "src/test/regress/pg_regress"
-        if not self.pg_regress.exists() or not (self.programs / "initdb").exists():
-            raise CannotRun(f"PostgreSQL {MAJOR} is not there with its development files: .ci/install regress installs them")
-        asked = subprocess.run([self.programs / "pg_config", "--includedir-server", "--pkglibdir"], capture_output=True, text=True, check=True)
-        self.includes, libraries = asked.stdout.split()
-        self.libraries = pathlib.Path(libraries)
+def hosts(primary, replica):
+    """The lines of the database's section that say where it is; `replica` may be None."""
+    if not replica:
+        return f'host = "127.0.0.1"\nport = {primary.port}'
+    # A suite that writes all the time would hardly read from a replica if reads did not wait for it.
+    return (f'hosts = ["127.0.0.1:{primary.port}", "127.0.0.1:{replica.port}"]\nread_write_split = true\n'
+            f'read_your_writes = "all"\nreplica_wait = "{REPLICA_WAIT}"')
 
 
-def wait_for(process, is_ready, seconds=60):
-    """Waits until `is_ready`; `CannotRun` if the process ends before."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not process.has_ended():
-        if is_ready():
-            return
-        time.sleep(0.1)
-    raise CannotRun(f"{process.name} did not start: {process.log_tail()}")
-
-
-def start_postgres(scratch, installed):
-    """A new PostgreSQL with an empty database for the suite; its process and port."""
-    home, port = scratch.directory("postgres"), free_port()
-    data, programs = home / "data", installed.programs
-    scratch.run([programs / "initdb", "--no-sync", "--no-locale", "-E", "UTF8", "-A", "trust", "-U", "postgres", "-D", data], home)
-    with open(data / "postgresql.conf", "a") as conf:
-        conf.write(f"listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{home}'\nfsync = off\n")
-    postgres = scratch.start("PostgreSQL", [programs / "postgres", "-D", data], home, signal.SIGINT)
-    address = ["-h", "127.0.0.1", "-p", str(port)]
-    wait_for(postgres, lambda: subprocess.run([programs / "pg_isready", "-q", *address], env=clean_environment()).returncode == 0)
-    statements = [f"create database {DATABASE} template template0"]
-    statements += [f"alter database {DATABASE} set {name} to '{value}'" for name, value in DATABASE_SETTINGS.items()]
-    for statement in statements:
-        scratch.run([programs / "psql", "-qX", *address, "-U", "postgres", "-d", "postgres", "-c", statement], home)
-    return postgres, port
-
-
-def start_pgweir(scratch, options, installed, pg_port):
-    """pgweir in front of the PostgreSQL on `pg_port`; its process and port."""
+def start_pgweir(scratch, options, installed, primary, replica):
+    """pgweir in front of the servers, of which the second may be None; its process and port."""
     home, port = scratch.directory("pgweir"), free_port()
     text = (REPOSITORY / "tests/pg_regress.toml").read_text()
-    text = text.replace("{port}", str(port)).replace("{pg_port}", str(pg_port))
+    text = text.replace("{port}", str(port)).replace("\n{hosts}\n", f"\n{hosts(primary, replica)}\n")
     for name, value in (("pool_mode", f'"{options.mode}"'), ("default_pool_size", options.pool)):
         text = re.sub(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
     configuration = scratch.write(home / "pooler.toml", text)
     pgweir = scratch.start("pgweir", [scratch.copy_program(options.pgweir), configuration], home)
-    ask = [installed.programs / "psql", "-qXAt", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "-d", DATABASE, "-c", "select 1"]
-    wait_for(pgweir, lambda: subprocess.run(ask, env=clean_environment(), capture_output=True).returncode == 0)
+    wait_for(pgweir, lambda: ask(installed, port, DATABASE, "select 1").returncode == 0)
     return pgweir, port
+
+
+def ask(installed, port, database, statement):
+    """psql with this statement, run to its end."""
+    command = [installed.programs / "psql", "-qXAt", "-h", "127.0.0.1", "-p", str(port), "-U", "postgres", "-d", database, "-c", statement]
+    return subprocess.run(command, env=clean_environment(), capture_output=True, text=True)
+
+
+def of_replica(replica, routes):
+    """Says how much the replica did; whether it was asked for nothing that only a primary does. `routes` is what SHOW ROUTES
+    printed."""
+    print("\nwhere statements of clients that had no server went, by SHOW ROUTES:")
+    for line in routes.splitlines():
+        _, to, reason, count = line.split("|")
+        if count != "0":
+            print(f"  {to:<8} {reason:<24} {count:>8}")
+    refused = replica.errors(READ_ONLY_SQL_TRANSACTION)
+    print(f"{len(refused)} statements were refused by the replica as writing")
+    for line in refused[:20]:
+        print(f"  {line}")
+    return not refused
 
 
 def pg_regress(scratch, options, installed, suite, port, title):
@@ -141,8 +130,8 @@ def run(options):
         source.build(tree, installed.includes, installed.libraries, suite)
         tests = expected_tests(options, suite)
 
-        postgres, port = start_postgres(scratch, installed)
-        direct, output = pg_regress(scratch, options, installed, suite, port, "directly")
+        postgres = servers.start(scratch, installed)
+        direct, output = pg_regress(scratch, options, installed, suite, postgres.port, "directly")
         postgres.stop()
         differing = sorted(t for t in tests if direct.get(t) != "ok")
         if len(differing) > MOST_FAILING_DIRECTLY:
@@ -153,9 +142,12 @@ def run(options):
                 raise CannotRun(f"there is no test {test}, or it did not end")
             shutil.copy(answer, suite / "expected")
 
-        _, pg_port = start_postgres(scratch, installed)
-        pgweir, port = start_pgweir(scratch, options, installed, pg_port)
-        verdicts, output = pg_regress(scratch, options, installed, suite, port, f"through pgweir, {options.mode} mode, pool of {options.pool}")
+        primary = servers.start(scratch, installed)
+        replica = servers.start_replica(scratch, installed, primary) if options.split else None
+        pgweir, port = start_pgweir(scratch, options, installed, primary, replica)
+        title = f"through pgweir, {options.mode} mode, pool of {options.pool}{', reads by a replica' if replica else ''}"
+        verdicts, output = pg_regress(scratch, options, installed, suite, port, title)
+        is_obedient = not replica or of_replica(replica, ask(installed, port, "pgweir", "show routes").stdout)
         failing = sorted(t for t in tests if verdicts.get(t) != "ok")
         if differing:
             print(f"\nOn this machine these answer otherwise than PostgreSQL's authors expect, so as directly here is right: {' '.join(differing)}")
@@ -167,7 +159,7 @@ def run(options):
                 if file.exists():
                     shutil.copy(file, kept / ("pgweir.log" if file == pgweir.log else file.name))
             print(f"failing: {' '.join(failing)}\nwhat differs: target/regress/regression.diffs; pgweir's log is beside it")
-        return not failing
+        return not failing and is_obedient
 
 
 def main():

@@ -157,10 +157,7 @@ impl Cluster {
     pub fn pause(&self, node: usize) {
         self.psql(node, "postgres", "select pg_wal_replay_pause()");
         // Before version 14 nobody knows whether it has stopped.
-        let version: u32 = (self.psql(node, "postgres", "show server_version_num"))
-            .parse()
-            .unwrap();
-        if version >= 140_000 && self.nodes[node].delay.is_zero() {
+        if self.node(node).version() >= 140_000 && self.nodes[node].delay.is_zero() {
             self.wait(node, "pg_get_wal_replay_pause_state() = 'paused'");
         }
     }

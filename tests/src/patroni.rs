@@ -1,5 +1,7 @@
 //! Three PostgreSQL servers that Patroni watches over, with an etcd of their own.
 //!
+//! Replication is synchronous, or a leader that is lost would take with it what it had acknowledged.
+//!
 //! Needs Debian's packages patroni and etcd-server (`.ci/install patroni`).
 
 mod rest;
@@ -116,6 +118,19 @@ impl PatroniCluster {
         self.nodes[node].port
     }
 
+    /// How many nodes there are.
+    pub fn size(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// A connection string for a node, past any pooler, for the superuser.
+    pub fn dsn(&self, node: usize, database: &str) -> String {
+        format!(
+            "host=127.0.0.1 port={} user=postgres dbname={database}",
+            self.port(node)
+        )
+    }
+
     /// The value of the pooler's `hosts` that names every node.
     pub fn hosts(&self) -> String {
         let ports = self.nodes.iter().map(|node| node.port);
@@ -133,12 +148,19 @@ impl PatroniCluster {
 
     /// A pooler in front of all nodes that asks Patroni, with these lines in `[pgweir]` and these in `[databases."*"]`.
     pub fn pooler(&self, global: &str, database: &str) -> Pooler {
-        let (hosts, patroni) = (self.hosts(), self.addresses());
+        let patroni = self.addresses();
+        self.probing_pooler(
+            global,
+            &format!("topology = \"patroni\"\npatroni = {patroni}\n{database}"),
+        )
+    }
+
+    /// A pooler in front of all nodes that knows nothing of Patroni.
+    pub fn probing_pooler(&self, global: &str, database: &str) -> Pooler {
+        let hosts = self.hosts();
         Pooler::of(&configuration(
             self.port(0),
-            &format!(
-                "{global}\n[databases.\"*\"]\nhosts = {hosts}\ntopology = \"patroni\"\npatroni = {patroni}\n{database}\n"
-            ),
+            &format!("{global}\n[databases.\"*\"]\nhosts = {hosts}\n{database}\n"),
         ))
     }
 
@@ -160,6 +182,11 @@ impl PatroniCluster {
         (0..NODES).find(|&node| self.is(node, "/leader"))
     }
 
+    /// The node that has every write that the leader has acknowledged, if there is one: it takes over from it.
+    pub fn sync_standby(&self) -> Option<usize> {
+        (0..NODES).find(|&node| self.is(node, "/sync"))
+    }
+
     /// Waits until there is a leader that takes writes.
     pub fn wait_for_leader(&self) -> usize {
         let mut found = None;
@@ -174,7 +201,7 @@ impl PatroniCluster {
     }
 
     /// Waits until every node whose Patroni runs, but the leader, streams from the leader and has replayed what is
-    /// committed there by now.
+    /// committed there by now, and one of them is the [`PatroniCluster::sync_standby`].
     pub fn wait_for_replicas(&self) {
         let leader = self.wait_for_leader();
         let position = self.psql(leader, "postgres", "select pg_current_wal_flush_lsn()");
@@ -190,6 +217,7 @@ impl PatroniCluster {
                     && self.try_psql(node, "postgres", &sql).as_deref() == Ok("t")
             });
         }
+        self.wait("no synchronous standby", || self.sync_standby().is_some());
     }
 
     /// Ends a node's Patroni and PostgreSQL by SIGKILL, as if the machine were gone. Where it was the leader, another
@@ -221,9 +249,12 @@ impl PatroniCluster {
         self.start_patroni(node);
     }
 
-    /// Hands the leader's part over to another node, as `patronictl switchover` does; returns when it has it.
-    pub fn switch_over(&self, to: usize) {
+    /// Hands the leader's part over to the synchronous standby, as `patronictl switchover` does; returns when it has it. Its
+    /// number.
+    pub fn switch_over(&self) -> usize {
         let from = self.wait_for_leader();
+        self.wait("no synchronous standby", || self.sync_standby().is_some());
+        let to = self.sync_standby().expect("it was waited for");
         let body = format!(
             "{{\"leader\": \"{}\", \"candidate\": \"{}\"}}",
             self.nodes[from].name, self.nodes[to].name
@@ -232,7 +263,37 @@ impl PatroniCluster {
         let answer = answer.expect("the leader answers");
         assert_eq!(answer.status, 200, "{}", answer.body);
         self.wait("no switchover", || self.leader() == Some(to));
-        self.wait_for_leader();
+        self.wait_for_leader()
+    }
+
+    /// Starts the PostgreSQL of a node that was killed as it was, without Patroni: a former leader takes writes again.
+    pub fn start_alone(&self, node: usize) {
+        assert!(self.nodes[node].patroni.is_none(), "Patroni runs");
+        let log = self.file(node, "alone");
+        // It waits for no standby, or a write that reaches it would not be seen.
+        let alone = ["-o", "-c synchronous_standby_names=''", "start", "-l"];
+        self.pg_ctl(node, &[&alone[..], &[log.to_str().unwrap()]].concat());
+    }
+
+    /// Stops it again.
+    pub fn stop_alone(&self, node: usize) {
+        self.pg_ctl(node, &["stop", "-m", "fast"]);
+    }
+
+    fn pg_ctl(&self, node: usize, arguments: &[&str]) {
+        let mut command = Command::new(bin_directory().join("pg_ctl"));
+        if let Some((uid, gid)) = self.owner {
+            command.uid(uid).gid(gid);
+        }
+        let done = command
+            .current_dir(&self.home)
+            .args(["-w", "-s", "-D"])
+            .arg(self.home.join(format!("data{node}")))
+            .args(arguments)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        assert!(done.unwrap().success(), "pg_ctl {arguments:?}");
     }
 
     fn is(&self, node: usize, path: &str) -> bool {
@@ -338,6 +399,8 @@ bootstrap:
     primary_start_timeout: 0
     master_start_timeout: 0
     maximum_lag_on_failover: 1048576
+    synchronous_mode: true
+    synchronous_mode_strict: true
     postgresql:
       use_pg_rewind: true
       use_slots: true

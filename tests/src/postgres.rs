@@ -4,6 +4,7 @@
 //! `md5_user` by md5, `scram_user` by SCRAM, `tls_user` by SCRAM and with TLS only, `cert_user` by client certificate.
 //! Every password is [`PASSWORD`]. `postgres` is the superuser, by trust.
 
+mod backup;
 mod programs;
 
 use std::fmt::Write as _;
@@ -157,6 +158,14 @@ impl Postgres {
 
     /// Fills the data directory, which does not exist, from `primary`'s, and marks it as a replica's.
     pub(crate) fn back_up(&self, primary: &Postgres) {
+        match self.bin.join("pg_basebackup").exists() {
+            true => self.receive_backup(primary),
+            false => backup::copy(primary, self),
+        }
+        self.write("standby.signal", "");
+    }
+
+    fn receive_backup(&self, primary: &Postgres) {
         let port = primary.port.to_string();
         let data = self.data();
         self.run(
@@ -177,7 +186,6 @@ impl Postgres {
                 "--no-sync",
             ],
         );
-        self.write("standby.signal", "");
     }
 
     fn start_somewhere(&mut self, extra: &str) {
@@ -224,9 +232,13 @@ impl Postgres {
         self.home.join("data")
     }
 
-    /// The path of one of PostgreSQL's programs.
+    /// The path of one of PostgreSQL's programs: of this version, or another's if this one comes without.
     pub fn program(&self, name: &str) -> PathBuf {
-        self.bin.join(name)
+        let own = self.bin.join(name);
+        match own.exists() {
+            true => own,
+            false => programs::newest_bin().unwrap_or_default().join(name),
+        }
     }
 
     /// Stops it; connections break at once.
@@ -271,6 +283,12 @@ impl Postgres {
     pub fn psql(&self, database: &str, sql: &str) -> String {
         psql(&self.program("psql"), &self.home, self.port, database, sql)
             .unwrap_or_else(|e| panic!("{sql}\n{e}"))
+    }
+
+    /// Its version as `server_version_num` has it, 150000 and more for 15.
+    pub fn version(&self) -> u32 {
+        let version = self.psql("postgres", "show server_version_num");
+        version.parse().unwrap()
     }
 
     /// What it has logged.

@@ -21,7 +21,8 @@ pgweir: a connection pooler for PostgreSQL
 Options of dev
   --port N              listen on port N (otherwise 6432, or any if it is taken)
   --replicas N          with N replicas of it, up to 8, for the reads
-  --demo                show how 1,000 clients share 20 server connections
+  --demo                show how 1,000 clients share 20 server connections, and
+                        with --replicas how many reads these serve
   --seconds N           end after about N seconds (otherwise at Ctrl-C)
 
   -h, --help            this text
@@ -93,9 +94,6 @@ pub(crate) enum UsageError {
     /// Too many replicas, or none at all that could be counted.
     #[error("--replicas: expected a number from 0 to {MOST_REPLICAS}")]
     Replicas,
-    /// The demonstration counts the server connections of one server.
-    #[error("--demo runs without --replicas")]
-    DemoWithReplicas,
 }
 
 /// Reads the arguments, without the program's name.
@@ -157,9 +155,6 @@ fn dev(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
             other => return Err(other.unexpected().into()),
         }
     }
-    if options.demo && options.replicas > 0 {
-        return Err(UsageError::DemoWithReplicas);
-    }
     Ok(Command::Dev(options))
 }
 
@@ -190,9 +185,10 @@ mod tests {
             ("dev --port 7000", dev(Some(7000), false, None)),
             ("dev --demo --seconds=30", dev(None, true, Some(30))),
             (
-                "dev --replicas 2",
+                "dev --replicas 2 --demo",
                 Command::Dev(DevOptions {
                     replicas: 2,
+                    demo: true,
                     ..DevOptions::default()
                 }),
             ),
@@ -230,7 +226,6 @@ mod tests {
                 "dev --replicas 9",
                 "--replicas: expected a number from 0 to 8",
             ),
-            ("dev --replicas 1 --demo", "--demo runs without --replicas"),
             ("dev --seconds", "missing argument for option '--seconds'"),
         ];
         for (line, message) in cases {

@@ -130,10 +130,10 @@ async fn stay(options: &DevOptions, terminal: &mut Terminal) -> Result<(), DevEr
         let name = format!("replica{number}");
         servers.push(Postgres::replica(&setup, &servers[0], &name).await?);
     }
-    let pooler = start_pooler(home.path(), &servers, &ports)?;
+    let pooler = start_pooler(home.path(), &servers, &ports, options.demo)?;
     let here = Rc::new(Here {
         pooler: pooler.address()?,
-        postgres: servers[0].socket(),
+        postgres: servers.iter().map(Postgres::socket).collect(),
         ports: servers.iter().map(Postgres::port).collect(),
         version: servers[0].version().to_owned(),
         keys,
@@ -177,8 +177,8 @@ async fn look_on(
 #[derive(Debug)]
 struct Here {
     pooler: SocketAddr,
-    /// The primary's Unix socket.
-    postgres: Address,
+    /// The Unix sockets of PostgreSQL: the primary's, and the replicas'.
+    postgres: Vec<Address>,
     /// The TCP ports of PostgreSQL: the primary's, and the replicas'.
     ports: Vec<u16>,
     version: String,
@@ -196,14 +196,14 @@ impl Here {
         Client::connect(&Address::Tcp(self.pooler), login, &self.keys).await
     }
 
-    /// A way past the pooler, by PostgreSQL's Unix socket.
-    async fn connect_directly(&self, user: &str) -> Result<Client, ClientError> {
+    /// A way past the pooler, by the Unix socket of one of the servers, of which 0 is the primary.
+    async fn connect_directly(&self, server: usize, user: &str) -> Result<Client, ClientError> {
         let login = Login {
             user,
             password: None,
             database: APP,
         };
-        Client::connect(&self.postgres, login, &self.keys).await
+        Client::connect(&self.postgres[server], login, &self.keys).await
     }
 
     fn url(&self, database: &str) -> String {
@@ -280,7 +280,12 @@ impl Drop for Running {
 }
 
 /// Starts the pooler on the first of `ports` that is free.
-fn start_pooler(home: &Path, servers: &[Postgres], ports: &[u16]) -> Result<Running, DevError> {
+fn start_pooler(
+    home: &Path,
+    servers: &[Postgres],
+    ports: &[u16],
+    demo: bool,
+) -> Result<Running, DevError> {
     // A file, so that RELOAD finds one.
     let file = home.join("pooler.toml");
     let mut logs = None;
@@ -290,7 +295,10 @@ fn start_pooler(home: &Path, servers: &[Postgres], ports: &[u16]) -> Result<Runn
         let hosts: Vec<_> = (servers.iter())
             .map(|server| (server.socket_directory(), server.port()))
             .collect();
-        let text = configuration(&hosts, port);
+        let mut text = configuration(&hosts, port);
+        if demo {
+            text.push_str(demo::SETTINGS);
+        }
         std::fs::write(&file, &text)?;
         let config = pgweir_config::parse(&file, &text, environment())
             .map_err(|e| DevError::Pooler(e.to_string()))?
@@ -337,12 +345,12 @@ log_disconnections = false
 log_stats = false
 log_level = \"warn\"
 
+[users.{APP}]
+password = \"{APP}\"
+
 [databases.\"*\"]
 hosts = [{hosts}]
 read_write_split = {split}
-
-[users.{APP}]
-password = \"{APP}\"
 "
     )
 }

@@ -155,3 +155,17 @@ fn the_demonstration_ends_by_itself() {
     assert!(dev.process.wait().unwrap().success());
     dev.assert_all_is_gone();
 }
+
+#[test]
+fn the_demonstration_with_a_replica_says_how_many_reads_it_served() {
+    let mut dev = Dev::start(
+        "demo-replica",
+        &["--demo", "--replicas", "1", "--seconds", "1"],
+    );
+    dev.line(" 0 wrong");
+    let line = dev.line("The replica answered");
+    assert!(!line.contains(" 0 % "), "{line}");
+    dev.line("Stopped");
+    assert!(dev.process.wait().unwrap().success());
+    dev.assert_all_is_gone();
+}

@@ -241,8 +241,10 @@ impl Shared {
             let live = pool.live();
             let is_read = refresh.is_some()
                 && live.limits.state != SessionState::Off
-                && pool.clients.load(Ordering::Relaxed) > 0
-                && pool.welcome().is_some();
+                && pool.welcome().is_some()
+                // Clients that connect for one query each are seldom there when it is looked.
+                && (pool.visited.swap(false, Ordering::Relaxed)
+                    || pool.clients.load(Ordering::Relaxed) > 0);
             let reader = in_use.entry(Place::of(&live.target)).or_default();
             if is_read && (reader.is_none() || live.limits.routes) {
                 *reader = Some(pool.clone());

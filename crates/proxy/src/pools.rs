@@ -76,6 +76,8 @@ pub(crate) struct Pool {
     keys: Mutex<Option<ScramKeys>>,
     /// Clients that are logged in.
     pub(crate) clients: AtomicU32,
+    /// One has logged in since it was last looked what is to be read of the database's catalog.
+    pub(crate) visited: AtomicBool,
     /// Clients that wait for a host, and not yet for a server of one.
     pub(crate) held: AtomicU32,
     /// Pools beside it, of the same clients.
@@ -238,6 +240,7 @@ impl Pool {
             accepted: Mutex::default(),
             keys: Mutex::default(),
             clients: AtomicU32::new(0),
+            visited: AtomicBool::new(false),
             held: AtomicU32::new(0),
             branches: RwLock::default(),
             branch,

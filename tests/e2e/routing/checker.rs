@@ -1,4 +1,5 @@
 //! Nobody reads what is stale: clients that write a counter and read it back in all forms, while replicas lag at random.
+//! And of what is read, replicas serve their share.
 //!
 //! With `read_your_writes = session` a client reads on the connection that wrote, with `all` on another one. Each counter
 //! has one client, so what it reads is exactly what it wrote last. What was asked in which order follows from the seed;
@@ -143,8 +144,41 @@ fn read(random: &mut Random, id: &str) -> Step {
     }
 }
 
+/// What clients do how often, and what befalls the replicas.
+#[derive(Debug, Clone, Copy)]
+struct Mix {
+    name: &'static str,
+    /// One operation of so many is a write.
+    write_in: u64,
+    /// Milliseconds until a client's next operation, one as likely as the other.
+    pauses: &'static [u64],
+    /// Whether both replicas may be behind at the same time.
+    is_any_prompt: bool,
+    /// The least share of reads, in percent, that replicas have to serve with `session`.
+    least_share: Option<u64>,
+}
+
+/// Made to find a stale read: most follow a write of which no replica can have heard yet.
+const HOSTILE: Mix = Mix {
+    name: "hostile",
+    write_in: 3,
+    pauses: &[0, 0, 0, 1, 5, 50],
+    is_any_prompt: false,
+    least_share: None,
+};
+
+/// As an application works whose replicas are behind by turns.
+const USUAL: Mix = Mix {
+    name: "usual",
+    write_in: 10,
+    pauses: &[0, 1, 5, 20, 50, 100],
+    is_any_prompt: true,
+    least_share: Some(70),
+};
+
 /// What the clients have in common.
 struct Course {
+    mix: Mix,
     seed: u64,
     operations: u64,
     done: AtomicU64,
@@ -161,7 +195,7 @@ impl Course {
         let id = (client + 1).to_string();
         let mut worth = 0;
         while self.done.fetch_add(1, Ordering::Relaxed) < self.operations {
-            if random.below(3) == 0 {
+            if random.below(self.mix.write_in) == 0 {
                 let step = write(&mut random, &id);
                 let answer = writer.ask(&step.script, step.syncs).await;
                 assert!(errors(&answer).is_empty(), "seed {}: {answer:?}", self.seed);
@@ -184,17 +218,23 @@ impl Course {
                 }
             }
             // Some go on at once, others let the replicas catch up.
-            let pause = [0, 0, 0, 1, 5, 50][random.below(6) as usize];
+            let pauses = self.mix.pauses;
+            let pause = pauses[random.below(pauses.len() as u64) as usize];
             tokio::time::sleep(Duration::from_millis(pause)).await;
         }
     }
 }
 
 /// Delays, pauses and resumes the replicas at random until told to stop.
-fn disturb(mut cluster: Cluster, seed: u64, stop: &AtomicBool) -> Cluster {
+fn disturb(mut cluster: Cluster, mix: Mix, seed: u64, stop: &AtomicBool) -> Cluster {
     let mut random = Random(!seed);
     while !stop.load(Ordering::Relaxed) {
         let replica = 1 + random.below(2) as usize;
+        if mix.is_any_prompt {
+            let other = 3 - replica;
+            cluster.resume(other);
+            cluster.set_delay(other, Duration::ZERO);
+        }
         match random.below(8) {
             0 | 1 => cluster.pause(replica),
             2..=4 => cluster.resume(replica),
@@ -213,7 +253,7 @@ fn disturb(mut cluster: Cluster, seed: u64, stop: &AtomicBool) -> Cluster {
 }
 
 /// Runs so many operations in each of the two modes.
-async fn check(seed: u64, operations: u64) {
+async fn check(mix: Mix, seed: u64, operations: u64) {
     let mut cluster = Cluster::start(2);
     for whose in ["session", "all"] {
         let database = database(&cluster);
@@ -224,6 +264,7 @@ async fn check(seed: u64, operations: u64) {
         let mut first = Raw::login(pooler.address(), "alice", &database).await;
         until_at(&mut first, &port(&cluster, 1)).await;
         let course = Arc::new(Course {
+            mix,
             seed,
             operations,
             done: AtomicU64::new(0),
@@ -234,7 +275,7 @@ async fn check(seed: u64, operations: u64) {
         let stop = Arc::new(AtomicBool::new(false));
         let disturbing = {
             let stop = stop.clone();
-            std::thread::spawn(move || disturb(cluster, seed, &stop))
+            std::thread::spawn(move || disturb(cluster, mix, seed, &stop))
         };
         let mut clients = Vec::new();
         for client in 0..CLIENTS {
@@ -255,16 +296,20 @@ async fn check(seed: u64, operations: u64) {
         let reads = course.reads.load(Ordering::Relaxed);
         let offloaded = reads - course.of_primary.load(Ordering::Relaxed);
         println!(
-            "{whose}: seed {seed}, {operations} operations, {reads} reads, {:.0} % of them by replicas",
+            "{whose}, {}: seed {seed}, {operations} operations, {reads} reads, {:.0} % of them by replicas",
+            mix.name,
             100.0 * offloaded as f64 / reads.max(1) as f64
         );
         assert_eq!(stale, 0, "clients that failed, with seed {seed}");
+        if let (Some(least), "session") = (mix.least_share, whose) {
+            assert!(offloaded * 100 >= least * reads, "less than {least} %");
+        }
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_read_is_stale_while_replicas_are_delayed_and_paused() {
-    check(1, 800).await;
+    check(HOSTILE, 1, 800).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -273,5 +318,8 @@ async fn no_read_is_stale_in_a_long_run_while_replicas_are_delayed_and_paused() 
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse().ok());
     let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let seed = number("ROUTING_SEED").unwrap_or_else(|| u64::from(clock.unwrap().subsec_nanos()));
-    check(seed, number("ROUTING_OPERATIONS").unwrap_or(20_000)).await;
+    let operations = number("ROUTING_OPERATIONS").unwrap_or(20_000);
+    for mix in [USUAL, HOSTILE] {
+        check(mix, seed, operations).await;
+    }
 }

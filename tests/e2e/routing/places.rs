@@ -91,6 +91,7 @@ async fn what_writes_in_any_way_fails_in_no_protocol() {
     let database = with_more_objects();
     let pooler = splitting(calm(), "pool_size = 2");
     let mut client = client(&pooler, &database).await;
+    let has_merge = calm().node(0).version() >= 150_000;
     for form in 0..3 {
         for sql in WRITES {
             let sql = match *sql {
@@ -99,7 +100,7 @@ async fn what_writes_in_any_way_fails_in_no_protocol() {
                 }
                 sql => sql,
             };
-            if form > 0 && sql.contains("2000, 1") {
+            if form > 0 && sql.contains("2000, 1") || sql.starts_with("merge") && !has_merge {
                 continue;
             }
             let script = match form {
@@ -366,7 +367,9 @@ async fn a_client_is_told_of_a_server_that_takes_writes_whatever_host_comes_firs
     for _ in 0..5 {
         let pooler = calm_in_this_order(&hosts);
         let mut client = Raw::login(pooler.address(), "alice", &database).await;
-        assert_eq!(client.parameter("in_hot_standby"), Some("off"));
+        // Which servers report since version 14.
+        let reported = (calm().node(0).version() >= 140_000).then_some("off");
+        assert_eq!(client.parameter("in_hot_standby"), reported);
         let answer = client
             .query("update counter set n = n + 1 where id = 1")
             .await;

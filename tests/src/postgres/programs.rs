@@ -32,18 +32,8 @@ pub(crate) fn bin_directory() -> PathBuf {
     if let Some(dir) = std::env::var_os("PGBIN").filter(|d| !d.is_empty()) {
         return dir.into();
     }
-    let installed = std::fs::read_dir("/usr/lib/postgresql")
-        .into_iter()
-        .flatten();
-    let newest = installed
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| path.join("bin/initdb").exists())
-        .max_by_key(|path| {
-            let version = path.file_name().and_then(|n| n.to_str());
-            version.and_then(|v| v.parse::<u32>().ok())
-        });
-    if let Some(path) = newest {
-        return path.join("bin");
+    if let Some(newest) = newest_bin() {
+        return newest;
     }
     let told = Command::new("pg_config").arg("--bindir").output();
     match told {
@@ -54,4 +44,19 @@ pub(crate) fn bin_directory() -> PathBuf {
             "no PostgreSQL found: install postgresql, or set PGBIN to the directory of initdb"
         ),
     }
+}
+
+/// The programs of the newest PostgreSQL that Debian has installed.
+pub(super) fn newest_bin() -> Option<PathBuf> {
+    let installed = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten();
+    let newest = installed
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("bin/initdb").exists())
+        .max_by_key(|path| {
+            let version = path.file_name().and_then(|n| n.to_str());
+            version.and_then(|v| v.parse::<u32>().ok())
+        })?;
+    Some(newest.join("bin"))
 }

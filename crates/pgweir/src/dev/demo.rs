@@ -1,4 +1,5 @@
-//! How 1,000 clients share 20 server connections: a demonstration that checks what it shows.
+//! How 1,000 clients share 20 server connections, and how replicas serve their reads: a demonstration that checks what it
+//! shows.
 
 mod crowd;
 mod figures;
@@ -15,7 +16,11 @@ use super::terminal::Terminal;
 use super::{DevError, Here};
 use crowd::{CLIENTS, Crowd, Pace};
 use figures::{Latencies, memory, thousands, time};
-use observer::{Observer, Pool, private_memory_kb};
+use observer::{Observer, Pool, Reads, private_memory_kb};
+
+/// What the demonstration adds to the database's settings: its clients look for their own writes only, and may wait a
+/// moment until a replica has them.
+pub(super) const SETTINGS: &str = "read_your_writes = \"session\"\nreplica_wait = \"10ms\"\n";
 
 /// How long each of the two parts is when nobody is in a hurry.
 const PART: Duration = Duration::from_secs(15);
@@ -61,7 +66,11 @@ pub(crate) async fn run(
     let rush = show.part("no pauses", Pace::Rush, part).await?;
     show.crowd.set_pace(Pace::Pause(LONG_PAUSE));
     let direct = compare(&here, &mut show.observer).await.map_err(failed)?;
-    show.sum_up(&[calm, rush], direct.as_ref());
+    let reads = match here.postgres.len() {
+        1 => None,
+        servers => Some((servers - 1, show.observer.reads().await.map_err(failed)?)),
+    };
+    show.sum_up(&[calm, rush], direct.as_ref(), reads);
     let welcome = here.welcome();
     show.terminal.say(&format!(
         "\nThe {} clients stay, with a transaction every {} seconds each. Have a look:\n\n{welcome}",
@@ -203,7 +212,8 @@ impl Show<'_> {
         }
     }
 
-    fn sum_up(&mut self, parts: &[Part], direct: Option<&Direct>) {
+    /// `reads` with how many replicas there are, if there are any.
+    fn sum_up(&mut self, parts: &[Part], direct: Option<&Direct>, reads: Option<(usize, Reads)>) {
         let n = thousands;
         let clients = n(CLIENTS as u64);
         let servers = n(self.most.servers);
@@ -229,6 +239,9 @@ impl Show<'_> {
                 part.name,
                 n(rate as u64)
             ));
+        }
+        if let Some((replicas, reads)) = reads {
+            text.push_str(&told_of(replicas, reads));
         }
         if let Some(direct) = direct {
             let each = direct.direct_kb / DIRECT as u64;
@@ -258,6 +271,22 @@ impl Show<'_> {
     }
 }
 
+/// What replicas did.
+fn told_of(replicas: usize, reads: Reads) -> String {
+    let all = reads.by_replicas + reads.by_primary;
+    let who = match replicas {
+        1 => "The replica".to_owned(),
+        n => format!("{n} replicas"),
+    };
+    format!(
+        "
+  {who} answered {} % of {} reads, each with what its client had written last.
+",
+        100 * reads.by_replicas / all.max(1),
+        thousands(all),
+    )
+}
+
 /// Memory of PostgreSQL's processes that they share with nobody, in kB.
 struct Direct {
     /// Of [`DIRECT`] direct connections.
@@ -271,7 +300,7 @@ async fn compare(here: &Here, observer: &mut Observer) -> Result<Option<Direct>,
     let pooled = observer.backends().await?;
     let mut clients = Vec::new();
     for number in 1..=DIRECT {
-        let mut client = here.connect_directly(super::APP).await?;
+        let mut client = here.connect_directly(0, super::APP).await?;
         // A row that is nobody's: the crowd's own counts have to stay right.
         crowd::transaction(&mut client, CLIENTS + number, "").await?;
         clients.push(client);

@@ -87,6 +87,7 @@ impl<'w> Seat<'w> {
             ));
         }
         pool.clients.fetch_add(1, Ordering::AcqRel);
+        pool.visited.store(true, Ordering::Relaxed);
         worker.shared.pools().client_joined(pool.id);
         Ok(Seat {
             worker,

@@ -27,6 +27,12 @@ insert into visits select n, 0 from generate_series(1, 1000) n";
 const STATEMENT: &str = "\
 update visits set number = number + 1 where client = $1::int returning number, $2::text";
 
+/// The read of a client that others' servers may answer, of the same row.
+const READ: &str = "select number, $2::text from visits where client = $1::int";
+
+/// With replicas, one visit of so many writes; the others read.
+const WRITES_IN: u64 = 4;
+
 /// How long clients pause between transactions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pace {
@@ -114,16 +120,24 @@ impl Crowd {
         };
         self.connected.set(self.connected.get() + 1);
         let mut pace = self.pace.subscribe();
+        let reads = here.postgres.len() > 1;
         let mut visits = 0;
+        let mut writes = 0;
         loop {
             rest(&mut pace).await;
-            visits += 1;
             let begun = Instant::now();
             let word = format!("{:016x}", rand::random::<u64>());
-            let answer = transaction(&mut client, number, &word).await?;
+            let answer = if reads && visits % WRITES_IN > 0 {
+                let arguments = [&*number.to_string(), &word];
+                client.execute(READ, &arguments).await?
+            } else {
+                writes += 1;
+                transaction(&mut client, number, &word).await?
+            };
+            visits += 1;
             self.latencies.borrow_mut().add(begun.elapsed());
             self.answers.set(self.answers.get() + 1);
-            if !is_right(&answer, visits, &word) {
+            if !is_right(&answer, writes, &word) {
                 self.wrong.set(self.wrong.get() + 1);
             }
         }
@@ -144,8 +158,8 @@ pub(crate) async fn transaction(
     Ok(answer)
 }
 
-fn is_right(answer: &Answer, visits: u64, word: &str) -> bool {
-    answer.rows == [[Some(visits.to_string()), Some(word.to_owned())]]
+fn is_right(answer: &Answer, writes: u64, word: &str) -> bool {
+    answer.rows == [[Some(writes.to_string()), Some(word.to_owned())]]
 }
 
 /// Waits as the pace asks for, or until it changes and then as the new one does.

@@ -15,14 +15,22 @@ pub(crate) struct Pool {
     pub(crate) servers: u64,
     /// Of these, with a client.
     pub(crate) at_work: u64,
-    /// PostgreSQL's processes for the application's user.
+    /// The processes of PostgreSQL, on all servers, for the application's user.
     pub(crate) backends: u64,
 }
 
-/// Two connections, one to each.
+/// The statements that read, by who answered them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reads {
+    pub(crate) by_replicas: u64,
+    /// Because no replica was known to have what they had to find.
+    pub(crate) by_primary: u64,
+}
+
+/// Connections to the console and to each PostgreSQL.
 pub(crate) struct Observer {
     console: Client,
-    postgres: Client,
+    postgres: Vec<Client>,
 }
 
 /// Backends of the application that are there.
@@ -32,9 +40,13 @@ select pid from pg_stat_activity where usename = 'app' and backend_type = 'clien
 impl Observer {
     /// Connects to both.
     pub(crate) async fn new(here: &Here) -> Result<Observer, ClientError> {
+        let mut postgres = Vec::new();
+        for server in 0..here.postgres.len() {
+            postgres.push(here.connect_directly(server, SUPERUSER).await?);
+        }
         Ok(Observer {
             console: here.connect("pgweir").await?,
-            postgres: here.connect_directly(SUPERUSER).await?,
+            postgres,
         })
     }
 
@@ -50,10 +62,32 @@ impl Observer {
 
     /// The process ids of the application's backends.
     pub(crate) async fn backends(&mut self) -> Result<Vec<u32>, ClientError> {
-        let answer = self.postgres.query(BACKENDS).await?;
-        let pid = |row: &Vec<Option<String>>| row.first()?.as_deref()?.parse().ok();
-        Ok(answer.rows.iter().filter_map(pid).collect())
+        let mut pids = Vec::new();
+        for server in &mut self.postgres {
+            let answer = server.query(BACKENDS).await?;
+            let pid = |row: &Vec<Option<String>>| row.first()?.as_deref()?.parse::<u32>().ok();
+            pids.extend(answer.rows.iter().filter_map(pid));
+        }
+        Ok(pids)
     }
+
+    /// The application's reads so far.
+    pub(crate) async fn reads(&mut self) -> Result<Reads, ClientError> {
+        Ok(reads(&self.console.query("show hosts").await?))
+    }
+}
+
+fn reads(hosts: &Answer) -> Reads {
+    let mut reads = Reads::default();
+    for row in 0..hosts.rows.len() {
+        let count = hosts.get(row, "reads").and_then(|n| n.parse::<u64>().ok());
+        match (hosts.get(row, "database"), hosts.get(row, "role")) {
+            (Some(APP), Some("replica")) => reads.by_replicas += count.unwrap_or_default(),
+            (Some(APP), _) => reads.by_primary += count.unwrap_or_default(),
+            _ => {}
+        }
+    }
+    reads
 }
 
 fn pool(pools: &Answer) -> Pool {
@@ -135,6 +169,25 @@ mod tests {
         };
         assert_eq!(pool(&pools), expected);
         assert_eq!(pool(&Answer::default()), Pool::default());
+    }
+
+    #[test]
+    fn reads_are_counted_by_who_answered_them() {
+        let row = |cells: [&str; 3]| cells.map(|cell| Some(cell.to_owned())).into();
+        let hosts = Answer {
+            columns: ["database", "role", "reads"].map(str::to_owned).into(),
+            rows: vec![
+                row(["app", "primary", "5"]),
+                row(["app", "replica", "30"]),
+                row(["app", "replica", "40"]),
+                row(["other", "replica", "9"]),
+            ],
+        };
+        let expected = Reads {
+            by_replicas: 70,
+            by_primary: 5,
+        };
+        assert_eq!(reads(&hosts), expected);
     }
 
     #[test]
