@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::load::Loaded;
-use crate::settings::{Global, PgBouncer, Section, Setting};
+use crate::settings::{PgBouncer, Section, Setting};
 use crate::source::Place;
 use std::fmt::Write;
 use thiserror::Error;

@@ -217,10 +217,10 @@ async fn log_in(
     let proof = authenticate::client(worker, stream, inbox, &setup, &wishes.user, &mut out).await?;
     if global.log_connections {
         tracing::info!(
-            "C: {peer} login attempt: db={} user={} tls={}",
-            wishes.database,
-            wishes.user,
-            stream.tls().as_deref().unwrap_or("no")
+            "C: {database}/{user}@{peer} login attempt: db={database} user={user} tls={} replication=no",
+            stream.tls().as_deref().unwrap_or("no"),
+            database = wishes.database,
+            user = wishes.user,
         );
     }
     if console {

@@ -15,6 +15,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::pools::{Live, Pool};
 use crate::report::Refusal;
+use crate::server::balance::Alike;
 use crate::server::held::Held;
 use crate::server::login::LoggedIn;
 use crate::server::{Server, ServerCard, login};
@@ -23,13 +24,40 @@ use crate::tls::ServerTls;
 use crate::worker::Worker;
 
 /// Where a pool's servers are, and as whom the pooler logs in there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) host: Host,
     pub(crate) port: u16,
+    /// The hosts of which `host` and `port` are any one, if they are all alike.
+    pub(crate) alike: Option<Alike>,
+    /// What servers start with, besides who and where.
+    pub(crate) parameters: Vec<(&'static str, Box<str>)>,
     pub(crate) dbname: Box<str>,
     pub(crate) user: Box<str>,
     pub(crate) connect_query: Option<Box<str>>,
+}
+
+impl Target {
+    /// The value of a parameter that servers start with.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        let mut parameters = self.parameters.iter();
+        parameters
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| &**value)
+    }
+}
+
+/// Of hosts that are all alike it does not matter which one it is.
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        let same_host = self.host == other.host && self.port == other.port;
+        self.alike == other.alike
+            && (self.alike.is_some() || same_host)
+            && self.dbname == other.dbname
+            && self.user == other.user
+            && self.connect_query == other.connect_query
+            && self.parameters == other.parameters
+    }
 }
 
 /// Opens a connection and logs in. The server's own error is passed on where it is one.
@@ -39,9 +67,11 @@ pub(crate) async fn connect(
     id: ServerId,
 ) -> Result<Box<Server>, Refusal> {
     let live = pool.live();
-    let target = live.target.clone();
+    let turn = &pool.database.turn;
+    let target = turn.take(&live.target);
     let work = async {
-        let (stream, logged_in) = log_in_anew(worker, pool, &live).await?;
+        let parameters = &target.parameters;
+        let (stream, logged_in) = log_in_anew(worker, pool, &live, &target, parameters).await?;
         if live.cluster.is_some() && !pool.is_replica && is_standby(&logged_in) {
             return Err(Refusal::new(
                 sqlstate::CANNOT_CONNECT_NOW,
@@ -97,7 +127,11 @@ pub(crate) async fn connect(
         }
         Ok(server)
     };
-    in_time(worker, &live.target, work).await
+    let connected = in_time(worker, &target, work).await;
+    if connected.is_err() {
+        turn.pass(&target);
+    }
+    connected
 }
 
 /// What servers say of themselves since version 14.
@@ -106,30 +140,32 @@ fn is_standby(logged_in: &LoggedIn) -> bool {
     parameters.any(|(name, value)| &**name == "in_hot_standby" && &**value == "on")
 }
 
-/// Opens a connection that no pool counts, and logs in as the servers of `pool` do.
+/// Opens a connection that no pool counts, and logs in as the servers of `pool` do, but with nothing set.
 pub(crate) async fn dial(
     worker: &Worker,
     pool: &Pool,
     live: &Live,
 ) -> Result<(Stream, LoggedIn), Refusal> {
-    in_time(worker, &live.target, log_in_anew(worker, pool, live)).await
+    let target = &live.target;
+    in_time(worker, target, log_in_anew(worker, pool, live, target, &[])).await
 }
 
 async fn log_in_anew(
     worker: &Worker,
     pool: &Pool,
     live: &Live,
+    target: &Target,
+    parameters: &[(&'static str, Box<str>)],
 ) -> Result<(Stream, LoggedIn), Refusal> {
-    let target = &live.target;
     let tls = worker.shared.server_tls();
     let mut stream = open(worker, target, &tls).await?;
-    match login::log_in(worker, &mut stream, pool, live).await {
+    match login::log_in(worker, &mut stream, pool, live, target, parameters).await {
         // As libpq: a server may admit one of the two only.
         Err(first) if first.code == sqlstate::INVALID_AUTHORIZATION => {
             let Some(mut other) = the_other_way(worker, target, &tls, &stream).await else {
                 return Err(first);
             };
-            let logged_in = login::log_in(worker, &mut other, pool, live).await;
+            let logged_in = login::log_in(worker, &mut other, pool, live, target, parameters).await;
             Ok((other, logged_in.map_err(|_| first)?))
         }
         logged_in => Ok((stream, logged_in?)),

@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use crate::message::{Inbox, ReadError};
 use crate::pools::{Live, Pool};
 use crate::report::Refusal;
+use crate::server::connect::Target;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
@@ -25,14 +26,15 @@ pub(crate) struct LoggedIn {
 /// The longest message that can come during a login, in bytes.
 const LOGIN_MESSAGE_BYTES: u32 = 64 << 10;
 
-/// Logs in on a fresh stream.
+/// Logs in on a fresh stream to `target`, with `parameters` to start with.
 pub(crate) async fn log_in(
     worker: &Worker,
     stream: &mut Stream,
     pool: &Pool,
     live: &Live,
+    target: &Target,
+    parameters: &[(&'static str, Box<str>)],
 ) -> Result<LoggedIn, Refusal> {
-    let target = &live.target;
     let lost = |e: io::Error| {
         Refusal::new(
             sqlstate::CANNOT_CONNECT,
@@ -49,7 +51,9 @@ pub(crate) async fn log_in(
         [
             (&b"user"[..], target.user.as_bytes()),
             (b"database", target.dbname.as_bytes()),
-        ],
+        ]
+        .into_iter()
+        .chain(parameters.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))),
     );
     stream.write_all(&out).await.map_err(lost)?;
 
