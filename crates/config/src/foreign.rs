@@ -19,9 +19,11 @@ pub(crate) fn known(name: &str) -> Option<(&'static str, &'static str)> {
 /// Settings that make PgBouncer safer than it is without them.
 pub(crate) const PROTECTING: [&str; 1] = ["disable_pqexec"];
 
-/// Whether `value` asks for nothing: it turns off what is off in PgBouncer unless it is turned on.
-pub(crate) fn is_off(name: &str, value: &str) -> bool {
+/// Whether nothing is missing with `value`: it turns off what is off in PgBouncer unless it is turned on, or it asks for
+/// what is so anyway.
+pub(crate) fn is_had_anyway(name: &str, value: &str) -> bool {
     match name {
+        "track_extra_parameters" => true,
         "client_tls13_ciphers"
         | "server_tls13_ciphers"
         | "resolv_conf"
@@ -32,7 +34,7 @@ pub(crate) fn is_off(name: &str, value: &str) -> bool {
         | "auth_dbname"
         | "unix_socket_dir"
         | "unix_socket_group"
-        | "login_notify_message" => value.is_empty(),
+        => value.is_empty(),
         "disable_pqexec"
         | "dns_zone_check_period"
         | "peer_id"
@@ -115,7 +117,6 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
         ],
         "host names are looked up by the system for each new connection",
     ),
-    (&["login_notify_message"], "no message is sent at login"),
     (
         &["peer_id"],
         "processes of pgweir do not share cancel requests; one process uses all cores",

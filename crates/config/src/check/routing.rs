@@ -60,7 +60,9 @@ impl Rules<'_> {
         self.conflict_in(
             place,
             "load_balance_hosts",
-            format!("takes all hosts as alike, and does not go with {other}: leave out one of the two"),
+            format!(
+                "takes all hosts as alike, and does not go with {other}: leave out one of the two"
+            ),
         );
     }
 

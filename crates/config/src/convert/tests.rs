@@ -1,7 +1,7 @@
 use super::*;
 use crate::kinds::Describe;
 use crate::load::parse;
-use crate::settings::{Database, User};
+use crate::settings::{Database, Global, User};
 use proptest::prelude::*;
 
 fn loaded(text: &str) -> Loaded {

@@ -211,6 +211,8 @@ section! {
         ignore_startup_parameters: Vec<String> = List, "", Reload, Same;
         /// Add the client's address and port to the `application_name` that the server sees.
         application_name_add_host: bool = Bool, "0", Reload, Same;
+        /// A NOTICE that each client gets when it has logged in.
+        login_notify_message: Option<String> = Or(Text), "", Reload, Same;
     }
 
     "Authentication of clients" {

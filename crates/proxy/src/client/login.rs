@@ -10,6 +10,7 @@ use std::time::Instant;
 use pgweir_config::Config;
 use pgweir_session::ClientSession;
 use pgweir_wire::backend::TransactionStatus;
+use pgweir_wire::build::Severity;
 use pgweir_wire::startup::{Opening, VERSION_3_0, VERSION_3_2};
 use pgweir_wire::{build, sqlstate};
 use tokio::io::AsyncWriteExt;
@@ -306,6 +307,9 @@ async fn log_in(
     let secret_bytes = if wishes.version >= VERSION_3_2 { 32 } else { 4 };
     card.secret_bytes.set(secret_bytes);
     build::backend_key_data(&mut out, pid, &secret[..usize::from(secret_bytes)]);
+    if let Some(message) = &global.login_notify_message {
+        Refusal::new(sqlstate::SUCCESS, message.as_str()).write(Severity::Notice, &mut out);
+    }
     build::ready_for_query(&mut out, TransactionStatus::Idle);
     stream.write_all(&out).await?;
     stream.flush().await?;

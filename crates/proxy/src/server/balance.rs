@@ -11,7 +11,7 @@ use crate::server::connect::Target;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Alike {
     hosts: Arc<[HostSpec]>,
-    pub(crate) balance: LoadBalanceHosts,
+    balance: LoadBalanceHosts,
 }
 
 impl Alike {
@@ -21,6 +21,11 @@ impl Alike {
             hosts: hosts.into(),
             balance,
         }
+    }
+
+    /// How many there are, at least 1.
+    pub(crate) fn count(&self) -> usize {
+        self.hosts.len().max(1)
     }
 }
 
@@ -38,7 +43,7 @@ impl Turn {
             LoadBalanceHosts::RoundRobin => self.0.fetch_add(1, Ordering::Relaxed),
             LoadBalanceHosts::Disable => self.0.load(Ordering::Relaxed),
         };
-        match alike.hosts.get(turn % alike.hosts.len().max(1)) {
+        match alike.hosts.get(turn % alike.count()) {
             Some(next) => Arc::new(Target {
                 host: next.host.clone(),
                 port: next.port,
@@ -57,7 +62,7 @@ impl Turn {
             return;
         }
         let turn = self.0.load(Ordering::Relaxed);
-        let at = alike.hosts.get(turn % alike.hosts.len().max(1));
+        let at = alike.hosts.get(turn % alike.count());
         if at.is_some_and(|host| host.host == target.host && host.port == target.port) {
             // If somebody else has passed on meanwhile, that will do.
             let _ = self

@@ -60,7 +60,8 @@ impl PartialEq for Target {
     }
 }
 
-/// Opens a connection and logs in. The server's own error is passed on where it is one.
+/// Opens a connection and logs in. The server's own error is passed on where it is one. Of hosts that are all alike, each
+/// is tried before it fails.
 pub(crate) async fn connect(
     worker: &Worker,
     pool: &Arc<Pool>,
@@ -68,70 +69,85 @@ pub(crate) async fn connect(
 ) -> Result<Box<Server>, Refusal> {
     let live = pool.live();
     let turn = &pool.database.turn;
-    let target = turn.take(&live.target);
-    let work = async {
-        let parameters = &target.parameters;
-        let (stream, logged_in) = log_in_anew(worker, pool, &live, &target, parameters).await?;
-        if live.cluster.is_some() && !pool.is_replica && is_standby(&logged_in) {
-            return Err(Refusal::new(
-                sqlstate::CANNOT_CONNECT_NOW,
-                format!(
-                    "server {}:{} is a standby, and not the primary that it was",
-                    target.host, target.port
-                ),
-            ));
-        }
-        let (remote, local) = stream.addresses();
-        let card = Arc::new(ServerCard {
-            id,
-            pool: pool.clone(),
-            remote,
-            local,
-            target: target.clone(),
-            connected_at: SystemTime::now(),
-            key: logged_in.key,
-            tls: stream.tls(),
-            client: AtomicU64::new(0),
-            prepared_statements: AtomicU32::new(0),
-            cancels: AtomicU32::new(0),
-            stray_cancel: AtomicBool::new(false),
-        });
-        let mut server = Box::new(Server {
-            id,
-            stream,
-            session: ServerSession::new(logged_in.parameters, worker.shared.nothing_set.clone()),
-            kept: Vec::new(),
-            outbox: Outbox::default(),
-            early_cancel: None,
-            worker: worker.id,
-            pool: pool.clone(),
-            card,
-            change: None,
-        });
-        if pool.is_replica {
-            server.session.set_standby();
-        }
-        server
-            .session
-            .set_connect_query(target.connect_query.as_deref());
-        if let Some(query) = &target.connect_query {
-            server.upkeep(worker, query.as_bytes()).await.map_err(|e| {
-                Refusal::new(
-                    sqlstate::CANNOT_CONNECT,
-                    format!("connect_query failed: {e}"),
-                )
-            })?;
-            let mut question = Vec::new();
-            server.session.ask_settings(&mut question);
-            server.converse(worker, question).await?;
-        }
-        Ok(server)
-    };
-    let connected = in_time(worker, &target, work).await;
-    if connected.is_err() {
+    let mut left = live.target.alike.as_ref().map_or(1, Alike::count);
+    loop {
+        let target = turn.take(&live.target);
+        let work = connect_to(worker, pool, &live, &target, id);
+        let why = match in_time(worker, &target, work).await {
+            Ok(server) => return Ok(server),
+            Err(why) => why,
+        };
         turn.pass(&target);
+        left -= 1;
+        if left == 0 || why.code != sqlstate::CANNOT_CONNECT {
+            return Err(why);
+        }
+        tracing::warn!("{}: {why}; trying the next host", pool.database.name);
     }
-    connected
+}
+
+async fn connect_to(
+    worker: &Worker,
+    pool: &Arc<Pool>,
+    live: &Live,
+    target: &Arc<Target>,
+    id: ServerId,
+) -> Result<Box<Server>, Refusal> {
+    let (stream, logged_in) = log_in_anew(worker, pool, live, target, &target.parameters).await?;
+    if live.cluster.is_some() && !pool.is_replica && is_standby(&logged_in) {
+        return Err(Refusal::new(
+            sqlstate::CANNOT_CONNECT_NOW,
+            format!(
+                "server {}:{} is a standby, and not the primary that it was",
+                target.host, target.port
+            ),
+        ));
+    }
+    let (remote, local) = stream.addresses();
+    let card = Arc::new(ServerCard {
+        id,
+        pool: pool.clone(),
+        remote,
+        local,
+        target: target.clone(),
+        connected_at: SystemTime::now(),
+        key: logged_in.key,
+        tls: stream.tls(),
+        client: AtomicU64::new(0),
+        prepared_statements: AtomicU32::new(0),
+        cancels: AtomicU32::new(0),
+        stray_cancel: AtomicBool::new(false),
+    });
+    let mut server = Box::new(Server {
+        id,
+        stream,
+        session: ServerSession::new(logged_in.parameters, worker.shared.nothing_set.clone()),
+        kept: Vec::new(),
+        outbox: Outbox::default(),
+        early_cancel: None,
+        worker: worker.id,
+        pool: pool.clone(),
+        card,
+        change: None,
+    });
+    if pool.is_replica {
+        server.session.set_standby();
+    }
+    server
+        .session
+        .set_connect_query(target.connect_query.as_deref());
+    if let Some(query) = &target.connect_query {
+        server.upkeep(worker, query.as_bytes()).await.map_err(|e| {
+            Refusal::new(
+                sqlstate::CANNOT_CONNECT,
+                format!("connect_query failed: {e}"),
+            )
+        })?;
+        let mut question = Vec::new();
+        server.session.ask_settings(&mut question);
+        server.converse(worker, question).await?;
+    }
+    Ok(server)
 }
 
 /// What servers say of themselves since version 14.

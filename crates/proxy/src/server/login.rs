@@ -53,7 +53,11 @@ pub(crate) async fn log_in(
             (b"database", target.dbname.as_bytes()),
         ]
         .into_iter()
-        .chain(parameters.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))),
+        .chain(
+            parameters
+                .iter()
+                .map(|(name, value)| (name.as_bytes(), value.as_bytes())),
+        ),
     );
     stream.write_all(&out).await.map_err(lost)?;
 

@@ -62,7 +62,7 @@ impl Reader<'_> {
 
     /// A setting that only PgBouncer has.
     fn foreign(&mut self, key: &'static str, value: &str, reason: &'static str, origin: Origin) {
-        if foreign::is_off(key, value) {
+        if foreign::is_had_anyway(key, value) {
             return;
         }
         if foreign::PROTECTING.contains(&key) {

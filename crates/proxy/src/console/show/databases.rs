@@ -82,7 +82,10 @@ fn row(shared: &Shared, config: &Config, name: String) -> Option<Row> {
     let host = match entry.load_balance_hosts {
         // As PgBouncer has it in its file.
         Some(_) => {
-            let hosts = entry.servers().into_iter().map(|spec| spec.host.to_string());
+            let hosts = entry
+                .servers()
+                .into_iter()
+                .map(|spec| spec.host.to_string());
             hosts.collect::<Vec<_>>().join(",")
         }
         None => first.host.to_string(),
