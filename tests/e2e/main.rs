@@ -22,6 +22,7 @@ mod opening;
 mod operator;
 mod orms;
 mod patroni;
+mod pgbouncer_ini;
 mod pinning;
 mod prepared;
 mod protocol;

@@ -39,8 +39,17 @@ impl Pooler {
 
     /// As [`Pooler::of`], or why not.
     pub fn try_of(text: &str) -> Result<Self, String> {
+        Self::of_file("pooler.toml", text)
+    }
+
+    /// With exactly this `pgbouncer.ini`; `listen_port` must be 0.
+    pub fn of_ini(text: &str) -> Self {
+        Self::of_file("pgbouncer.ini", text).unwrap_or_else(|e| panic!("{e}\n{text}"))
+    }
+
+    fn of_file(name: &str, text: &str) -> Result<Self, String> {
         let home = Directory::new("pooler");
-        let file = home.write("pooler.toml", text);
+        let file = home.write(name, text);
         let loaded = pgweir_config::load(&file, std::iter::empty()).map_err(|e| e.to_string())?;
         let inner =
             pgweir_proxy::Pooler::start(loaded.config, file.clone()).map_err(|e| e.to_string())?;

@@ -20,6 +20,18 @@ pub struct Config {
     pub databases: BTreeMap<String, Database>,
     /// `[users.NAME]` by NAME. Users of the `auth_file` are not among them.
     pub users: BTreeMap<String, User>,
+    /// What held for global settings that were not given.
+    pub defaults: Defaults,
+}
+
+/// Whose defaults the global settings have that a file leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Defaults {
+    /// The declared ones.
+    #[default]
+    Pgweir,
+    /// PgBouncer's, for a file of its format.
+    PgBouncer,
 }
 
 /// The database that a client's name for it leads to.
@@ -147,8 +159,9 @@ impl Config {
                 .or(database.reserve_pool_size)
                 .unwrap_or(global.reserve_pool_size),
             reserve_pool_timeout: global.reserve_pool_timeout,
-            query_wait_timeout: database
-                .query_wait_timeout
+            query_wait_timeout: user
+                .and_then(|user| user.query_wait_timeout)
+                .or(database.query_wait_timeout)
                 .unwrap_or(global.query_wait_timeout),
             server_lifetime: database.server_lifetime.unwrap_or(global.server_lifetime),
             server_idle_timeout: global.server_idle_timeout,

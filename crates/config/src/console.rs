@@ -1,11 +1,11 @@
 //! SHOW CONFIG and SET.
 
 use crate::check;
-use crate::config::Config;
+use crate::config::{Config, Defaults};
 use crate::load::{Origins, apply};
 use crate::problem::{Problem, ProblemKind};
 use crate::settings::{Changeable, Global, Section};
-use crate::source::{Entry, Origin, Place, Value};
+use crate::source::{Entry, Origin, Place, Value, ini};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -25,7 +25,10 @@ pub struct ConfigRow {
 impl Config {
     /// The rows of SHOW CONFIG: every global setting, by name.
     pub fn show(&self) -> Vec<ConfigRow> {
-        let defaults = Global::default();
+        let mut defaults = Global::default();
+        if self.defaults == Defaults::PgBouncer {
+            ini::set_defaults(&mut defaults);
+        }
         let mut rows: Vec<_> = Global::SETTINGS
             .iter()
             .map(|setting| ConfigRow {

@@ -65,13 +65,17 @@ pub struct Rerouted {
 }
 
 /// The settings of a database that its server connections were made with.
-const CONNECTION: [&str; 6] = [
+const CONNECTION: [&str; 10] = [
     "host",
     "port",
     "dbname",
     "user",
     "password",
     "connect_query",
+    "client_encoding",
+    "datestyle",
+    "timezone",
+    "application_name",
 ];
 
 impl ConfigDiff {

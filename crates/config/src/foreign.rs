@@ -1,11 +1,50 @@
 //! PgBouncer's settings that pgweir does not have, with the reason and what to do instead.
+//!
+//! In `pooler.toml` they are errors, for whoever writes one wants to have what it says. In a `pgbouncer.ini` they are
+//! warnings, for it has to run as it stands.
 
 /// Why there is no setting `name`, if it is one of PgBouncer's.
 pub(crate) fn reason(name: &str) -> Option<&'static str> {
-    FOREIGN
-        .iter()
-        .find(|(names, _)| names.contains(&name))
-        .map(|(_, reason)| *reason)
+    known(name).map(|(_, reason)| reason)
+}
+
+/// The same, with the name as it is known here.
+pub(crate) fn known(name: &str) -> Option<(&'static str, &'static str)> {
+    FOREIGN.iter().find_map(|(names, reason)| {
+        let known = names.iter().find(|known| **known == name)?;
+        Some((*known, *reason))
+    })
+}
+
+/// Settings that make PgBouncer safer than it is without them.
+pub(crate) const PROTECTING: [&str; 1] = ["disable_pqexec"];
+
+/// Whether nothing is missing with `value`: it turns off what is off in PgBouncer unless it is turned on, or it asks for
+/// what is so anyway.
+pub(crate) fn is_had_anyway(name: &str, value: &str) -> bool {
+    match name {
+        "track_extra_parameters" => true,
+        "client_tls13_ciphers"
+        | "server_tls13_ciphers"
+        | "resolv_conf"
+        | "auth_hba_file"
+        | "auth_ident_file"
+        | "auth_ldap_options"
+        | "auth_user"
+        | "auth_dbname"
+        | "unix_socket_dir"
+        | "unix_socket_group" => value.is_empty(),
+        "disable_pqexec"
+        | "dns_zone_check_period"
+        | "peer_id"
+        | "pool_idle_timeout"
+        | "server_fast_close"
+        | "so_reuseport"
+        | "tcp_socket_buffer" => value == "0",
+        // A name is looked up for each connection, so nothing is kept for any time.
+        "dns_max_ttl" | "dns_nxdomain_ttl" | "tcp_defer_accept" => value == "0",
+        _ => false,
+    }
 }
 
 /// Groups of PgBouncer's settings that are missing here for one reason.
@@ -25,20 +64,7 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
         "rustls chooses the key exchange itself and has no finite-field Diffie-Hellman; leave it \
          out",
     ),
-    (
-        &[
-            "logfile",
-            "syslog",
-            "syslog_facility",
-            "syslog_ident",
-            "verbose",
-        ],
-        "pgweir logs to stderr, for systemd or a container to keep; see log_level and log_format",
-    ),
-    (
-        &["pidfile", "user", "job_name"],
-        "pgweir runs in the foreground as the user that starts it; a service manager does the rest",
-    ),
+    (&["job_name"], "it names a service of Windows"),
     (
         &["unix_socket_dir", "unix_socket_mode", "unix_socket_group"],
         "pgweir listens on TCP only",
@@ -90,7 +116,6 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
         ],
         "host names are looked up by the system for each new connection",
     ),
-    (&["login_notify_message"], "no message is sent at login"),
     (
         &["peer_id"],
         "processes of pgweir do not share cancel requests; one process uses all cores",

@@ -62,6 +62,11 @@ pub(crate) trait Kind: Describe {
 
     /// PgBouncer's way to show it; `parse` gives the same value back.
     fn render(&self, value: &Self::Value) -> String;
+
+    /// The same, but a secret as it is.
+    fn written(&self, value: &Self::Value) -> String {
+        self.render(value)
+    }
 }
 
 /// A value that may be left out: then it is `None`, which in text is the empty one.

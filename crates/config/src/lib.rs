@@ -1,6 +1,6 @@
 //! pgweir's configuration: files and environment into one typed, validated [`Config`].
 //!
-//! - [`load`] reads `pooler.toml` and says everything that is wrong with it, each with its line.
+//! - [`load`] reads `pooler.toml`, or PgBouncer's `pgbouncer.ini`, and says everything that is wrong with it, each with its line.
 //! - Every setting is declared once, in [`Global`], [`Database`] or [`User`]; SHOW CONFIG
 //!   ([`Config::show`]), SET ([`Config::set`]), reload ([`Config::reload`]) and the reference
 //!   ([`reference()`]) follow from the declarations.
@@ -18,6 +18,7 @@
 mod check;
 mod config;
 mod console;
+mod convert;
 mod difference;
 mod foreign;
 mod kinds;
@@ -33,8 +34,11 @@ mod source;
 mod values;
 mod words;
 
-pub use config::{ClientSettings, Config, DatabaseLimits, PoolSettings, Target, UserLimits};
+pub use config::{
+    ClientSettings, Config, DatabaseLimits, Defaults, PoolSettings, Target, UserLimits,
+};
 pub use console::ConfigRow;
+pub use convert::{ConvertError, convert};
 pub use difference::{Change, ConfigDiff, Rerouted};
 pub use load::{Loaded, load, parse};
 pub use problem::{Errors, Problem, ProblemKind, Warning};
@@ -44,7 +48,7 @@ pub use secret::SecretText;
 pub use settings::{Changeable, Database, Global, PgBouncer, Section, Setting, User};
 pub use source::{Origin, Place};
 pub use values::{
-    AuthType, CheckQuery, Host, HostSpec, ListenLost, LogFormat, LogLevel, PoolMode,
-    ReadYourWrites, ReplicaLag, RestAddress, SessionState, SslMode, TargetSessionAttrs,
-    TlsProtocols, Topology, Word,
+    AuthType, CheckQuery, Host, HostSpec, ListenLost, LoadBalanceHosts, LogFormat, LogLevel,
+    PoolMode, ReadYourWrites, ReplicaLag, RestAddress, SessionState, SslMode, SyslogFacility,
+    TargetSessionAttrs, TlsProtocols, Topology, Word,
 };

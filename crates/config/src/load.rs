@@ -1,13 +1,14 @@
 //! From what a source says to a valid configuration.
 
 use crate::check;
-use crate::config::{CONSOLE_DATABASES, Config};
+use crate::config::{CONSOLE_DATABASES, Config, Defaults};
 use crate::foreign;
 use crate::nearest;
 use crate::problem::{Errors, Problem, ProblemKind, Warning};
 use crate::resolve::resolve;
 use crate::settings::{Database, Global, Section, User};
-use crate::source::{Document, Entry, Origin, Place, Shape, environment, toml};
+use crate::source::{Document, Entry, Origin, Place, Shape, environment, ini, toml};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,7 @@ pub struct Loaded {
     pub warnings: Vec<Warning>,
 }
 
-/// Reads the file at `path`, with overrides and variables from `environment` (usually
+/// Reads the file at `path`, a `pooler.toml` or PgBouncer's `pgbouncer.ini`, with overrides and variables from `environment` (usually
 /// `std::env::vars`; pairs of name and value).
 ///
 /// # Errors
@@ -56,7 +57,12 @@ pub fn parse(
     let path = path.as_ref();
     let variables: BTreeMap<_, _> = environment.into_iter().collect();
     let mut problems = Vec::new();
-    let document = toml::read(path, text, &mut problems);
+    let is_ini = ini::is_ini(path, text);
+    let mut document = match is_ini {
+        true => ini::read(path, text, &mut problems),
+        false => toml::read(path, text, &mut problems),
+    };
+    let mut warnings = std::mem::take(&mut document.warnings);
     let overrides = environment::read(&variables, &document, &mut problems);
 
     let mut assembly = Assembly {
@@ -64,6 +70,10 @@ pub fn parse(
         origins: Origins::none(path.to_owned()),
         problems,
     };
+    if is_ini {
+        assembly.config.defaults = Defaults::PgBouncer;
+        ini::set_defaults(&mut assembly.config.global);
+    }
     for document in [document, overrides] {
         assembly.add(document, &variables);
     }
@@ -80,10 +90,8 @@ pub fn parse(
         problems.extend(findings.problems);
     }
     Errors::of(problems)?;
-    Ok(Loaded {
-        config,
-        warnings: findings.warnings,
-    })
+    warnings.extend(findings.warnings);
+    Ok(Loaded { config, warnings })
 }
 
 /// Where each setting that was given, was given last.
@@ -193,20 +201,23 @@ pub(crate) fn apply<S: Section>(
         expected,
     };
     match entry.value.shape {
-        Shape::Text | Shape::Bare => {}
+        Shape::Text | Shape::Bare | Shape::Verbatim => {}
         Shape::List if setting.kind.is_list() => {}
         Shape::Tables if setting.kind.takes_tables() => {}
         Shape::List | Shape::Tables | Shape::Unsuitable => {
             return Err(refused(setting.kind.expected()));
         }
     }
-    let text = resolve(
-        key,
-        setting.kind,
-        &entry.value.text,
-        &entry.origin,
-        variables,
-    )?;
+    let text = match entry.value.shape {
+        Shape::Verbatim => Cow::Borrowed(entry.value.text.as_str()),
+        _ => resolve(
+            key,
+            setting.kind,
+            &entry.value.text,
+            &entry.origin,
+            variables,
+        )?,
+    };
     (setting.set)(section, &text).map_err(refused)?;
     Ok(key)
 }

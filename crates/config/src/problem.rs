@@ -40,6 +40,20 @@ pub enum ProblemKind {
         /// In the parser's words.
         message: String,
     },
+    /// A line of an `.ini` file that is none of those there are.
+    #[error("{message}")]
+    IniSyntax {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// A file that `%include` names cannot be read.
+    #[error("%include \"{}\": {reason}", .path.escape_debug())]
+    Include {
+        /// The file as it is named there.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
     /// A key or section is given a second time.
     #[error("{what} is given twice")]
     Repeated {
@@ -65,6 +79,22 @@ pub enum ProblemKind {
     OutsideSection {
         /// The setting.
         key: String,
+    },
+    /// A setting before the first section of an `.ini` file.
+    #[error("\"{}\" stands outside any section; global settings belong in [pgbouncer]", .key.escape_debug())]
+    OutsideIniSection {
+        /// The setting.
+        key: String,
+    },
+    /// No such setting in this section of an `.ini` file.
+    #[error("unknown parameter \"{}\" in [{section}]{hint}", .key.escape_debug())]
+    UnknownParameter {
+        /// The key.
+        key: String,
+        /// The section.
+        section: &'static str,
+        /// What was meant, or where it belongs; empty or starts with `; `.
+        hint: String,
     },
     /// A database is called as one of the console's.
     #[error("the database name \"{}\" is the console's", .name.escape_debug())]

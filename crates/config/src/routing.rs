@@ -3,7 +3,8 @@
 use crate::config::Config;
 use crate::settings::Database;
 use crate::values::{
-    HostSpec, ReadYourWrites, ReplicaLag, RestAddress, TargetSessionAttrs, Topology,
+    HostSpec, LoadBalanceHosts, ReadYourWrites, ReplicaLag, RestAddress, TargetSessionAttrs,
+    Topology,
 };
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use std::time::Duration;
 pub struct Routing {
     /// The hosts, in the order of the file; never empty, no two at the same place.
     pub hosts: Vec<HostSpec>,
+    /// All hosts are alike, and their roles do not matter; then nothing below holds.
+    pub load_balance_hosts: Option<LoadBalanceHosts>,
     /// Whether reads go to replicas; never without `hosts` in the file.
     pub read_write_split: bool,
     /// Whose writes a read sees.
@@ -64,7 +67,10 @@ impl Config {
         };
         Routing {
             hosts: database.servers(),
-            read_write_split: split && !database.hosts.is_empty(),
+            load_balance_hosts: database.load_balance_hosts,
+            read_write_split: split
+                && !database.hosts.is_empty()
+                && database.load_balance_hosts.is_none(),
             read_your_writes: database.read_your_writes.unwrap_or(global.read_your_writes),
             replica_wait: database.replica_wait.unwrap_or(global.replica_wait),
             max_replica_lag: database.max_replica_lag.unwrap_or(global.max_replica_lag),

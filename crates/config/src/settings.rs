@@ -56,6 +56,8 @@ pub struct Setting<S: 'static> {
     pub(crate) kind: &'static dyn Describe,
     pub(crate) set: fn(&mut S, &str) -> Result<(), String>,
     pub(crate) render: fn(&S) -> String,
+    /// As it would stand in a file, also if it is a secret.
+    pub(crate) written: fn(&S) -> String,
     pub(crate) copy: fn(from: &S, to: &mut S),
     pub(crate) same: fn(&S, &S) -> bool,
 }
@@ -110,6 +112,7 @@ macro_rules! section {
                         Ok(())
                     },
                     render: |section| $crate::kinds::Kind::render(&$kind, &section.$name),
+                    written: |section| $crate::kinds::Kind::written(&$kind, &section.$name),
                     copy: |from, to| to.$name = from.$name.clone(),
                     same: |a, b| a.$name == b.$name,
                 },

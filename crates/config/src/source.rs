@@ -2,8 +2,10 @@
 //! file formats and the environment.
 
 pub(crate) mod environment;
+pub(crate) mod ini;
 pub(crate) mod toml;
 
+use crate::problem::Warning;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -86,6 +88,8 @@ pub(crate) struct Document {
     pub(crate) sections: Vec<(Place, Origin)>,
     /// Every setting, in order; of two for the same key the later one holds.
     pub(crate) entries: Vec<Entry>,
+    /// What is in the file, but has no effect.
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// One `key = value`.
@@ -116,6 +120,8 @@ pub(crate) enum Shape {
     /// As an array of which some elements are tables; these stand in the text as words like
     /// `key=value`, and all of them separated by commas ([`crate::words`]).
     Tables,
+    /// As text in which nothing stands for a variable or a file.
+    Verbatim,
     /// As something that no setting can be; the text is for messages only.
     Unsuitable,
 }
@@ -136,7 +142,7 @@ impl Value {
             text.push('…');
         }
         match self.shape {
-            Shape::Text => format!("{text:?}"),
+            Shape::Text | Shape::Verbatim => format!("{text:?}"),
             Shape::List | Shape::Tables => format!("[{}]", text.escape_debug()),
             Shape::Bare | Shape::Unsuitable => text.escape_debug().to_string(),
         }

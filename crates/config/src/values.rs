@@ -39,7 +39,8 @@ macro_rules! words {
 
 mod hosts;
 pub(crate) use hosts::DEFAULT_PORT;
-pub use hosts::{HostSpec, ReadYourWrites, ReplicaLag, RestAddress, TargetSessionAttrs, Topology};
+pub use hosts::{HostSpec, LoadBalanceHosts, ReadYourWrites, ReplicaLag, RestAddress};
+pub use hosts::{TargetSessionAttrs, Topology};
 
 words! {
     /// When a server connection goes back to its pool.
@@ -123,6 +124,50 @@ words! {
         Text = "text",
         /// One JSON object per line.
         Json = "json",
+        /// Text as PgBouncer writes it.
+        PgBouncer = "pgbouncer",
+    }
+}
+
+words! {
+    /// The part of a system that syslog is told the lines are of.
+    SyslogFacility {
+        /// Logins.
+        Auth = "auth",
+        /// Logins, not for everybody to read.
+        AuthPriv = "authpriv",
+        /// The scheduler.
+        Cron = "cron",
+        /// Services.
+        Daemon = "daemon",
+        /// File transfer.
+        Ftp = "ftp",
+        /// The printers.
+        Lpr = "lpr",
+        /// Mail.
+        Mail = "mail",
+        /// News.
+        News = "news",
+        /// Users' programs.
+        User = "user",
+        /// Unix-to-Unix copy.
+        Uucp = "uucp",
+        /// For the site.
+        Local0 = "local0",
+        /// For the site.
+        Local1 = "local1",
+        /// For the site.
+        Local2 = "local2",
+        /// For the site.
+        Local3 = "local3",
+        /// For the site.
+        Local4 = "local4",
+        /// For the site.
+        Local5 = "local5",
+        /// For the site.
+        Local6 = "local6",
+        /// For the site.
+        Local7 = "local7",
     }
 }
 

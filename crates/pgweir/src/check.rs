@@ -8,7 +8,7 @@ use crate::{Failure, load, logging, say};
 pub(crate) fn check(file: &Path) -> Result<(), Failure> {
     let loaded = load(file)?;
     // What is odd in the files that the configuration names is told as a log line.
-    logging::start(&loaded.config.global);
+    logging::to_stderr(&loaded.config.global);
     for warning in &loaded.warnings {
         say(&format!("warning: {warning}\n"));
     }

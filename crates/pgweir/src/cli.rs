@@ -8,15 +8,25 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 
+use crate::logging;
+
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
 pgweir: a connection pooler for PostgreSQL
 
-  pgweir FILE           run in the foreground, with FILE as configuration
+  pgweir [OPTIONS] FILE run with FILE as configuration, a pooler.toml or a
+                        pgbouncer.ini
   pgweir check FILE     say what is wrong with FILE, and with the files it names
+  pgweir convert FILE   print FILE, a pgbouncer.ini, as a pooler.toml
   pgweir dev            run with a throw-away PostgreSQL of its own
   pgweir route SQL...   say for each SQL text whether read_write_split sends it
                         to the primary or to a replica, and why
+
+Options with FILE
+  -d, --daemon          run in the background
+  -q, --quiet           log nothing to stderr
+  -v, --verbose         log more; -vv logs everything
+  -u, --user=USER       run as USER, if started by root
 
 Options of dev
   --port N              listen on port N (otherwise 6432, or any if it is taken)
@@ -43,8 +53,10 @@ dev looks for PostgreSQL in $PGBIN, /usr/lib/postgresql/*/bin and $PATH.
 /// What to do.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
-    /// Run with this configuration.
-    Run(PathBuf),
+    /// Run with a configuration.
+    Run(RunOptions),
+    /// Print this configuration as a `pooler.toml`.
+    Convert(PathBuf),
     /// Check this configuration.
     Check(PathBuf),
     /// Run with a PostgreSQL of its own.
@@ -55,6 +67,19 @@ pub(crate) enum Command {
     Help,
     /// Print the version.
     Version,
+}
+
+/// `pgweir FILE`.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct RunOptions {
+    /// The configuration.
+    pub(crate) file: PathBuf,
+    /// Whether to run in the background.
+    pub(crate) daemon: bool,
+    /// The user to run as, whatever the configuration says.
+    pub(crate) user: Option<String>,
+    /// What to log.
+    pub(crate) logs: logging::Wishes,
 }
 
 /// More would need other settings of PostgreSQL's, and nobody has asked for them.
@@ -79,9 +104,15 @@ pub(crate) enum UsageError {
     /// No argument at all.
     #[error("expected a configuration file")]
     Nothing,
-    /// `check` without a file.
-    #[error("check: expected a configuration file")]
-    CheckNothing,
+    /// `check` or `convert` without a file.
+    #[error("{0}: expected a configuration file")]
+    FileMissing(&'static str),
+    /// What PgBouncer's `-R` did.
+    #[error(
+        "-R: taking over from a running process is not built; start a second one on another port, \
+         or restart"
+    )]
+    Reboot,
     /// `route` without a text.
     #[error("route: expected a text of SQL")]
     RouteNothing,
@@ -99,25 +130,50 @@ pub(crate) enum UsageError {
 /// Reads the arguments, without the program's name.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, UsageError> {
     let mut parser = lexopt::Parser::from_args(arguments);
-    let file = match parser.next()? {
-        None => return Err(UsageError::Nothing),
-        Some(Short('h') | Long("help")) => return Ok(Command::Help),
-        Some(Short('V') | Long("version")) => return Ok(Command::Version),
-        Some(Value(word)) if word == "dev" => return dev(parser),
-        Some(Value(word)) if word == "route" => return route(parser),
-        Some(Value(word)) if word == "check" => match parser.next()? {
-            None => return Err(UsageError::CheckNothing),
-            Some(Short('h') | Long("help")) => return Ok(Command::Help),
-            Some(Value(file)) => Command::Check(file.into()),
-            Some(other) => return Err(other.unexpected().into()),
-        },
-        Some(Value(file)) => Command::Run(file.into()),
-        Some(other) => return Err(other.unexpected().into()),
-    };
-    match parser.next()? {
-        None => Ok(file),
-        Some(other) => Err(other.unexpected().into()),
+    let mut options = RunOptions::default();
+    let mut file = None;
+    let mut first = true;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Short('V') | Long("version") => return Ok(Command::Version),
+            Short('d') | Long("daemon") => options.daemon = true,
+            Short('q') | Long("quiet") => options.logs.quiet = true,
+            Short('v') | Long("verbose") => options.logs.verbose += 1,
+            Short('u') | Long("user") => options.user = Some(parser.value()?.string()?),
+            Short('R') | Long("reboot") => return Err(UsageError::Reboot),
+            Value(word) if first && word == "dev" => return dev(parser),
+            Value(word) if first && word == "route" => return route(parser),
+            Value(word) if first && word == "check" => {
+                return one_file(parser, "check", Command::Check);
+            }
+            Value(word) if first && word == "convert" => {
+                return one_file(parser, "convert", Command::Convert);
+            }
+            Value(word) if file.is_none() => file = Some(word.into()),
+            other => return Err(other.unexpected().into()),
+        }
+        first = false;
     }
+    options.file = file.ok_or(UsageError::Nothing)?;
+    Ok(Command::Run(options))
+}
+
+/// The one argument of the subcommand `name`.
+fn one_file(
+    mut parser: lexopt::Parser,
+    name: &'static str,
+    command: fn(PathBuf) -> Command,
+) -> Result<Command, UsageError> {
+    let mut file = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Value(word) if file.is_none() => file = Some(word.into()),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    file.map(command).ok_or(UsageError::FileMissing(name))
 }
 
 fn route(mut parser: lexopt::Parser) -> Result<Command, UsageError> {
@@ -176,11 +232,31 @@ mod tests {
                 run_for: seconds.map(Duration::from_secs),
             })
         };
+        let run = |file: &str| RunOptions {
+            file: file.into(),
+            ..RunOptions::default()
+        };
+        let all = RunOptions {
+            daemon: true,
+            user: Some("postgres".into()),
+            logs: logging::Wishes {
+                quiet: true,
+                verbose: 2,
+            },
+            ..run("a.ini")
+        };
+        let postgres = RunOptions {
+            user: Some("postgres".into()),
+            ..run("a.ini")
+        };
         let cases = [
-            ("pooler.toml", Command::Run("pooler.toml".into())),
-            ("./dev", Command::Run("./dev".into())),
-            ("-- -odd.toml", Command::Run("-odd.toml".into())),
+            ("pooler.toml", Command::Run(run("pooler.toml"))),
+            ("./dev", Command::Run(run("./dev"))),
+            ("-- -odd.toml", Command::Run(run("-odd.toml"))),
+            ("-dqvv -u postgres a.ini", Command::Run(all)),
+            ("a.ini --user=postgres", Command::Run(postgres)),
             ("check a.toml", Command::Check("a.toml".into())),
+            ("convert a.ini", Command::Convert("a.ini".into())),
             ("dev", dev(None, false, None)),
             ("dev --port 7000", dev(Some(7000), false, None)),
             ("dev --demo --seconds=30", dev(None, true, Some(30))),
@@ -216,7 +292,16 @@ mod tests {
             ("route", "route: expected a text of SQL"),
             ("route -x", "invalid option '-x'"),
             ("a.toml b.toml", "unexpected argument \"b.toml\""),
-            ("--verbose a.toml", "invalid option '--verbose'"),
+            ("--loud a.toml", "invalid option '--loud'"),
+            ("-q", "expected a configuration file"),
+            ("-q dev --demo", "invalid option '--demo'"),
+            ("convert", "convert: expected a configuration file"),
+            ("convert a b", "unexpected argument \"b\""),
+            ("-u", "missing argument for option '-u'"),
+            (
+                "-R a.ini",
+                "-R: taking over from a running process is not built; start a second one on another port, or restart",
+            ),
             ("dev --port 0", "--port: expected a number from 1 to 65535"),
             (
                 "dev --port 70000",

@@ -303,7 +303,7 @@ fn start_pooler(
         let config = pgweir_config::parse(&file, &text, environment())
             .map_err(|e| DevError::Pooler(e.to_string()))?
             .config;
-        logs.get_or_insert_with(|| logging::start(&config.global));
+        logs.get_or_insert_with(|| logging::to_stderr(&config.global));
         match Pooler::start(config.clone(), file.clone()) {
             Ok(pooler) => {
                 limits::warn_if_short(&config, limit);

@@ -1,18 +1,23 @@
 //! The program: command line, logs, signals, wiring. What a pooler does is in the crates below.
 //!
 //! - [`cli`] is what can be asked for, [`run`] and [`check`] what most ask for.
+//! - [`daemon`], [`pidfile`] and [`user`] are what a service needs that starts itself.
 //! - [`dev`] is the pooler with a PostgreSQL of its own, for whoever has none at hand.
 //!
 //! Whatever cannot be done ends with exit code 1 and one line on stderr, or one line for each error of the configuration.
 
 mod check;
 mod cli;
+mod convert;
+mod daemon;
 mod dev;
 mod limits;
 mod logging;
+mod pidfile;
 mod route;
 mod run;
 mod signals;
+mod user;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -40,6 +45,21 @@ pub(crate) enum Failure {
     /// Signals, or the main thread's reactor.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),
+    /// Logs.
+    #[error(transparent)]
+    Log(#[from] logging::LogError),
+    /// The file with the process's number.
+    #[error(transparent)]
+    Pidfile(#[from] pidfile::PidfileError),
+    /// Another user of the system.
+    #[error(transparent)]
+    User(#[from] user::UserError),
+    /// Running in the background.
+    #[error(transparent)]
+    Daemon(#[from] daemon::DaemonError),
+    /// `pgweir convert`.
+    #[error(transparent)]
+    Convert(#[from] pgweir_config::ConvertError),
     /// `pgweir dev`.
     #[error(transparent)]
     Dev(#[from] dev::DevError),
@@ -66,7 +86,8 @@ fn main() -> ExitCode {
 
 fn carry_out(command: Command) -> Result<(), Failure> {
     match command {
-        Command::Run(file) => run::run(&file),
+        Command::Run(options) => run::run(&options),
+        Command::Convert(file) => convert::convert(&file),
         Command::Check(file) => check::check(&file),
         Command::Dev(options) => dev::dev(&options),
         Command::Route(texts) => {

@@ -1,24 +1,44 @@
-//! `pgweir FILE`: the pooler in the foreground, obeying signals.
-
-use std::path::Path;
+//! `pgweir FILE`: the pooler, obeying signals.
 
 use pgweir_proxy::{Control, ControlError, Pooler};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
+use crate::cli::RunOptions;
+use crate::logging::Wishes;
+use crate::pidfile::Pidfile;
 use crate::signals::{Signals, Wish};
-use crate::{Failure, limits, load, logging};
+use crate::user::become_user;
+use crate::{Failure, daemon, limits, load, logging};
 
 /// Runs until a signal or the console ends it.
-pub(crate) fn run(file: &Path) -> Result<(), Failure> {
+pub(crate) fn run(options: &RunOptions) -> Result<(), Failure> {
+    let file = &options.file;
+    let in_background = options.daemon && daemon::is_one();
+    if in_background {
+        daemon::leave_terminal()?;
+    }
     let loaded = load(file)?;
-    let logs = logging::start(&loaded.config.global);
+    let global = &loaded.config.global;
+    if options.daemon && !in_background {
+        let arguments = std::env::args_os().skip(1);
+        return Ok(daemon::start(global, arguments)?);
+    }
+    if let Some(name) = options.user.as_ref().or(global.user.as_ref()) {
+        become_user(name)?;
+    }
+    let wishes = Wishes {
+        quiet: options.logs.quiet || in_background,
+        ..options.logs
+    };
+    let pidfile = global.pidfile.as_deref().map(Pidfile::write).transpose()?;
+    let logs = logging::start(global, wishes)?;
     let limit = limits::raise_open_files();
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let mut signals = runtime.block_on(async { Signals::listen() })?;
     let pooler =
-        Pooler::start(loaded.config.clone(), file.to_owned()).map_err(|reason| Failure::Setup {
-            file: file.to_owned(),
+        Pooler::start(loaded.config.clone(), file.clone()).map_err(|reason| Failure::Setup {
+            file: file.clone(),
             reason,
         })?;
     // Not before, so that one that cannot start says only that.
@@ -29,8 +49,12 @@ pub(crate) fn run(file: &Path) -> Result<(), Failure> {
     for address in pooler.addresses() {
         tracing::info!("listening on {address}");
     }
+    tracing::info!("process up: pgweir {}", env!("CARGO_PKG_VERSION"));
+    if in_background {
+        daemon::tell_that_it_serves()?;
+    }
     let control = pooler.control();
-    control.on_change(move |config| logs.set_level(config.global.log_level));
+    control.on_change(move |config| logs.adopt(&config.global));
     let (last_words, mut ended) = oneshot::channel::<()>();
     // The workers may be ended from the console, too.
     let waiting = std::thread::Builder::new()
@@ -50,6 +74,7 @@ pub(crate) fn run(file: &Path) -> Result<(), Failure> {
     // It has nothing left to do, and cannot have panicked.
     let _ = waiting.join();
     tracing::info!("ended");
+    drop(pidfile);
     Ok(())
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod admission;
 pub(crate) mod authenticate;
 pub(crate) mod cancel;
 pub(crate) mod card;
+pub(crate) mod closing;
 pub(crate) mod login;
 pub(crate) mod relay;
 pub(crate) mod replication;

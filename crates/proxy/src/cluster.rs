@@ -126,7 +126,9 @@ impl Cluster {
     }
 
     pub(crate) fn is_needed(routing: &Routing) -> bool {
-        routing.hosts.len() > 1 || routing.target_session_attrs != TargetSessionAttrs::Any
+        let by_role =
+            routing.hosts.len() > 1 || routing.target_session_attrs != TargetSessionAttrs::Any;
+        by_role && routing.load_balance_hosts.is_none()
     }
 
     /// The configuration of `database` is another one.

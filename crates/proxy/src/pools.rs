@@ -14,6 +14,7 @@ use pgweir_session::{Limits, PoolMode, SessionState, Settings};
 use crate::catalog::{Catalogs, Judged, Place};
 use crate::cluster::Cluster;
 
+use crate::server::balance::{Alike, Turn};
 use crate::server::connect::Target;
 use crate::stats::Stats;
 
@@ -27,6 +28,8 @@ pub(crate) struct Database {
     pub(crate) gone: AtomicBool,
     /// Its hosts, if it matters which one a statement goes to.
     cluster: RwLock<Option<Arc<Cluster>>>,
+    /// Whose turn it is, if all its hosts are alike.
+    pub(crate) turn: Turn,
 }
 
 impl Database {
@@ -37,6 +40,7 @@ impl Database {
             clients: AtomicU32::new(0),
             gone: AtomicBool::new(false),
             cluster: RwLock::new(cluster),
+            turn: Turn::default(),
         }
     }
 
@@ -141,6 +145,20 @@ pub(crate) struct Accepted {
     pub(crate) besides: Vec<(Box<str>, Box<str>)>,
 }
 
+/// What servers of `database` are to start with.
+fn parameters(database: &pgweir_config::Database) -> Vec<(&'static str, Box<str>)> {
+    let given = [
+        ("client_encoding", &database.client_encoding),
+        ("datestyle", &database.datestyle),
+        ("timezone", &database.timezone),
+        ("application_name", &database.application_name),
+    ];
+    let given = given.into_iter();
+    given
+        .filter_map(|(name, value)| Some((name, value.as_deref()?.into())))
+        .collect()
+}
+
 impl Live {
     pub(crate) fn new(
         config: &Config,
@@ -164,9 +182,15 @@ impl Live {
         };
         let routing = config.routing(entry.database);
         let HostSpec { host, port, .. } = entry.database.first_server();
+        let alike = match routing.load_balance_hosts {
+            Some(balance) => Some(Alike::new(&routing.hosts, balance)),
+            None => None,
+        };
         let target = Target {
             host,
             port,
+            alike,
+            parameters: parameters(entry.database),
             dbname: entry.dbname.into(),
             user: server_user.into(),
             connect_query: entry.database.connect_query.as_deref().map(Into::into),

@@ -1,5 +1,6 @@
 //! Server connections: how one is made, what it carries, how it is kept fit for the next client.
 
+pub(crate) mod balance;
 pub(crate) mod connect;
 pub(crate) mod held;
 pub(crate) mod login;
@@ -73,6 +74,15 @@ pub(crate) struct ServerCard {
     pub(crate) cancels: AtomicU32,
     /// A cancel request was sent of which it is not known that it has arrived: it may still come, at any time.
     pub(crate) stray_cancel: AtomicBool,
+}
+
+/// As log lines begin that are about it.
+impl std::fmt::Display for ServerCard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let connect::Target { host, port, .. } = &*self.target;
+        let (database, user) = (&self.pool.database.name, &self.pool.user.name);
+        write!(f, "S-{:?}: {database}/{user}@{host}:{port}", self.id)
+    }
 }
 
 impl ServerCard {

@@ -308,13 +308,9 @@ impl Worker {
             connecting.set_reported();
             match result {
                 Ok(server) => {
-                    tracing::debug!(
-                        "S-{id:?}: {}/{} new connection to server {}:{}",
-                        pool.database.name,
-                        pool.user.name,
-                        server.card.target.host,
-                        server.card.target.port
-                    );
+                    if worker.shared.config().global.log_connections {
+                        tracing::info!("{} new connection to server", server.card);
+                    }
                     let welcome = server.welcome();
                     pool.set_welcome(&server.card.target, welcome);
                     worker.shared.catalogs.look_soon();
@@ -342,12 +338,14 @@ impl Worker {
     /// Says Terminate to a server and lets its socket go.
     pub(crate) fn close(&self, mut server: Box<Server>, reason: &str) {
         self.shared.remove_card(server.id);
-        tracing::debug!(
-            "S-{:?}: {}/{} closing because: {reason}",
-            server.id,
-            server.pool.database.name,
-            server.pool.user.name
-        );
+        if self.shared.config().global.log_disconnections {
+            let age = server.card.connected_at.elapsed().unwrap_or_default();
+            tracing::info!(
+                "{} closing because: {reason} (age={}s)",
+                server.card,
+                age.as_secs()
+            );
+        }
         // Nobody waits for it: if the socket does not take five bytes now, closing says the same.
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         let Server { stream, outbox, .. } = &mut *server;

@@ -18,6 +18,7 @@ impl Rules<'_> {
     pub(super) fn routing(&mut self, global: &Global, name: &str, database: &Database) {
         let place = Place::Database(name.to_owned());
         self.hosts(&place, database);
+        self.balance(&place, database);
         self.split(&place, global, database);
         self.topology(&place, global, database);
     }
@@ -42,6 +43,27 @@ impl Rules<'_> {
                 format!("takes the place of {singles}: give either the one or the other"),
             );
         }
+    }
+
+    /// Where all hosts are alike, nothing can be said of their roles.
+    fn balance(&mut self, place: &Place, database: &Database) {
+        if database.load_balance_hosts.is_none() {
+            return;
+        }
+        let other = if database.read_write_split == Some(true) {
+            "read_write_split"
+        } else if database.target_session_attrs != TargetSessionAttrs::Any {
+            "target_session_attrs"
+        } else {
+            return;
+        };
+        self.conflict_in(
+            place,
+            "load_balance_hosts",
+            format!(
+                "takes all hosts as alike, and does not go with {other}: leave out one of the two"
+            ),
+        );
     }
 
     fn split(&mut self, place: &Place, global: &Global, database: &Database) {

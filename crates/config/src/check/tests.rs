@@ -266,3 +266,25 @@ fn routing_without_effect_is_warned_of() {
         assert_eq!(said(text), [format!("pooler.toml:{expected}")], "{text}");
     }
 }
+
+#[test]
+fn hosts_that_are_all_alike_have_no_roles() {
+    for (other, key) in [
+        ("read_write_split = true", "read_write_split"),
+        ("target_session_attrs = \"standby\"", "target_session_attrs"),
+    ] {
+        let text = format!(
+            "[databases.a]\nhosts = [\"a\", \"b\"]\nload_balance_hosts = \"disable\"\n{other}\n"
+        );
+        let errors = crate::load::parse("a.toml", &text, []).unwrap_err();
+        let expected = format!(
+            "a.toml:3: load_balance_hosts: takes all hosts as alike, and does not go with {key}: \
+             leave out one of the two"
+        );
+        assert_eq!(errors.to_string(), expected);
+    }
+    let text = "[pgweir]\nread_write_split = true\n[databases.a]\nhosts = [\"a\", \"b\"]\n\
+                load_balance_hosts = \"disable\"\n";
+    let config = crate::load::parse("a.toml", text, []).unwrap().config;
+    assert!(!config.routing(&config.databases["a"]).read_write_split);
+}

@@ -275,6 +275,11 @@ impl Kind for Password {
             .map(SecretText::new))
     }
 
+    fn written(&self, value: &Option<SecretText>) -> String {
+        let text = value.as_ref().map(SecretText::expose);
+        text.unwrap_or_default().to_owned()
+    }
+
     fn render(&self, value: &Option<SecretText>) -> String {
         // The length of a password is told by neither of the two.
         if value.is_some() {

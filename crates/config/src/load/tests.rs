@@ -65,7 +65,7 @@ pool_mode = \"transactional\"
 defualt_pool_size = 20
 pool_size = 20
 listen_port = 70000
-logfile = \"/var/log/x\"
+job_name = \"/var/log/x\"
 admin_users = 2024-01-01
 default_pool_size = [1, 2]
 [databases.shop]
@@ -87,8 +87,8 @@ password = \"a\\u0000b\"
             "pooler.toml:4: unknown setting \"pool_size\" in [pgweir]; it belongs in \
              [databases.NAME] or [users.NAME]",
             "pooler.toml:5: listen_port = 70000: expected a port from 0 to 65535",
-            "pooler.toml:6: unknown setting \"logfile\" in [pgweir]; PgBouncer has it, but pgweir \
-             logs to stderr, for systemd or a container to keep; see log_level and log_format",
+            "pooler.toml:6: unknown setting \"job_name\" in [pgweir]; PgBouncer has it, but it \
+             names a service of Windows",
             "pooler.toml:7: admin_users = 2024-01-01: expected names separated by commas",
             "pooler.toml:8: default_pool_size = [1,2]: expected a whole number, 0 or more",
             "pooler.toml:10: host = {…}: expected a host name, an address, or the directory of a \

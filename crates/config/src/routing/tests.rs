@@ -68,6 +68,7 @@ fn a_host_of_its_own_is_a_list_of_one_and_never_split() {
 fn without_a_word_about_routing_everything_goes_to_the_primary() {
     let expected = Routing {
         hosts: vec![HostSpec::new(Host::Tcp("127.0.0.1".to_owned()), 5432)],
+        load_balance_hosts: None,
         read_write_split: false,
         read_your_writes: ReadYourWrites::All,
         replica_wait: Duration::ZERO,

@@ -4,8 +4,8 @@ use super::{SHORTEST_PROBE_INTERVAL, section};
 use crate::kinds::{Bool, Choice, Count, Delay, HostName, Hosts, Lag, Limit, List, Or};
 use crate::kinds::{Password, Port, RestAddresses, Text, Timeout};
 use crate::secret::SecretText;
-use crate::values::{Host, HostSpec, PoolMode, ReadYourWrites, ReplicaLag, RestAddress};
-use crate::values::{SessionState, TargetSessionAttrs, Topology};
+use crate::values::{Host, HostSpec, LoadBalanceHosts, PoolMode, ReadYourWrites, ReplicaLag};
+use crate::values::{RestAddress, SessionState, TargetSessionAttrs, Topology};
 use std::time::Duration;
 
 section! {
@@ -27,6 +27,12 @@ section! {
         /// from 1 to 1000, otherwise 1; `zone` is explained at the global setting of that name. In the environment they
         /// are written `10.0.0.1:5432, 10.0.0.3:5432 weight=2 zone=b`.
         hosts: Vec<HostSpec> = Hosts, "", Reload, Absent;
+        /// Whatever roles the `hosts` have, use all of them alike, and find out nothing about them: each new server
+        /// connection goes to the next one (`round-robin`), or to the one of the last until connecting fails there
+        /// (`disable`). For hosts of which each can serve every statement. PgBouncer takes `round-robin` for every list
+        /// of hosts in its `host`.
+        load_balance_hosts: Option<LoadBalanceHosts> = Or(Choice::<LoadBalanceHosts>::NEW), "", Reload,
+            OtherDefault("round-robin");
         /// The database's name on the server. When it is not given: NAME, or for `"*"` the name
         /// that the client asked for.
         dbname: Option<String> = Or(Text), "", Reload, Same;
@@ -67,6 +73,14 @@ section! {
         /// `${VAR}` and `file:/path` keep it out of the file. It goes with `user`, without which
         /// it has no effect: then the client's user logs in with its own secret.
         password: Option<SecretText> = Password, "", Reload, Same;
+        /// The `client_encoding` that server connections are opened with, and clients start with that ask for none.
+        client_encoding: Option<String> = Or(Text), "", Reload, Same;
+        /// The same for `DateStyle`.
+        datestyle: Option<String> = Or(Text), "", Reload, Same;
+        /// The same for `TimeZone`.
+        timezone: Option<String> = Or(Text), "", Reload, Same;
+        /// The same for `application_name`.
+        application_name: Option<String> = Or(Text), "", Reload, Same;
         /// SQL that each new server connection runs before a client gets it, and again whenever what
         /// a client left behind was removed, which may have undone it. If it fails, the connection
         /// is closed; in PgBouncer that is only logged.

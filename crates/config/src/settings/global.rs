@@ -6,7 +6,7 @@ use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
 use crate::values::{
     AuthType, CheckQuery, ListenLost, LogFormat, LogLevel, PoolMode, SessionState,
 };
-use crate::values::{ReadYourWrites, ReplicaLag, SslMode, TlsProtocols, Topology};
+use crate::values::{ReadYourWrites, ReplicaLag, SslMode, SyslogFacility, TlsProtocols, Topology};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -211,6 +211,8 @@ section! {
         ignore_startup_parameters: Vec<String> = List, "", Reload, Same;
         /// Add the client's address and port to the `application_name` that the server sees.
         application_name_add_host: bool = Bool, "0", Reload, Same;
+        /// A NOTICE that each client gets when it has logged in.
+        login_notify_message: Option<String> = Or(Text), "", Reload, Same;
     }
 
     "Authentication of clients" {
@@ -282,9 +284,31 @@ section! {
         log_pooler_errors: bool = Bool, "1", Reload, Same;
         /// Log a line of statistics every `stats_period`.
         log_stats: bool = Bool, "1", Reload, Same;
-        /// The shape of a log line.
+        /// The shape of a log line: `text`, `json`, or `pgbouncer` for lines as PgBouncer writes them, which is the default
+        /// for a `pgbouncer.ini`.
         log_format: LogFormat = Choice::<LogFormat>::NEW, "text", Restart, Absent;
         /// The least severe line that is logged.
         log_level: LogLevel = Choice::<LogLevel>::NEW, "info", Reload, Absent;
+        /// How much more than `log_level` is logged: 1 is one level more, 2 is everything. Each `-v` on the command
+        /// line adds 1.
+        verbose: Option<u32> = Or(Count::ANY), "", Reload, Same;
+        /// A file to which log lines are appended, besides stderr, which `-q` and `-d` on the command line turn off. It is
+        /// opened anew at each reload, so that it can be rotated.
+        logfile: Option<PathBuf> = Path, "", Reload, Same;
+        /// Send log lines to syslog, too.
+        syslog: bool = Bool, "0", Reload, Same;
+        /// What syslog is told the lines are of: `daemon`, `user`, `auth`, `local0` to `local7` and so on.
+        syslog_facility: SyslogFacility = Choice::<SyslogFacility>::NEW, "daemon", Reload, Same;
+        /// The name under which the lines stand in syslog.
+        syslog_ident: String = Text, "pgweir", Reload, OtherDefault("pgbouncer");
+    }
+
+    "The process" {
+        /// A file for the number of the process: written at the start, removed at the end. A second process with the
+        /// same file does not start. `-d` on the command line needs it.
+        pidfile: Option<PathBuf> = Path, "", Restart, Same;
+        /// The system's user to run as, to which pgweir changes if it was started by root. `-u` on the command line comes
+        /// first.
+        user: Option<String> = Or(Text), "", Restart, Same;
     }
 }

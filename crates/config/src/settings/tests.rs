@@ -97,6 +97,27 @@ fn every_setting_of_pgbouncer_is_here_or_has_a_reason_not_to_be() {
     }
 }
 
+#[test]
+fn the_page_for_pgbouncers_users_has_a_row_for_every_setting() {
+    let page = include_str!("../../../../docs/pgbouncer.md");
+    for (name, ..) in pgbouncer() {
+        let start = format!("| `{name}` | ");
+        let mut rows = page.lines().filter_map(|line| line.strip_prefix(&start));
+        let row = rows.next().unwrap_or_else(|| panic!("{name} has no row"));
+        assert_eq!(rows.next(), None, "{name} has two rows");
+        let (here, note) = row.split_once(" | ").unwrap();
+        let known: &[&str] = match Global::setting(name) {
+            Some(_) => &["same", "better"],
+            // What it asks for may be had without it.
+            None if foreign::is_had_anyway(name, "any") => &["better"],
+            None => &["not here"],
+        };
+        assert!(known.contains(&here), "{name}: {here}");
+        let has_reason = !note.trim_end_matches('|').trim().is_empty();
+        assert!(here == "same" || has_reason, "{name}: {here}, and not why");
+    }
+}
+
 fn any_value_is_refused_or_renders_back<S: Section + Default>(text: &str) {
     for setting in S::SETTINGS {
         let mut section = S::default();

@@ -35,6 +35,8 @@ section! {
         max_user_client_connections: Option<Option<u32>> = Or(Limit), "", Reload, Same;
         /// `query_timeout` for this user.
         query_timeout: Option<Option<Duration>> = Or(Timeout::SECONDS), "", Reload, Same;
+        /// `query_wait_timeout` for this user.
+        query_wait_timeout: Option<Option<Duration>> = Or(Timeout::SECONDS), "", Reload, Same;
         /// `idle_transaction_timeout` for this user.
         idle_transaction_timeout: Option<Option<Duration>> = Or(Timeout::SECONDS), "", Reload, Same;
         /// `transaction_timeout` for this user.

@@ -136,3 +136,13 @@ words! {
         ReadOnly = "read-only",
     }
 }
+
+words! {
+    /// PgBouncer's `load_balance_hosts`: which of several equal hosts a new connection goes to.
+    LoadBalanceHosts {
+        /// The same as the last one, until connecting fails.
+        Disable = "disable",
+        /// The next.
+        RoundRobin = "round-robin",
+    }
+}

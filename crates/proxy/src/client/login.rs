@@ -10,6 +10,7 @@ use std::time::Instant;
 use pgweir_config::Config;
 use pgweir_session::{ClientSession, Settings};
 use pgweir_wire::backend::TransactionStatus;
+use pgweir_wire::build::Severity;
 use pgweir_wire::startup::{Opening, VERSION_3_0, VERSION_3_2};
 use pgweir_wire::{build, sqlstate};
 use tokio::io::AsyncWriteExt;
@@ -230,10 +231,10 @@ async fn log_in(
     let proof = authenticate::client(worker, stream, inbox, &setup, &wishes.user, &mut out).await?;
     if global.log_connections {
         tracing::info!(
-            "C: {peer} login attempt: db={} user={} tls={}",
-            wishes.database,
-            wishes.user,
-            stream.tls().as_deref().unwrap_or("no")
+            "C: {database}/{user}@{peer} login attempt: db={database} user={user} tls={} replication=no",
+            stream.tls().as_deref().unwrap_or("no"),
+            database = wishes.database,
+            user = wishes.user,
         );
     }
     if console {
@@ -319,6 +320,9 @@ async fn log_in(
         build::parameter_status(&mut out, name.as_bytes(), told.as_bytes());
     }
     build::backend_key_data(&mut out, registered.pid, card.secret());
+    if let Some(message) = &global.login_notify_message {
+        Refusal::new(sqlstate::SUCCESS, message.as_str()).write(Severity::Notice, &mut out);
+    }
     build::ready_for_query(&mut out, TransactionStatus::Idle);
     stream.write_all(&out).await?;
     stream.flush().await?;

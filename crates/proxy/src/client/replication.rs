@@ -256,8 +256,14 @@ pub(crate) async fn server(
     })?;
     let lease = welcome::queue(worker, &walsenders, settings.fingerprint()).await?;
     let server = Held::new(worker.clone(), lease.server);
-    let mut start = vec![("replication".to_owned(), what.value().to_owned())];
-    start.extend(settings.iter().map(|(n, v)| (n.to_owned(), v.to_owned())));
+    let target = live.target.clone();
+    let own = settings.iter();
+    // What the configuration sets for the database, unless the client says otherwise.
+    let given = target
+        .start()
+        .filter(|(name, _)| settings.get(name).is_none());
+    let mut start = vec![("replication", what.value())];
+    start.extend(given.chain(own));
     connect_walsender(worker, server, live, what, &start).await
 }
 

@@ -32,6 +32,7 @@ pub(crate) struct Key {
 impl Key {
     /// Of a client of a pool like this, with this `client_encoding`.
     pub(crate) fn new(live: &Live, encoding: Option<&str>) -> Key {
+        let encoding = encoding_of(live, encoding);
         Key {
             host: live.target.host.clone(),
             port: live.target.port,
@@ -49,9 +50,15 @@ impl Key {
 
     /// True if it is the key of such a client.
     pub(crate) fn is_of(&self, live: &Live, encoding: Option<&str>) -> bool {
+        let encoding = encoding_of(live, encoding);
         let same = |mine: &str| encoding.is_some_and(|e| e.eq_ignore_ascii_case(mine));
         self.is_at(live) && (self.encoding.as_deref()).map_or(encoding.is_none(), same)
     }
+}
+
+/// The encoding of a client of such a pool: its own, or what its servers start with.
+fn encoding_of<'a>(live: &'a Live, own: Option<&'a str>) -> Option<&'a str> {
+    own.or_else(|| live.target.parameter("client_encoding"))
 }
 
 /// One database's listeners, and the way to the task that listens for them.

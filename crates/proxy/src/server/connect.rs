@@ -17,6 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use crate::client::replication::Replication;
 use crate::pools::{Branch, Live, Pool};
 use crate::report::Refusal;
+use crate::server::balance::Alike;
 use crate::server::held::Held;
 use crate::server::login::LoggedIn;
 use crate::server::sent::Sent;
@@ -26,61 +27,118 @@ use crate::tls::ServerTls;
 use crate::worker::Worker;
 
 /// Where a pool's servers are, and as whom the pooler logs in there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct Target {
     pub(crate) host: Host,
     pub(crate) port: u16,
+    /// The hosts of which `host` and `port` are any one, if they are all alike.
+    pub(crate) alike: Option<Alike>,
+    /// What servers start with, besides who and where.
+    pub(crate) parameters: Vec<(&'static str, Box<str>)>,
     pub(crate) dbname: Box<str>,
     pub(crate) user: Box<str>,
     pub(crate) connect_query: Option<Box<str>>,
 }
 
-/// Opens a connection and logs in. The server's own error is passed on where it is one.
+impl Target {
+    /// What servers start with, by name.
+    pub(crate) fn start(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parameters
+            .iter()
+            .map(|(name, value)| (*name, &**value))
+    }
+
+    /// The value of a parameter that servers start with.
+    pub(crate) fn parameter(&self, name: &str) -> Option<&str> {
+        let mut parameters = self.parameters.iter();
+        parameters
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| &**value)
+    }
+}
+
+/// Of hosts that are all alike it does not matter which one it is.
+impl PartialEq for Target {
+    fn eq(&self, other: &Self) -> bool {
+        let same_host = self.host == other.host && self.port == other.port;
+        self.alike == other.alike
+            && (self.alike.is_some() || same_host)
+            && self.dbname == other.dbname
+            && self.user == other.user
+            && self.connect_query == other.connect_query
+            && self.parameters == other.parameters
+    }
+}
+
+/// Opens a connection and logs in. The server's own error is passed on where it is one. Of hosts that are all alike, each
+/// is tried before it fails.
 pub(crate) async fn connect(
     worker: &Worker,
     pool: &Arc<Pool>,
     id: ServerId,
 ) -> Result<Box<Server>, Refusal> {
     let live = pool.live();
-    let target = live.target.clone();
     if pool.branch == Some(Branch::Walsenders) {
         // What it is to be told at its start only its client knows.
-        return Ok(place_of_a_walsender(worker, pool, id, &target));
+        return Ok(place_of_a_walsender(worker, pool, id, &live.target));
     }
-    let work = async {
-        let (stream, logged_in) = log_in_anew(worker, pool, &live, &[]).await?;
-        if live.cluster.is_some() && !pool.is_replica() && is_standby(&logged_in) {
-            return Err(Refusal::new(
-                sqlstate::CANNOT_CONNECT_NOW,
-                format!(
-                    "server {}:{} is a standby, and not the primary that it was",
-                    target.host, target.port
-                ),
-            ));
+    let turn = &pool.database.turn;
+    let mut left = live.target.alike.as_ref().map_or(1, Alike::count);
+    loop {
+        let target = turn.take(&live.target);
+        let work = connect_to(worker, pool, &live, &target, id);
+        let why = match in_time(worker, &target, work).await {
+            Ok(server) => return Ok(server),
+            Err(why) => why,
+        };
+        turn.pass(&target);
+        left -= 1;
+        if left == 0 || why.code != sqlstate::CANNOT_CONNECT {
+            return Err(why);
         }
-        let card = card_of(pool, id, &target, &stream, logged_in.key, None);
-        let session = ServerSession::new(logged_in.parameters, worker.shared.nothing_set.clone());
-        let mut server = server_of(worker, card, stream, session);
-        if pool.is_replica() {
-            server.session.set_standby();
-        }
-        server
-            .session
-            .set_connect_query(target.connect_query.as_deref());
-        if let Some(query) = &target.connect_query {
-            server.upkeep(worker, query.as_bytes()).await.map_err(|e| {
-                Refusal::new(
-                    sqlstate::CANNOT_CONNECT,
-                    format!("connect_query failed: {e}"),
-                )
-            })?;
-            let mut question = Vec::new();
-            server.session.ask_settings(&mut question);
-            server.converse(worker, question).await?;
-        }
-        Ok(server)
-    };
-    in_time(worker, &live.target, work).await
+        tracing::warn!("{}: {why}; trying the next host", pool.database.name);
+    }
+}
+
+async fn connect_to(
+    worker: &Worker,
+    pool: &Arc<Pool>,
+    live: &Live,
+    target: &Arc<Target>,
+    id: ServerId,
+) -> Result<Box<Server>, Refusal> {
+    let start: Vec<(&str, &str)> = target.start().collect();
+    let (stream, logged_in) = log_in_anew(worker, pool, live, target, &start).await?;
+    if live.cluster.is_some() && !pool.is_replica() && is_standby(&logged_in) {
+        return Err(Refusal::new(
+            sqlstate::CANNOT_CONNECT_NOW,
+            format!(
+                "server {}:{} is a standby, and not the primary that it was",
+                target.host, target.port
+            ),
+        ));
+    }
+    let card = card_of(pool, id, target, &stream, logged_in.key, None);
+    let session = ServerSession::new(logged_in.parameters, worker.shared.nothing_set.clone());
+    let mut server = server_of(worker, card, stream, session);
+    if pool.is_replica() {
+        server.session.set_standby();
+    }
+    server
+        .session
+        .set_connect_query(target.connect_query.as_deref());
+    if let Some(query) = &target.connect_query {
+        server.upkeep(worker, query.as_bytes()).await.map_err(|e| {
+            Refusal::new(
+                sqlstate::CANNOT_CONNECT,
+                format!("connect_query failed: {e}"),
+            )
+        })?;
+        let mut question = Vec::new();
+        server.session.ask_settings(&mut question);
+        server.converse(worker, question).await?;
+    }
+    Ok(server)
 }
 
 fn server_of(
@@ -149,31 +207,32 @@ fn is_standby(logged_in: &LoggedIn) -> bool {
     parameters.any(|(name, value)| &**name == "in_hot_standby" && &**value == "on")
 }
 
-/// Opens a connection that no pool counts, and logs in as the servers of `pool` do.
+/// Opens a connection that no pool counts, and logs in as the servers of `pool` do, but with nothing set.
 pub(crate) async fn dial(
     worker: &Worker,
     pool: &Pool,
     live: &Live,
 ) -> Result<(Stream, LoggedIn), Refusal> {
-    in_time(worker, &live.target, log_in_anew(worker, pool, live, &[])).await
+    let target = &live.target;
+    in_time(worker, target, log_in_anew(worker, pool, live, target, &[])).await
 }
 
 async fn log_in_anew(
     worker: &Worker,
     pool: &Pool,
     live: &Live,
-    besides: &[(String, String)],
+    target: &Target,
+    parameters: &[(&str, &str)],
 ) -> Result<(Stream, LoggedIn), Refusal> {
-    let target = &live.target;
     let tls = worker.shared.server_tls();
     let mut stream = open(worker, target, &tls).await?;
-    match login::log_in(worker, &mut stream, pool, live, besides).await {
+    match login::log_in(worker, &mut stream, pool, live, target, parameters).await {
         // As libpq: a server may admit one of the two only.
         Err(first) if first.code == sqlstate::INVALID_AUTHORIZATION => {
             let Some(mut other) = the_other_way(worker, target, &tls, &stream).await else {
                 return Err(first);
             };
-            let logged_in = login::log_in(worker, &mut other, pool, live, besides).await;
+            let logged_in = login::log_in(worker, &mut other, pool, live, target, parameters).await;
             Ok((other, logged_in.map_err(|_| first)?))
         }
         logged_in => Ok((stream, logged_in?)),
@@ -234,20 +293,21 @@ pub(crate) fn renew(
     }
 }
 
-/// Gives a walsender, which is told `besides` at its start, a place in a pool of such. Returns it with what it reported;
-/// dropped midway or on an error, the place is free again.
+/// Gives a walsender, which is told `start`, a place in a pool of such. Returns it with what it reported; dropped midway or
+/// on an error, the place is free again.
 pub(crate) async fn connect_walsender(
     worker: &Worker,
     mut server: Held,
     live: &Live,
     replication: Replication,
-    besides: &[(String, String)],
+    start: &[(&str, &str)],
 ) -> Result<(Held, Vec<(Box<str>, Box<str>)>), Refusal> {
     let pool = server.pool.clone();
-    let log_in = log_in_anew(worker, &pool, live, besides);
-    let (stream, logged_in) = in_time(worker, &live.target, log_in).await?;
+    let target = pool.database.turn.take(&live.target);
+    let log_in = log_in_anew(worker, &pool, live, &target, start);
+    let (stream, logged_in) = in_time(worker, &target, log_in).await?;
     let (id, key) = (server.id, logged_in.key);
-    let card = card_of(&pool, id, &live.target, &stream, key, Some(replication));
+    let card = card_of(&pool, id, &target, &stream, key, Some(replication));
     server.stream = stream;
     server.worker = worker.id;
     server.card = card;

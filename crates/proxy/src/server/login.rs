@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use crate::message::{Inbox, ReadError};
 use crate::pools::{Live, Pool};
 use crate::report::Refusal;
+use crate::server::connect::Target;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
@@ -25,15 +26,15 @@ pub(crate) struct LoggedIn {
 /// The longest message that can come during a login, in bytes.
 const LOGIN_MESSAGE_BYTES: u32 = 64 << 10;
 
-/// Logs in on a fresh stream. `besides`: parameters of the start-up packet other than user and database.
+/// Logs in on a fresh stream to `target`, with `parameters` to start with.
 pub(crate) async fn log_in(
     worker: &Worker,
     stream: &mut Stream,
     pool: &Pool,
     live: &Live,
-    besides: &[(String, String)],
+    target: &Target,
+    parameters: &[(&str, &str)],
 ) -> Result<LoggedIn, Refusal> {
-    let target = &live.target;
     let lost = |e: io::Error| {
         Refusal::new(
             sqlstate::CANNOT_CONNECT,
@@ -44,15 +45,15 @@ pub(crate) async fn log_in(
         )
     };
     let mut out = Vec::new();
-    let besides = besides.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes()));
     let who = [
         (&b"user"[..], target.user.as_bytes()),
         (b"database", target.dbname.as_bytes()),
     ];
+    let parameters = parameters.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes()));
     startup::startup_message(
         &mut out,
         startup::VERSION_3_0,
-        who.into_iter().chain(besides),
+        who.into_iter().chain(parameters),
     );
     stream.write_all(&out).await.map_err(lost)?;
 

@@ -6,7 +6,7 @@ fn overrides(variables: &[(&str, &str)], sections: &[Place]) -> (Vec<String>, Ve
             .iter()
             .map(|place| (place.clone(), Origin::Console))
             .collect(),
-        entries: Vec::new(),
+        ..Document::default()
     };
     let variables = variables
         .iter()

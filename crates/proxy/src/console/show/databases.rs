@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 
-use pgweir_config::Config;
+use pgweir_config::{Config, Word};
 
 use crate::console;
 use crate::console::relation::{self, Column, Head, Value, int4, text};
@@ -21,6 +21,7 @@ struct Row {
     reserve_pool_size: u32,
     server_lifetime: u64,
     pool_mode: Option<String>,
+    balance: Option<&'static str>,
     max_connections: u32,
     current_connections: u32,
     max_client_connections: u32,
@@ -40,8 +41,8 @@ const TABLE: &[Column<Row>] = &[
     int4("reserve_pool_size", |r| r.reserve_pool_size.into()),
     int4("server_lifetime", |r| r.server_lifetime.into()),
     text("pool_mode", |r| r.pool_mode.as_deref().into()),
-    // For databases with several hosts.
-    text("load_balance_hosts", |_| Value::Null),
+    // For databases whose hosts are all alike.
+    text("load_balance_hosts", |r| r.balance.into()),
     int4("max_connections", |r| r.max_connections.into()),
     int4("current_connections", |r| r.current_connections.into()),
     int4("max_client_connections", |r| {
@@ -78,8 +79,19 @@ fn row(shared: &Shared, config: &Config, name: String) -> Option<Row> {
     let settings = config.pool_settings(entry, "");
     let limits = config.database_limits(entry);
     let first = entry.first_server();
+    let host = match entry.load_balance_hosts {
+        // As PgBouncer has it in its file.
+        Some(_) => {
+            let hosts = entry
+                .servers()
+                .into_iter()
+                .map(|spec| spec.host.to_string());
+            hosts.collect::<Vec<_>>().join(",")
+        }
+        None => first.host.to_string(),
+    };
     let mut row = Row {
-        host: Some(first.host.to_string()),
+        host: Some(host),
         port: first.port.into(),
         database: target.dbname.to_owned(),
         force_user: entry.user.clone(),
@@ -88,6 +100,7 @@ fn row(shared: &Shared, config: &Config, name: String) -> Option<Row> {
         reserve_pool_size: settings.reserve_pool_size,
         server_lifetime: settings.server_lifetime.as_secs(),
         pool_mode: entry.pool_mode.map(|mode| mode.to_string()),
+        balance: entry.load_balance_hosts.map(Word::word),
         max_connections: limits.max_db_connections.unwrap_or_default(),
         max_client_connections: limits.max_db_client_connections.unwrap_or_default(),
         ..Row::default()

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
+use pgweir_config::Word;
 use pgweir_pool::{PoolCounts, PoolId};
 
 use crate::console;
@@ -22,6 +23,7 @@ struct Row {
     /// Servers that they are on their way to.
     being_canceled: u32,
     pool_mode: &'static str,
+    balance: Option<&'static str>,
     /// Clients that keep their server between transactions.
     pinned: u32,
 }
@@ -49,8 +51,8 @@ const TABLE: &[Column<Row>] = &[
     int4("maxwait", |r| r.counts.maxwait.as_secs().into()),
     int4("maxwait_us", |r| r.counts.maxwait.subsec_micros().into()),
     text("pool_mode", |r| r.pool_mode.into()),
-    // For databases with several hosts.
-    text("load_balance_hosts", |_| Value::Null),
+    // For databases whose hosts are all alike.
+    text("load_balance_hosts", |r| r.balance.into()),
     // Beyond PgBouncer's columns.
     int4("cl_pinned", |r| r.pinned.into()),
 ];
@@ -80,10 +82,12 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
         let machine = shared.pools();
         let row = |pools: &Vec<Arc<Pool>>| {
             let pool = &pools[0];
+            let live = pool.live();
             let mut row = Row {
                 database: pool.database.name.to_string(),
                 user: pool.user.name.to_string(),
-                pool_mode: pool.live().mode.as_str(),
+                pool_mode: live.mode.as_str(),
+                balance: live.routing.load_balance_hosts.map(Word::word),
                 pinned: pool.pinned.load(Ordering::Relaxed),
                 ..Row::default()
             };

@@ -195,3 +195,23 @@ fn a_pool_is_shown_with_its_servers_at_replicas() {
         );
     });
 }
+
+#[test]
+fn the_page_for_pgbouncers_users_has_a_row_for_everything_that_can_be_shown() {
+    let page = include_str!("../../../../../docs/pgbouncer.md");
+    let row_of = |word: &str| {
+        let name = format!("`SHOW {word}`");
+        let mut rows = page.lines().filter(|line| line.starts_with("| "));
+        rows.find(|row| row.contains(&name))
+            .unwrap_or_else(|| panic!("{name} has no row"))
+    };
+    for (show, _) in PGBOUNCER {
+        assert!(
+            !row_of(show.declared().word).contains("| not here |"),
+            "{show:?}"
+        );
+    }
+    for word in NOT_SHOWN {
+        assert!(row_of(word).contains("| not here |"), "{word}");
+    }
+}

@@ -1,0 +1,43 @@
+//! Why a client's connection is closed, in PgBouncer's words, by which operators search their logs.
+
+/// What stands behind `closing because:` when a client was told `message`.
+pub(crate) fn in_pgbouncers_words(message: &str) -> &str {
+    /// The setting that a message names, and what PgBouncer writes; a name that is within another comes later.
+    const WORDS: [(&str, &str); 6] = [
+        ("query_wait_timeout", "query_wait_timeout"),
+        ("client_idle_timeout", "client_idle_timeout"),
+        ("client_login_timeout", "client_login_timeout"),
+        ("idle_transaction_timeout", "idle transaction timeout"),
+        ("transaction_timeout", "transaction timeout"),
+        ("query_timeout", "query timeout"),
+    ];
+    let named = WORDS.iter().find(|(name, _)| message.contains(name));
+    named.map_or(message, |(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_called_as_pgbouncer_calls_them() {
+        let cases = [
+            (
+                "no server connection became free within query_wait_timeout (1 s)",
+                "query_wait_timeout",
+            ),
+            (
+                "terminating connection: client was idle in transaction for longer than idle_transaction_timeout (1 s)",
+                "idle transaction timeout",
+            ),
+            (
+                "terminating connection: transaction ran for longer than transaction_timeout (1 s)",
+                "transaction timeout",
+            ),
+            ("client sent nonsense", "client sent nonsense"),
+        ];
+        for (message, words) in cases {
+            assert_eq!(in_pgbouncers_words(message), words);
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! A `pgbouncer.ini` as it stands, in front of a real PostgreSQL.
+
+use std::process::Command;
+
+use pgweir_tests::drivers::finish;
+use pgweir_tests::postgres::PASSWORD;
+use pgweir_tests::scratch::Directory;
+use pgweir_tests::{Pooler, Raw, postgres};
+
+/// These lines of `[databases]`, and what every file here has of `[pgbouncer]`; SERVER is where PostgreSQL is.
+fn ini(databases: &str, settings: &str) -> String {
+    let server = format!("host=127.0.0.1 port={}", postgres().port());
+    let databases = databases.replace("SERVER", &server);
+    format!(
+        "[databases]\n{databases}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = 0\n\
+         server_tls_sslmode = disable\nauth_type = trust\nauth_file = \nadmin_users = postgres\n{settings}\n\
+         [users]\nalice = pool_size=5\nbob =\npostgres =\n"
+    )
+}
+
+/// The rows that a query gives, each as its columns.
+async fn rows(raw: &mut Raw, sql: &str) -> Vec<Vec<String>> {
+    let messages = raw.query(sql).await;
+    let rows = messages.iter().filter(|message| message.tag == b'D');
+    rows.map(|row| {
+        let columns = row.columns().into_iter();
+        columns.map(Option::unwrap_or_default).collect()
+    })
+    .collect()
+}
+
+#[test]
+fn a_shops_file_serves_psql_and_pgbench() {
+    let database = postgres().database();
+    let home = Directory::new("shop");
+    let users = home.write(
+        "userlist.txt",
+        &format!(
+            "\"md5_user\" \"{}\"\n\"scram_user\" \"{}\"\n",
+            postgres().stored_secret("md5_user"),
+            PASSWORD.replace('"', "\"\"")
+        ),
+    );
+    let pooler = Pooler::of_ini(&format!(
+        "; as shops have it\n[databases]\nshop = host=127.0.0.1 port={} dbname={database}\n\n[pgbouncer]\n\
+         max_client_conn = 1000\ndefault_pool_size = 25\nreserve_pool_size = 5\nreserve_pool_timeout = 5\n\
+         pool_mode = transaction\nserver_idle_timeout = 600\nserver_lifetime = 3600\n\
+         server_connect_timeout = 15\nquery_timeout = 0\nquery_wait_timeout = 120\nclient_idle_timeout = 0\n\
+         auth_type = md5\nauth_file = {}\nlog_connections = 1\nlog_disconnections = 1\nlog_pooler_errors = 1\n\
+         stats_period = 60\nlisten_addr = 127.0.0.1\nlisten_port = 0\nadmin_users = postgres\n\
+         stats_users = stats_user\n",
+        postgres().port(),
+        users.display()
+    ));
+    let run = |program: &str, user: &str, arguments: &[&str]| {
+        let mut command = Command::new(postgres().program(program));
+        command
+            .env("PGPASSWORD", PASSWORD)
+            .args(arguments)
+            .arg(pooler.dsn(user, "shop"));
+        finish(&mut command)
+    };
+    for user in ["md5_user", "scram_user"] {
+        let found = run(
+            "psql",
+            user,
+            &["-XAtc", "select current_user, current_database()"],
+        );
+        assert_eq!(found.trim(), format!("{user}|{database}"));
+    }
+    run("pgbench", "scram_user", &["-iq"]);
+    for protocol in ["simple", "prepared"] {
+        let arguments = ["-n", "-c", "10", "-t", "20", "-M", protocol];
+        let report = run("pgbench", "scram_user", &arguments);
+        assert!(report.contains("processed: 200/200"), "{report}");
+    }
+}
+
+#[tokio::test]
+async fn a_databases_parameters_are_what_its_sessions_start_with() {
+    let pooler = Pooler::of_ini(&ini(
+        "p = SERVER dbname=postgres client_encoding=LATIN1 datestyle='SQL, DMY' timezone=Asia/Tokyo \
+         application_name=shop",
+        "pool_mode = transaction\ndefault_pool_size = 1",
+    ));
+    let mut plain = Raw::login(pooler.address(), "alice", "p").await;
+    for (name, value) in [
+        ("client_encoding", "LATIN1"),
+        ("DateStyle", "SQL, DMY"),
+        ("TimeZone", "Asia/Tokyo"),
+        ("application_name", "shop"),
+    ] {
+        assert_eq!(plain.parameter(name), Some(value), "{name}");
+        assert_eq!(plain.value(&format!("show {name}")).await, value);
+    }
+    let own = [("timezone", "Europe/Berlin")];
+    let mut own = Raw::login_with(pooler.address(), "alice", "p", &own)
+        .await
+        .unwrap();
+    assert_eq!(own.value("show timezone").await, "Europe/Berlin");
+    assert_eq!(own.value("show datestyle").await, "SQL, DMY");
+    assert_eq!(plain.value("show timezone").await, "Asia/Tokyo");
+    plain.query("set timezone = 'UTC'").await;
+    assert_eq!(plain.value("show timezone").await, "UTC");
+    plain.query("reset timezone").await;
+    assert_eq!(plain.value("show timezone").await, "Asia/Tokyo");
+}
+
+#[tokio::test]
+async fn hosts_in_a_list_get_connections_in_turn_and_one_that_is_down_is_left_out() {
+    let directory = postgres().socket_directory().display().to_string();
+    let port = postgres().port();
+    let pooler = Pooler::of_ini(&ini(
+        &format!(
+            "turn = host={directory},127.0.0.1 port={port} dbname=postgres\n\
+             down = host=/nonexistent,127.0.0.1 port={port} dbname=postgres\n\
+             stay = host=/nonexistent,127.0.0.1,{directory} port={port} dbname=postgres load_balance_hosts=disable"
+        ),
+        "pool_mode = session\ndefault_pool_size = 6",
+    ));
+    let mut held = Vec::new();
+    for (database, expected) in [
+        ("turn", ["", "127.0.0.1", "", "127.0.0.1"]),
+        ("down", ["127.0.0.1"; 4]),
+        ("stay", ["127.0.0.1"; 4]),
+    ] {
+        for at in expected {
+            let mut client = Raw::login(pooler.address(), "alice", database).await;
+            let sql = "select coalesce(host(inet_server_addr()), '')";
+            assert_eq!(client.value(sql).await, at, "{database}");
+            held.push(client);
+        }
+    }
+    let mut console = Raw::login(pooler.address(), "postgres", "pgbouncer").await;
+    let databases = rows(&mut console, "show databases").await;
+    let turn = databases.iter().find(|row| row[0] == "turn").unwrap();
+    assert_eq!(turn[1], format!("{directory},127.0.0.1"));
+    assert_eq!(turn[10], "round-robin");
+}
+
+#[test]
+fn each_client_is_told_the_login_message() {
+    let pooler = Pooler::of_ini(&ini(
+        "p = SERVER dbname=postgres",
+        "login_notify_message = maintenance at noon",
+    ));
+    let output = Command::new(postgres().program("psql"))
+        .args(["-XAtc", "select 1"])
+        .arg(pooler.dsn("alice", "p"))
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(stderr.contains("NOTICE:  maintenance at noon"), "{stderr}");
+    assert_eq!(output.stdout, b"1\n");
+}
+
+#[tokio::test]
+async fn any_database_and_a_forced_user_work() {
+    let pooler = Pooler::of_ini(&ini("* = SERVER user=bob", ""));
+    let mut client = Raw::login(pooler.address(), "alice", "template1").await;
+    assert_eq!(
+        client
+            .value("select current_user || current_database()")
+            .await,
+        "bobtemplate1"
+    );
+}
+
+#[tokio::test]
+async fn show_config_has_pgbouncers_defaults_and_reload_reads_the_file_again() {
+    let text = ini("p = SERVER dbname=postgres", "");
+    let pooler = Pooler::of_ini(&text);
+    let mut console = Raw::login(pooler.address(), "postgres", "pgbouncer").await;
+    let config = rows(&mut console, "show config").await;
+    let row = |key: &str| config.iter().find(|row| row[0] == key).unwrap().clone();
+    assert_eq!(row("pool_mode")[1..], ["session", "session", "yes"]);
+    assert_eq!(row("max_client_conn")[1..], ["100", "100", "yes"]);
+    assert_eq!(row("listen_backlog")[1..], ["128", "128", "no"]);
+
+    std::fs::write(
+        pooler.file(),
+        format!("{text}[pgbouncer]\npool_mode = transaction\n"),
+    )
+    .unwrap();
+    console.query("reload").await;
+    let config = rows(&mut console, "show config").await;
+    let mode = config.iter().find(|row| row[0] == "pool_mode").unwrap();
+    assert_eq!(mode[1], "transaction");
+
+    std::fs::write(
+        pooler.file(),
+        format!("{text}[pgbouncer]\npool_mode = all\n"),
+    )
+    .unwrap();
+    let error = console.error("reload").await;
+    assert!(
+        error.message.contains("pool_mode = \"all\""),
+        "{}",
+        error.message
+    );
+    let config = rows(&mut console, "show config").await;
+    let mode = config.iter().find(|row| row[0] == "pool_mode").unwrap();
+    assert_eq!(mode[1], "transaction");
+}
