@@ -44,10 +44,6 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
         "pgweir listens on TCP only",
     ),
     (
-        &["auth_dbname", "auth_query", "auth_user"],
-        "pgweir finds users in [users.NAME] and in auth_file only",
-    ),
-    (
         &["auth_hba_file", "auth_ident_file", "auth_ldap_options"],
         "pgweir authenticates by auth_type only",
     ),

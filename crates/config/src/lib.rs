@@ -33,7 +33,8 @@ mod source;
 mod values;
 mod words;
 
-pub use config::{ClientSettings, Config, DatabaseLimits, PoolSettings, Target, UserLimits};
+pub use config::UserLimits;
+pub use config::{AuthQuery, ClientSettings, Config, DatabaseLimits, PoolSettings, Target};
 pub use console::ConfigRow;
 pub use difference::{Change, ConfigDiff, Rerouted};
 pub use load::{Loaded, load, parse};

@@ -3,6 +3,7 @@
 pub(crate) mod connect;
 pub(crate) mod held;
 pub(crate) mod login;
+pub(crate) mod question;
 pub(crate) mod upkeep;
 
 use std::net::SocketAddr;

@@ -60,6 +60,10 @@ fn tls_without_its_files_is_an_error_at_the_mode() {
             "listen_addr = \"\"",
             "listen_addr: expected at least one address to listen on, or *",
         ),
+        (
+            "auth_dbname = \"pgbouncer\"",
+            "auth_dbname: there is no [databases.pgbouncer] to run auth_query in",
+        ),
     ];
     for (setting, expected) in cases {
         let text = format!("[pgweir]\n{setting}\n{DATABASE}");

@@ -219,6 +219,21 @@ section! {
         auth_type: AuthType = Choice::<AuthType>::NEW, "md5", Reload, Same;
         /// A file of users and their secrets, one `"user" "secret"` per line.
         auth_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// The user as whom `auth_query` is run for clients whose user has no secret in `auth_file` or `[users.NAME]`.
+        /// Its own secret is there. Nothing: such clients are not let in.
+        auth_user: Option<String> = Or(Text), "", Reload, Same;
+        /// The query that finds a user's secret, given the user's name as `$1`: one row with the name and the secret, in
+        /// any form that `auth_file` takes. No row, or NULL for the name: no such user. It runs in a pool of its database
+        /// like any other query. Reading `pg_authid` takes a superuser; a function that is SECURITY DEFINER does not.
+        auth_query: String = Text, "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin",
+            Reload, Same;
+        /// The database, of those in `[databases.NAME]`, in which `auth_query` runs. Nothing: the one that the client asks
+        /// for, and for the console none. With a database `"*"` it should be given, or clients that nobody knows yet can
+        /// have the pooler try to connect to any name.
+        auth_dbname: Option<String> = Or(Text), "", Reload, Same;
+        /// How long the answer of `auth_query` is believed, be it that there is no such user. A login that fails by an
+        /// answer from before has it asked anew. 0 is asked for each login, and only once for those that come together.
+        auth_query_lifetime: Duration = Delay::ANY, "10s", Reload, Absent;
         /// Users who may do everything on the console.
         admin_users: Vec<String> = List, "", Reload, Same;
         /// Users who may look at the console (SHOW), but change nothing.

@@ -15,7 +15,7 @@ use pgweir_wire::{build, sqlstate};
 use tokio::io::AsyncWriteExt;
 
 use crate::client::admission::{Place, Registered, Seat, admit_client, too_many};
-use crate::client::authenticate::{self, Proof};
+use crate::client::authenticate::{self, Claim};
 use crate::client::card::ClientCard;
 use crate::client::relay::{Relay, shutting_down};
 use crate::client::wishes::Wishes;
@@ -214,7 +214,11 @@ async fn log_in(
         shared: worker.shared.clone(),
         kept: Cell::new(false),
     };
-    let proof = authenticate::client(worker, stream, inbox, &setup, &wishes.user, &mut out).await?;
+    let claim = Claim {
+        user: &wishes.user,
+        database: &wishes.database,
+    };
+    let credentials = authenticate::client(worker, stream, inbox, &setup, claim, &mut out).await?;
     if global.log_connections {
         tracing::info!(
             "C: {peer} login attempt: db={} user={} tls={}",
@@ -251,10 +255,8 @@ async fn log_in(
         .into());
     }
     let live = pool.live();
-    if let Proof::Keys(keys) = proof
-        && *pool.user.name == *wishes.user
-    {
-        pool.set_keys(Some(keys));
+    if !credentials.is_empty() && *pool.user.name == *wishes.user {
+        pool.set_credentials(credentials);
     }
     let user = shared.user(&wishes.user);
     let limit = setup
