@@ -32,6 +32,7 @@ mod routing_console;
 mod servers;
 mod session_state;
 mod signals;
+mod sockets;
 mod state;
 mod timeouts;
 mod tls;

@@ -75,10 +75,21 @@ impl Rules<'_> {
     }
 
     fn listening(&mut self, global: &Global) {
-        if global.listen_addr.is_empty() {
+        if global.unix_socket_dir.is_none() {
+            if global.listen_addr.is_empty() {
+                self.conflict(
+                    "listen_addr",
+                    "expected at least one address to listen on, or *, or a unix_socket_dir",
+                );
+            }
+            self.idle(
+                &["unix_socket_mode", "unix_socket_group"],
+                "unix_socket_dir is empty",
+            );
+        } else if global.listen_addr.is_empty() && global.listen_port == 0 {
             self.conflict(
-                "listen_addr",
-                "expected at least one address to listen on, or *",
+                "listen_port",
+                "the Unix socket is named after it, and there is no address whose port it could take",
             );
         }
     }
