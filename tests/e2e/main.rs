@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "tests")]
 #![allow(missing_docs, reason = "tests")]
 
+mod auth_query;
 mod authentication;
 mod big;
 mod cancel;
@@ -33,6 +34,7 @@ mod routing_console;
 mod servers;
 mod session_state;
 mod signals;
+mod sockets;
 mod state;
 mod timeouts;
 mod tls;

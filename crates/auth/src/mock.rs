@@ -69,6 +69,14 @@ impl Mock {
         }
     }
 
+    /// One that gives the same salts, for users whose secrets have another form.
+    pub fn in_style(&self, style: MockStyle) -> Self {
+        Self {
+            process_secret: self.process_secret,
+            style,
+        }
+    }
+
     /// The salt of `user`'s SCRAM secret where none is stored.
     pub fn salt(&self, user: &str) -> [u8; SALT_LEN] {
         first_half(self.expand("salt", user))

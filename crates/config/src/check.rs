@@ -75,10 +75,21 @@ impl Rules<'_> {
     }
 
     fn listening(&mut self, global: &Global) {
-        if global.listen_addr.is_empty() {
+        if global.unix_socket_dir.is_none() {
+            if global.listen_addr.is_empty() {
+                self.conflict(
+                    "listen_addr",
+                    "expected at least one address to listen on, or *, or a unix_socket_dir",
+                );
+            }
+            self.idle(
+                &["unix_socket_mode", "unix_socket_group"],
+                "unix_socket_dir is empty",
+            );
+        } else if global.listen_addr.is_empty() && global.listen_port == 0 {
             self.conflict(
-                "listen_addr",
-                "expected at least one address to listen on, or *",
+                "listen_port",
+                "the Unix socket is named after it, and there is no address whose port it could take",
             );
         }
     }
@@ -138,7 +149,12 @@ impl Rules<'_> {
     fn users(&mut self, config: &Config) {
         let global = &config.global;
         let nobody = config.users.values().all(|user| user.password.is_none());
-        if global.auth_file.is_none() && nobody && global.auth_type != AuthType::Trust {
+        let asked = global.auth_user.is_some()
+            || config
+                .databases
+                .values()
+                .any(|database| database.auth_user.is_some());
+        if global.auth_file.is_none() && nobody && !asked && global.auth_type != AuthType::Trust {
             self.warn(
                 &Place::Global,
                 "auth_type",
@@ -149,11 +165,24 @@ impl Rules<'_> {
                 ),
             );
         }
+        if let Some(name) = &global.auth_dbname {
+            self.auth_dbname(config, &Place::Global, name);
+        }
         if config.databases.is_empty() {
             self.warn(
                 &Place::Global,
                 "databases",
                 "clients can reach only the console: give a [databases.NAME]",
+            );
+        }
+    }
+
+    fn auth_dbname(&mut self, config: &Config, place: &Place, name: &str) {
+        if Config::is_console(name) || config.resolve(name).is_none() {
+            self.conflict_in(
+                place,
+                "auth_dbname",
+                format!("there is no [databases.{name}] to run auth_query in"),
             );
         }
     }
@@ -263,6 +292,9 @@ impl Rules<'_> {
         let global = &config.global;
         if database.password.is_some() && database.user.is_none() {
             self.warn(&place, "password", "has no effect without user");
+        }
+        if let Some(auth_dbname) = &database.auth_dbname {
+            self.auth_dbname(config, &place, auth_dbname);
         }
         let pool_size = database.pool_size.unwrap_or(global.default_pool_size);
         if let Some(min) = database.min_pool_size.filter(|min| *min > pool_size) {

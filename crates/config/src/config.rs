@@ -93,6 +93,17 @@ pub struct ClientSettings {
     pub client_idle_timeout: Option<Duration>,
 }
 
+/// How the secrets of users are found that have none in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuthQuery<'c> {
+    /// The database in which the query runs, as clients name it.
+    pub database: &'c str,
+    /// As whom it runs.
+    pub user: &'c str,
+    /// Its text, with `$1` for the name of the user that is looked for.
+    pub query: &'c str,
+}
+
 /// The caps of one database; `None` is no cap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DatabaseLimits {
@@ -133,6 +144,40 @@ impl Config {
     /// Whether `name` is a database of the console.
     pub fn is_console(name: &str) -> bool {
         CONSOLE_DATABASES.contains(&name)
+    }
+
+    /// How users are found who log in to the database that they call `name`, if they are; the console is one, too.
+    pub fn auth_query<'c>(&'c self, name: &'c str) -> Option<AuthQuery<'c>> {
+        let global = &self.global;
+        let own = match Self::is_console(name) {
+            true => None,
+            false => self.resolve(name).map(|target| target.database),
+        };
+        let of = |pick: fn(&Database) -> &Option<String>| own.and_then(|d| pick(d).as_deref());
+        let user = of(|d| &d.auth_user).or(global.auth_user.as_deref())?;
+        let query = of(|d| &d.auth_query).unwrap_or(&global.auth_query);
+        let database = of(|d| &d.auth_dbname)
+            .or(global.auth_dbname.as_deref())
+            .or(own.is_some().then_some(name))?;
+        let found = AuthQuery {
+            database,
+            user,
+            query,
+        };
+        (!query.is_empty()).then_some(found)
+    }
+
+    /// Everyone as whom `auth_query` may run in the database that clients call `name`.
+    pub fn auth_query_users<'c>(&'c self, name: &'c str) -> impl Iterator<Item = &'c str> {
+        let databases = self.databases.iter().filter(move |(other, database)| {
+            let runs_in = database.auth_dbname.as_ref();
+            let runs_in = runs_in
+                .or(self.global.auth_dbname.as_ref())
+                .unwrap_or(other);
+            runs_in == name || *other == ANY_DATABASE
+        });
+        let own = databases.filter_map(|(_, database)| database.auth_user.as_deref());
+        own.chain(self.global.auth_user.as_deref())
     }
 
     /// What holds for the pool of `database` and the client user `user`, who need not have a

@@ -66,14 +66,6 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
     ),
     (&["job_name"], "it names a service of Windows"),
     (
-        &["unix_socket_dir", "unix_socket_mode", "unix_socket_group"],
-        "pgweir listens on TCP only",
-    ),
-    (
-        &["auth_dbname", "auth_query", "auth_user"],
-        "pgweir finds users in [users.NAME] and in auth_file only",
-    ),
-    (
         &["auth_hba_file", "auth_ident_file", "auth_ldap_options"],
         "pgweir authenticates by auth_type only",
     ),
@@ -121,13 +113,11 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
         "processes of pgweir do not share cancel requests; one process uses all cores",
     ),
     (
-        &[
-            "pkt_buf",
-            "sbuf_loopcnt",
-            "tcp_socket_buffer",
-            "tcp_defer_accept",
-        ],
-        "it tunes the inside of PgBouncer or its sockets; see client_buffer_size",
+        &["pkt_buf", "sbuf_loopcnt"],
+        "it tunes the inside of PgBouncer; see client_buffer_size",
     ),
-    (&["so_reuseport"], "one process uses all cores; see workers"),
+    (
+        &["tcp_defer_accept"],
+        "connections are accepted at once; those that say nothing end after client_login_timeout",
+    ),
 ];

@@ -5,12 +5,14 @@
 
 mod hosts;
 mod lag;
+mod mode;
 mod number;
 mod text;
 mod time;
 
 pub(crate) use hosts::{Hosts, RestAddresses};
 pub(crate) use lag::Lag;
+pub(crate) use mode::Mode;
 pub(crate) use number::{Bool, Count, Limit, Port, Size};
 pub(crate) use text::{Check, HostName, List, Password, Path, Protocols, Text};
 pub(crate) use time::{Delay, Timeout, Unit};

@@ -35,7 +35,7 @@ mod values;
 mod words;
 
 pub use config::{
-    ClientSettings, Config, DatabaseLimits, Defaults, PoolSettings, Target, UserLimits,
+    AuthQuery, ClientSettings, Config, DatabaseLimits, Defaults, PoolSettings, Target, UserLimits,
 };
 pub use console::ConfigRow;
 pub use convert::{ConvertError, convert};

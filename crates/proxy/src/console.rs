@@ -31,7 +31,7 @@ use crate::message::Inbox;
 use crate::register::Address;
 use crate::report::Refusal;
 use crate::stats::{Stats, count};
-use crate::stream::{Outbox, Stream};
+use crate::stream::{Outbox, Peer, Stream};
 use crate::worker::Worker;
 
 pub(crate) use command::Rights;
@@ -68,12 +68,19 @@ pub(crate) struct Visitor {
     pub(crate) rights: Rights,
     pub(crate) user: Arc<str>,
     pub(crate) application_name: Option<Arc<str>>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) local: Option<SocketAddr>,
     /// Of the protocol, as asked for.
     pub(crate) version: u32,
     /// Under max_client_conn.
     pub(crate) place: Place,
+}
+
+/// Whether somebody who calls himself `user` is the operator himself, who needs no password: a process of the pooler's own
+/// user, by a Unix socket, under PgBouncer's name for the console.
+pub(crate) fn is_operator(user: &str, peer: Peer) -> bool {
+    let own = rustix::process::geteuid().as_raw();
+    user == NAME && matches!(peer, Peer::Unix { uid, .. } if uid == own)
 }
 
 /// What `user` may do at the console.
@@ -224,6 +231,21 @@ mod tests {
         assert_eq!(admit(&global, "anna"), Ok(Rights::Everything));
         assert_eq!(admit(&global, "both"), Ok(Rights::Everything));
         assert_eq!(admit(&global, "stan"), Ok(Rights::Look));
+    }
+
+    #[test]
+    fn the_operator_comes_by_a_unix_socket_as_the_poolers_own_user() {
+        let own = rustix::process::geteuid().as_raw();
+        let by = |uid| Peer::Unix {
+            uid,
+            pid: 1,
+            port: 6432,
+        };
+        assert!(is_operator("pgbouncer", by(own)));
+        assert!(!is_operator("pgbouncer", by(own + 1)));
+        assert!(!is_operator("postgres", by(own)));
+        let tcp = Peer::Tcp(([127, 0, 0, 1], 6432).into());
+        assert!(!is_operator("pgbouncer", tcp));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 use crate::client::card::{ClientCard, NEVER};
 use crate::gate::Shutdown;
 use crate::kill::Kill;
+use crate::notify::{self, Notice};
 use crate::pools::Database;
 use crate::report::Refusal;
 use crate::shared::Shared;
@@ -29,6 +30,22 @@ pub(crate) use watch::Watch;
 
 /// What is told of every new configuration.
 pub(crate) type OnChange = Box<dyn Fn(&Config) + Send>;
+
+/// Between the two things that the service manager is told of a reload.
+struct Reloading;
+
+impl Reloading {
+    fn begin() -> Reloading {
+        notify::tell(Notice::Reloading);
+        Reloading
+    }
+}
+
+impl Drop for Reloading {
+    fn drop(&mut self) {
+        notify::tell(Notice::Ready);
+    }
+}
 
 /// Why an operator's command is not carried out. Messages are PgBouncer's where it has them.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,6 +130,8 @@ impl Control {
             tracing::error!("{error}");
             error
         };
+        // Dropped when it has been read, whatever came of it.
+        let _told = Reloading::begin();
         let environment = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });
@@ -345,6 +364,9 @@ impl Control {
             },
             None,
         );
+        if self.0.gate.shutdown().is_none() {
+            notify::tell(Notice::Stopping);
+        }
         self.0.gate.begin_shutdown(kind);
         self.0.wake_all();
     }

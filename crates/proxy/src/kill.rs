@@ -90,7 +90,7 @@ mod tests {
     use crate::register::Register;
 
     fn client(id: u64) -> Rc<ClientCard> {
-        let peer = ([127, 0, 0, 1], 1).into();
+        let peer = crate::stream::Peer::Tcp(([127, 0, 0, 1], 1).into());
         let now = Instant::now();
         Rc::new(ClientCard::new(id, "u".into(), peer, None, [0; 32], now))
     }

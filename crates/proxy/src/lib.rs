@@ -14,6 +14,7 @@ mod kill;
 mod listen;
 mod listener;
 mod message;
+mod notify;
 mod placement;
 mod pools;
 mod register;
@@ -68,7 +69,7 @@ impl Pooler {
         let listeners = listener::open(&config)?;
         let addresses = listeners
             .iter()
-            .filter_map(|l| l.local_addr().ok())
+            .filter_map(listener::Listener::address)
             .collect();
         let workers = match config.global.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -124,6 +125,7 @@ impl Pooler {
                 return Err(failed(reason));
             }
         }
+        notify::tell(notify::Notice::Ready);
         Ok(Pooler {
             shared,
             threads,
@@ -131,7 +133,7 @@ impl Pooler {
         })
     }
 
-    /// Where it listens; with `listen_port = 0` this says on which port.
+    /// Where it listens by TCP; with `listen_port = 0` this says on which port.
     pub fn addresses(&self) -> &[std::net::SocketAddr] {
         &self.addresses
     }

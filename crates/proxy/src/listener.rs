@@ -1,24 +1,51 @@
 //! Listening sockets, and which worker gets whom.
 
+mod passed;
+mod unix;
+
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use pgweir_config::{Config, Global};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::TcpListener;
+use tokio::io::AsyncWrite;
+use tokio::net::{TcpListener, UnixListener};
 
 use crate::placement;
 use crate::setup::SetupError;
 use crate::shared::Shared;
+use crate::stream::{self, Peer};
 use crate::worker::Order;
 
-/// Opens every address of `listen_addr`.
-pub(crate) fn open(config: &Config) -> Result<Vec<std::net::TcpListener>, SetupError> {
+/// A socket that clients connect to, on no reactor yet.
+pub(crate) enum Listener {
+    Tcp(std::net::TcpListener),
+    Unix(unix::Listener),
+}
+
+impl Listener {
+    /// Its address, if it is a TCP socket.
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Unix(_) => None,
+        }
+    }
+}
+
+/// The sockets that the service manager has passed, or else every address of `listen_addr` and `unix_socket_dir`.
+pub(crate) fn open(config: &Config) -> Result<Vec<Listener>, SetupError> {
     let g = &config.global;
-    let mut listeners = Vec::new();
+    let mut listeners = passed::take(g.listen_port)?;
+    if !listeners.is_empty() {
+        return Ok(listeners);
+    }
     for name in &g.listen_addr {
         let failed = |reason| SetupError::Listen {
             address: format!("{name}:{}", g.listen_port),
@@ -32,13 +59,22 @@ pub(crate) fn open(config: &Config) -> Result<Vec<std::net::TcpListener>, SetupE
                 .collect(),
         };
         for address in addresses {
-            listeners.push(listen(address, name == "*", g.listen_backlog).map_err(failed)?);
+            let listener = listen(address, name == "*", g).map_err(failed)?;
+            listeners.push(Listener::Tcp(listener));
         }
+    }
+    if let Some(directory) = &g.unix_socket_dir {
+        // With listen_port = 0 the first address has found a port.
+        let found = listeners.iter().find_map(Listener::address);
+        let port = found.map_or(g.listen_port, |address| address.port());
+        let listener = unix::listen(directory, port, g)?;
+        tracing::info!("listening on unix:{}", listener.name());
+        listeners.push(Listener::Unix(listener));
     }
     Ok(listeners)
 }
 
-fn listen(address: SocketAddr, any: bool, backlog: u32) -> io::Result<std::net::TcpListener> {
+fn listen(address: SocketAddr, any: bool, g: &Global) -> io::Result<std::net::TcpListener> {
     let bind = |address: SocketAddr| {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -46,13 +82,15 @@ fn listen(address: SocketAddr, any: bool, backlog: u32) -> io::Result<std::net::
             Some(Protocol::TCP),
         )?;
         socket.set_reuse_address(true)?;
+        if g.so_reuseport {
+            socket.set_reuse_port(true)?;
+        }
         if address.is_ipv6() {
             // One socket for both families where every address is meant.
             socket.set_only_v6(!any)?;
         }
         socket.bind(&address.into())?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        socket.set_nonblocking(true)?;
+        start_listening(&socket, g)?;
         Ok::<_, io::Error>(socket.into())
     };
     match bind(address) {
@@ -64,9 +102,14 @@ fn listen(address: SocketAddr, any: bool, backlog: u32) -> io::Result<std::net::
     }
 }
 
+fn start_listening(socket: &Socket, g: &Global) -> io::Result<()> {
+    socket.listen(i32::try_from(g.listen_backlog).unwrap_or(i32::MAX))?;
+    socket.set_nonblocking(true)
+}
+
 const EAFNOSUPPORT: i32 = 97;
 
-/// Sets the options of the configuration on a connection.
+/// Sets the options of the configuration on a connection by TCP.
 pub(crate) fn tune(socket: &SockRef<'_>, g: &Global) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     if g.tcp_keepalive {
@@ -86,11 +129,60 @@ pub(crate) fn tune(socket: &SockRef<'_>, g: &Global) -> io::Result<()> {
     if let Some(timeout) = g.tcp_user_timeout {
         socket.set_tcp_user_timeout(Some(timeout))?;
     }
+    if g.tcp_socket_buffer > 0 {
+        let bytes = g.tcp_socket_buffer as usize;
+        socket.set_recv_buffer_size(bytes)?;
+        socket.set_send_buffer_size(bytes)?;
+    }
     Ok(())
 }
 
+/// A socket that clients connect to, on the reactor of the worker that accepts.
+enum Listening {
+    Tcp(TcpListener),
+    Unix {
+        socket: UnixListener,
+        /// In its name.
+        port: u16,
+        /// Removed with it.
+        _file: Option<unix::SocketFile>,
+    },
+}
+
+impl Listening {
+    fn new(listener: Listener) -> io::Result<Listening> {
+        Ok(match listener {
+            Listener::Tcp(listener) => Listening::Tcp(TcpListener::from_std(listener)?),
+            Listener::Unix(unix::Listener { socket, port, file }) => Listening::Unix {
+                socket: UnixListener::from_std(socket)?,
+                port,
+                _file: file,
+            },
+        })
+    }
+
+    async fn accept(&self) -> io::Result<(stream::Socket, Peer)> {
+        match self {
+            Listening::Tcp(listener) => {
+                let (socket, address) = listener.accept().await?;
+                Ok((stream::Socket::Tcp(socket), Peer::Tcp(address)))
+            }
+            Listening::Unix { socket, port, .. } => {
+                let (socket, _) = socket.accept().await?;
+                let credentials = socket.peer_cred()?;
+                let peer = Peer::Unix {
+                    uid: credentials.uid(),
+                    pid: credentials.pid().map_or(0, i32::cast_unsigned),
+                    port: *port,
+                };
+                Ok((stream::Socket::Unix(socket), peer))
+            }
+        }
+    }
+}
+
 /// Accepts until the pooler shuts down, and gives each connection to a worker.
-pub(crate) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
+pub(crate) async fn accept(listener: Listener, shared: Arc<Shared>) {
     let mut closed = shared.gate.closed.subscribe();
     tokio::select! {
         biased;
@@ -100,8 +192,8 @@ pub(crate) async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>)
     }
 }
 
-async fn accept_all(listener: std::net::TcpListener, shared: &Shared) {
-    let listener = match TcpListener::from_std(listener) {
+async fn accept_all(listener: Listener, shared: &Shared) {
+    let listener = match Listening::new(listener) {
         Ok(l) => l,
         Err(e) => {
             tracing::error!("cannot register a listening socket: {e}");
@@ -116,7 +208,7 @@ async fn accept_all(listener: std::net::TcpListener, shared: &Shared) {
             Err(e) if matches!(e.raw_os_error(), Some(EMFILE | ENFILE)) => {
                 drop(spare.take());
                 if let Ok((socket, peer)) = listener.accept().await {
-                    refuse(&socket, peer, &e);
+                    refuse(socket, peer, &e);
                 }
                 spare = std::fs::File::open("/dev/null").ok();
                 if spare.is_none() {
@@ -135,7 +227,7 @@ async fn accept_all(listener: std::net::TcpListener, shared: &Shared) {
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
-fn refuse(socket: &tokio::net::TcpStream, peer: SocketAddr, reason: &io::Error) {
+fn refuse(mut socket: stream::Socket, peer: Peer, reason: &io::Error) {
     tracing::error!(
         "no file descriptor for a connection from {peer}: {reason} (ulimit -n, LimitNOFILE)"
     );
@@ -145,11 +237,12 @@ fn refuse(socket: &tokio::net::TcpStream, peer: SocketAddr, reason: &io::Error) 
     )
     .hint("Raise the limit of open files of the pooler (ulimit -n, LimitNOFILE).");
     // A socket just made takes so little at once; if not, the client sees it closed.
-    let _ = socket.try_write(&error.fatal());
+    let mut cx = Context::from_waker(Waker::noop());
+    let _ = Pin::new(&mut socket).poll_write(&mut cx, &error.fatal());
 }
 
-fn hand_over(shared: &Shared, socket: tokio::net::TcpStream, peer: SocketAddr) {
-    let socket = match socket.into_std() {
+fn hand_over(shared: &Shared, socket: stream::Socket, peer: Peer) {
+    let socket = match socket.uproot() {
         Ok(s) => s,
         Err(e) => {
             tracing::warn!("connection from {peer} could not be handed over: {e}");
@@ -167,4 +260,9 @@ fn hand_over(shared: &Shared, socket: tokio::net::TcpStream, peer: SocketAddr) {
         .clients
         .fetch_add(1, Ordering::Relaxed);
     shared.order(worker as u16, Order::Accept(socket, peer));
+}
+
+/// The name of the socket for `port` in `directory`, as libpq makes it.
+fn socket_name(directory: &Path, port: u16) -> std::path::PathBuf {
+    directory.join(format!(".s.PGSQL.{port}"))
 }

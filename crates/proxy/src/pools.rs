@@ -76,8 +76,8 @@ pub(crate) struct Pool {
     welcome: Mutex<Option<Arc<Welcome>>>,
     /// By their fingerprints, settings that a server of this pool has accepted.
     accepted: Mutex<HashMap<u64, Arc<Accepted>>>,
-    /// The keys that a client's login proved, where only a SCRAM secret is stored.
-    keys: Mutex<Option<ScramKeys>>,
+    /// What a client's login has brought for the logins to servers.
+    credentials: Mutex<Credentials>,
     /// Clients that are logged in.
     pub(crate) clients: AtomicU32,
     /// One has logged in since it was last looked what is to be read of the database's catalog.
@@ -100,6 +100,22 @@ pub(crate) enum Branch {
     Replica(HostId),
     /// For replication, each for one client.
     Walsenders,
+}
+
+/// What a client's login has brought for the logins to servers as its user.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Credentials {
+    /// The secret, where `auth_query` had to find it.
+    pub(crate) secret: Option<Secret>,
+    /// The keys that the login proved, where only a SCRAM secret is stored.
+    pub(crate) keys: Option<ScramKeys>,
+}
+
+impl Credentials {
+    /// True if servers have no use for them.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.secret.is_none() && self.keys.is_none()
+    }
 }
 
 /// What a reload can change of a pool.
@@ -175,8 +191,12 @@ impl Live {
             pgweir_config::PoolMode::Transaction => PoolMode::Transaction,
             pgweir_config::PoolMode::Statement => PoolMode::Statement,
         };
-        let server_user = entry.database.user.as_deref().unwrap_or(user);
-        let secret = match &entry.database.password {
+        let forced = entry.database.user.as_deref();
+        // auth_query runs as its own user even there.
+        let asks = forced.is_some() && config.auth_query_users(database).any(|u| u == user);
+        let server_user = forced.filter(|_| !asks).unwrap_or(user);
+        let password = entry.database.password.as_ref();
+        let secret = match password.filter(|_| !asks || forced == Some(user)) {
             Some(text) => Some(Secret::parse(text.expose())),
             None => secret_of(server_user),
         };
@@ -262,7 +282,7 @@ impl Pool {
             live: RwLock::new(Arc::new(live)),
             welcome: Mutex::default(),
             accepted: Mutex::default(),
-            keys: Mutex::default(),
+            credentials: Mutex::default(),
             clients: AtomicU32::new(0),
             visited: AtomicBool::new(false),
             held: AtomicU32::new(0),
@@ -376,7 +396,7 @@ impl Pool {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
-        self.set_keys(None);
+        self.set_credentials(Credentials::default());
     }
 
     /// What a server has made of `settings`, if one was given them.
@@ -403,19 +423,20 @@ impl Pool {
         accepted.insert(settings.fingerprint(), made);
     }
 
-    pub(crate) fn keys(&self) -> Option<ScramKeys> {
-        self.keys
+    pub(crate) fn credentials(&self) -> Credentials {
+        self.credentials
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Notes the keys of a login, for the pools beside it, too.
-    pub(crate) fn set_keys(&self, keys: Option<ScramKeys>) {
+    /// Notes what a login has brought, for the pools beside it, too.
+    pub(crate) fn set_credentials(&self, credentials: Credentials) {
         for (_, branch) in self.branches() {
-            branch.set_keys(keys.clone());
+            branch.set_credentials(credentials.clone());
         }
-        *self.keys.lock().unwrap_or_else(PoisonError::into_inner) = keys;
+        let mine = self.credentials.lock();
+        *mine.unwrap_or_else(PoisonError::into_inner) = credentials;
     }
 }
 

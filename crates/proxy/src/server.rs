@@ -4,6 +4,7 @@ pub(crate) mod balance;
 pub(crate) mod connect;
 pub(crate) mod held;
 pub(crate) mod login;
+pub(crate) mod question;
 pub(crate) mod sent;
 pub(crate) mod upkeep;
 

@@ -30,6 +30,25 @@ pub enum SetupError {
         /// The system's reason.
         reason: std::io::Error,
     },
+    /// A Unix socket that cannot be listened on.
+    #[error("cannot listen on {path} (unix_socket_dir): {reason}", path = .path.display())]
+    UnixSocket {
+        /// Its file.
+        path: std::path::PathBuf,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
+    /// The group that the Unix socket is to have.
+    #[error("unix_socket_group: there is no group \"{0}\"")]
+    Group(String),
+    /// A socket that was passed by the service manager.
+    #[error("socket {number} of LISTEN_FDS cannot be listened on: {reason}")]
+    Passed {
+        /// Its place among them, from 1.
+        number: usize,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
     /// A worker's thread or reactor.
     #[error("cannot start worker {worker}: {reason}")]
     Worker {

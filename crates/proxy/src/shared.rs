@@ -16,6 +16,7 @@ use rand::{RngCore, SeedableRng};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::catalog::Catalogs;
+use crate::client::lookup::Lookups;
 use crate::cluster::Cluster;
 use crate::console::{self, Consoles};
 use crate::control::{OnChange, Watch};
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) settings: SettingsTable,
     pub(crate) nothing_set: Arc<Settings>,
     pub(crate) keys: KeyCache,
+    /// What `auth_query` has said of users.
+    pub(crate) lookups: Lookups,
     pub(crate) workers: Box<[WorkerHandle]>,
     pub(crate) clients: AtomicU32,
     pub(crate) next_client: AtomicU64,
@@ -113,6 +116,7 @@ impl Shared {
             nothing_set: settings.intern([]),
             settings,
             keys: KeyCache::new(10_000, key_cache_secret),
+            lookups: Lookups::default(),
             workers,
             clients: AtomicU32::new(0),
             next_client: AtomicU64::new(1),
@@ -257,14 +261,32 @@ impl Shared {
         }
     }
 
-    /// The pool for `database` and `user`, made if it is not there; `None` if the configuration has no such database.
+    /// The pool for clients of `database` that log in as `user`, made if it is not there; `None` if the configuration has
+    /// no such database.
     pub(crate) fn pool(&self, database: &str, user: &str) -> Option<Arc<Pool>> {
         // First the directory: a reload publishes its configuration while it holds it.
-        let mut directory = self.directory();
+        let directory = self.directory();
         let setup = self.setup();
         // A database with a user of its own has one pool, whoever logs in.
         let entry = setup.config.resolve(database)?;
         let user = entry.database.user.as_deref().unwrap_or(user);
+        self.pool_of(directory, &setup, database, user)
+    }
+
+    /// The pool in which `auth_query` runs as `user`, whatever user `database` has of its own.
+    pub(crate) fn asking_pool(&self, database: &str, user: &str) -> Option<Arc<Pool>> {
+        let directory = self.directory();
+        let setup = self.setup();
+        self.pool_of(directory, &setup, database, user)
+    }
+
+    fn pool_of(
+        &self,
+        mut directory: MutexGuard<'_, Directory>,
+        setup: &Setup,
+        database: &str,
+        user: &str,
+    ) -> Option<Arc<Pool>> {
         let key = (Arc::from(database), Arc::from(user));
         if let Some(found) = directory.pools.get(&key) {
             return Some(found.clone());
@@ -312,7 +334,7 @@ impl Shared {
             live,
             Some(branch),
         ));
-        made.set_keys(pool.keys());
+        made.set_credentials(pool.credentials());
         directory.by_id.insert(id, made.clone());
         pool.add_branch(branch, made.clone());
         Some(made)
@@ -430,6 +452,7 @@ impl Shared {
         self.statements.set_capacity(capacity);
         *self.setup.write().unwrap_or_else(PoisonError::into_inner) = setup;
         drop(directory);
+        self.lookups.forget();
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.warm_keys();
         self.open_warm_pools();

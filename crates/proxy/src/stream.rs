@@ -1,5 +1,6 @@
 //! A connection's bytes: TCP or a Unix socket, in clear text or under TLS, on the reactor of one worker at a time.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -7,6 +8,42 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+
+/// Who is at the other end of a client's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peer {
+    /// By TCP.
+    Tcp(SocketAddr),
+    /// A process of this machine by a Unix socket; `port` is in the socket's name.
+    Unix { uid: u32, pid: u32, port: u16 },
+}
+
+/// As PgBouncer writes it.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Peer::Tcp(address) => address.fmt(f),
+            Peer::Unix { pid, port, .. } => write!(f, "unix({pid}):{port}"),
+        }
+    }
+}
+
+/// A socket on no reactor, on its way to a worker.
+#[derive(Debug)]
+pub(crate) enum Homeless {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Homeless {
+    /// Registers the socket with the reactor of the worker that calls.
+    pub(crate) fn settle(self) -> io::Result<Socket> {
+        Ok(match self {
+            Homeless::Tcp(s) => Socket::Tcp(TcpStream::from_std(s)?),
+            Homeless::Unix(s) => Socket::Unix(UnixStream::from_std(s)?),
+        })
+    }
+}
 
 /// A socket that can move to another worker's reactor.
 #[derive(Debug)]
@@ -22,12 +59,17 @@ impl Socket {
     ///
     /// Errors if it cannot be registered; the connection is gone then.
     pub(crate) fn rehome(&mut self) -> io::Result<()> {
-        *self = match std::mem::replace(self, Socket::Lost) {
-            Socket::Tcp(s) => Socket::Tcp(TcpStream::from_std(s.into_std()?)?),
-            Socket::Unix(s) => Socket::Unix(UnixStream::from_std(s.into_std()?)?),
-            Socket::Lost => return Err(lost()),
-        };
+        *self = std::mem::replace(self, Socket::Lost).uproot()?.settle()?;
         Ok(())
+    }
+
+    /// Takes the socket off its reactor.
+    pub(crate) fn uproot(self) -> io::Result<Homeless> {
+        match self {
+            Socket::Tcp(s) => s.into_std().map(Homeless::Tcp),
+            Socket::Unix(s) => s.into_std().map(Homeless::Unix),
+            Socket::Lost => Err(lost()),
+        }
     }
 
     /// Whether there is something to read (or the peer has closed), as far as the reactor has heard. No system call.
@@ -52,7 +94,7 @@ impl Socket {
         }
     }
 
-    fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
+    pub(crate) fn addresses(&self) -> (Option<SocketAddr>, Option<SocketAddr>) {
         match self {
             Socket::Tcp(s) => (s.peer_addr().ok(), s.local_addr().ok()),
             Socket::Unix(_) | Socket::Lost => (None, None),

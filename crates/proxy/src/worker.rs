@@ -1,7 +1,6 @@
 //! A worker: one thread, one reactor, the clients that live on it.
 
 use std::cell::{Cell, RefCell};
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,7 +25,7 @@ use crate::server::connect::connect;
 use crate::server::held::Connecting;
 use crate::shared::{Shared, WorkerHandle};
 use crate::stats::count;
-use crate::stream::Stream;
+use crate::stream::{Homeless, Peer};
 
 /// What the pools ask the proxy to do.
 pub(crate) type PoolEffect = Effect<Box<Server>, std::task::Waker>;
@@ -40,7 +39,7 @@ pub(crate) const SCRATCH_BYTES: usize = 64 << 10;
 /// What another thread asks of a worker.
 pub(crate) enum Order {
     /// A connection that was accepted; it was counted among the worker's clients.
-    Accept(std::net::TcpStream, SocketAddr),
+    Accept(Homeless, Peer),
     /// Make a server connection.
     Connect(Arc<Pool>, ServerId),
     /// Close a server that is on this worker's reactor.
@@ -405,12 +404,6 @@ impl Worker {
         if counts.mended > 0 {
             count(&block.mended, counts.mended.into());
         }
-    }
-
-    /// A stream of this worker's for a socket that was accepted elsewhere.
-    pub(crate) fn adopt(socket: std::net::TcpStream) -> std::io::Result<Stream> {
-        let socket = tokio::net::TcpStream::from_std(socket)?;
-        Ok(Stream::Plain(crate::stream::Socket::Tcp(socket)))
     }
 }
 

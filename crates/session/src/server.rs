@@ -312,6 +312,12 @@ impl ServerSession {
         self.pin_limit = reached;
     }
 
+    /// Notes that a query of the pooler's own is about to be sent past this session, by the unnamed statement, and will
+    /// be answered to its end before anything else is sent.
+    pub fn passed_by(&mut self) {
+        self.unnamed = None;
+    }
+
     /// True if the server owes an answer.
     pub fn is_busy(&self) -> bool {
         !self.owed.is_empty() || self.passage.left > 0

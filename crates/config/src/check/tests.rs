@@ -58,7 +58,11 @@ fn tls_without_its_files_is_an_error_at_the_mode() {
         ),
         (
             "listen_addr = \"\"",
-            "listen_addr: expected at least one address to listen on, or *",
+            "listen_addr: expected at least one address to listen on, or *, or a unix_socket_dir",
+        ),
+        (
+            "auth_dbname = \"pgbouncer\"",
+            "auth_dbname: there is no [databases.pgbouncer] to run auth_query in",
         ),
     ];
     for (setting, expected) in cases {

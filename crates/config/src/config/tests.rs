@@ -77,3 +77,35 @@ fn a_databases_own_limits_come_before_the_global_ones() {
     assert_eq!(limits("a"), (None, Some(9)));
     assert_eq!(limits("b"), (Some(9), Some(3)));
 }
+
+#[test]
+fn users_are_looked_for_where_the_database_says_or_else_the_global_section() {
+    let config = config(
+        "[pgweir]\nauth_user = \"asker\"\nauth_query = \"g\"\n\
+         [databases.plain]\n\
+         [databases.own]\nauth_user = \"other\"\nauth_query = \"o\"\nauth_dbname = \"plain\"\n",
+    );
+    let found = |name| {
+        let found = config.auth_query(name);
+        found.map(|found| (found.database, found.user, found.query))
+    };
+    assert_eq!(found("plain"), Some(("plain", "asker", "g")));
+    assert_eq!(found("own"), Some(("plain", "other", "o")));
+    for name in ["no_database", "pgbouncer"] {
+        assert_eq!(found(name), None, "{name}");
+    }
+}
+
+#[test]
+fn users_of_the_console_are_looked_for_in_a_database_that_is_named() {
+    let text = "[pgweir]\nauth_user = \"asker\"\nauth_dbname = \"plain\"\n[databases.plain]\n";
+    for name in ["pgbouncer", "pgweir", "no_database"] {
+        let config = config(text);
+        let found = config.auth_query(name).unwrap();
+        assert_eq!((found.database, found.user), ("plain", "asker"));
+    }
+    for text in ["", "auth_query = \"\"\nauth_user = \"asker\"\n"] {
+        let config = config(&format!("[pgweir]\n{text}[databases.plain]\n"));
+        assert_eq!(config.auth_query("plain"), None, "{text}");
+    }
+}

@@ -337,3 +337,20 @@ proptest! {
         prop_assert_eq!(kind.parse(&kind.render(&bytes)), Ok(bytes));
     }
 }
+
+#[test]
+fn permissions_are_octal_digits() {
+    table(
+        &Mode,
+        &[
+            ("0777", Some(0o777)),
+            ("640", Some(0o640)),
+            ("0", None),
+            ("0778", None),
+            ("1777", None),
+            ("00777", None),
+            ("", None),
+        ],
+    );
+    assert_eq!(Mode.render(&0o70), "0070");
+}

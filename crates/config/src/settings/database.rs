@@ -81,6 +81,12 @@ section! {
         timezone: Option<String> = Or(Text), "", Reload, Same;
         /// The same for `application_name`.
         application_name: Option<String> = Or(Text), "", Reload, Same;
+        /// `auth_user` for clients of this database.
+        auth_user: Option<String> = Or(Text), "", Reload, Same;
+        /// `auth_query` for clients of this database.
+        auth_query: Option<String> = Or(Text), "", Reload, Same;
+        /// `auth_dbname` for clients of this database.
+        auth_dbname: Option<String> = Or(Text), "", Reload, Same;
         /// SQL that each new server connection runs before a client gets it, and again whenever what
         /// a client left behind was removed, which may have undone it. If it fails, the connection
         /// is closed; in PgBouncer that is only logged.

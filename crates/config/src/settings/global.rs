@@ -1,7 +1,7 @@
 //! `[pgweir]`: what holds for the whole process, and the defaults of databases and users.
 
 use super::{SHORTEST_PROBE_INTERVAL, section};
-use crate::kinds::{Bool, Check, Choice, Count, Delay, Lag, Limit, List, Or, Path};
+use crate::kinds::{Bool, Check, Choice, Count, Delay, Lag, Limit, List, Mode, Or, Path};
 use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
 use crate::values::{
     AuthType, CheckQuery, ListenLost, LogFormat, LogLevel, PoolMode, SessionState,
@@ -19,10 +19,22 @@ section! {
 
     "Listening" {
         /// The addresses to listen on, separated by commas; `*` is all of them. PgBouncer by
-        /// default listens on no address.
+        /// default listens on no address. Sockets that systemd passes (LISTEN_FDS) come in the place of this, and of
+        /// `unix_socket_dir`.
         listen_addr: Vec<String> = List, "127.0.0.1", Restart, OtherDefault("");
         /// The TCP port to listen on. 0 is any free one; the log says which.
         listen_port: u16 = Port { min: 0 }, "6432", Restart, Same;
+        /// The directory of the Unix socket to listen on, whose file is `.s.PGSQL.<listen_port>` in it; `@name` is one
+        /// in Linux's abstract namespace, which has no file. Nothing: no Unix socket. A file that is left of a process
+        /// that has ended is replaced. Whoever can write in the directory can put another socket in this one's place.
+        unix_socket_dir: Option<PathBuf> = Path, "", Restart, OtherDefault("/tmp");
+        /// The permissions of the Unix socket's file, in octal: who may write to it may connect.
+        unix_socket_mode: u32 = Mode, "0777", Restart, Same;
+        /// The group of the Unix socket's file, by name or number. Nothing: that of the process.
+        unix_socket_group: Option<String> = Or(Text), "", Restart, Same;
+        /// Let other processes listen on the same addresses; the kernel shares the connections out among them. For
+        /// a restart without a gap, as the workers of one process use all cores.
+        so_reuseport: bool = Bool, "0", Restart, Same;
         /// How many connections may wait in the kernel to be accepted. The kernel's own limit
         /// (`net.core.somaxconn`) holds too.
         listen_backlog: u32 = Count::from(1), "1024", Restart, OtherDefault("128");
@@ -221,6 +233,21 @@ section! {
         auth_type: AuthType = Choice::<AuthType>::NEW, "md5", Reload, Same;
         /// A file of users and their secrets, one `"user" "secret"` per line.
         auth_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// The user as whom `auth_query` is run for clients whose user has no secret in `auth_file` or `[users.NAME]`.
+        /// Its own secret is there. Nothing: such clients are not let in.
+        auth_user: Option<String> = Or(Text), "", Reload, Same;
+        /// The query that finds a user's secret, given the user's name as `$1`: one row with the name and the secret, in
+        /// any form that `auth_file` takes. No row, or NULL for the name: no such user. It runs in a pool of its database
+        /// like any other query. Reading `pg_authid` takes a superuser; a function that is SECURITY DEFINER does not.
+        auth_query: String = Text, "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid WHERE rolname=$1 AND rolcanlogin",
+            Reload, Same;
+        /// The database, of those in `[databases.NAME]`, in which `auth_query` runs. Nothing: the one that the client asks
+        /// for, and for the console none. With a database `"*"` it should be given, or clients that nobody knows yet can
+        /// have the pooler try to connect to any name.
+        auth_dbname: Option<String> = Or(Text), "", Reload, Same;
+        /// How long the answer of `auth_query` is believed, be it that there is no such user. A login that fails by an
+        /// answer from before has it asked anew. 0 is asked for each login, and only once for those that come together.
+        auth_query_lifetime: Duration = Delay::ANY, "10s", Reload, Absent;
         /// Users who may do everything on the console.
         admin_users: Vec<String> = List, "", Reload, Same;
         /// Users who may look at the console (SHOW), but change nothing.
@@ -271,6 +298,9 @@ section! {
         /// How long sent data may stay unacknowledged before the connection is lost. 0 is the
         /// kernel's own setting. As in PgBouncer, a plain number is milliseconds.
         tcp_user_timeout: Option<Duration> = Timeout(Unit::Milliseconds), "0", Reload, Same;
+        /// The size of the kernel's buffers for each connection, in bytes, either way. 0 is the kernel's own setting,
+        /// by which they grow as they are needed.
+        tcp_socket_buffer: u32 = Count::ANY, "0", Reload, Same;
     }
 
     "Log and statistics" {

@@ -9,10 +9,12 @@ use pgweir_wire::sqlstate;
 
 use crate::client::cancel;
 use crate::client::card::ClientCard;
+use crate::console::is_operator;
 use crate::pools::{Live, Pool, User, admit};
 use crate::register::Address;
 use crate::report::Refusal;
 use crate::shared::Shared;
+use crate::stream::Peer;
 use crate::worker::{Order, Worker};
 
 pub(super) fn too_many(what: String, hint: &str) -> Refusal {
@@ -25,10 +27,11 @@ pub(super) fn too_many(what: String, hint: &str) -> Refusal {
 
 /// Counts a client against max_client_conn. Administrators at the console are always let in: they may have to see why
 /// it is full.
-pub(super) fn admit_client(shared: &Shared, console: bool, user: &str) -> bool {
+pub(super) fn admit_client(shared: &Shared, console: bool, user: &str, peer: Peer) -> bool {
     let setup = shared.setup();
     let global = &setup.config.global;
-    let limit = match console && global.admin_users.iter().any(|a| a == user) {
+    let is_admin = || global.admin_users.iter().any(|a| a == user) || is_operator(user, peer);
+    let limit = match console && is_admin() {
         true => None,
         false => Some(global.max_client_conn),
     };

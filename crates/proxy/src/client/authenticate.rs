@@ -3,31 +3,45 @@
 use std::rc::Rc;
 
 use pgweir_auth::client_login::{Decision, Method, PlainCheck, check_plain, decide, refusal};
+use pgweir_auth::lookup::Found;
 use pgweir_auth::scram::server::Exchange;
-use pgweir_auth::{Mechanism, ScramKeys, ScramSecret};
+use pgweir_auth::{
+    Account, AuthType, KeyCache, Mechanism, Mock, ScramKeys, ScramSecret, ScramSource, Secret,
+};
 use pgweir_wire::frontend::{SaslInitial, tag};
 use pgweir_wire::{build, sqlstate};
 use tokio::io::AsyncWriteExt;
 
 use crate::client::login::Stop;
+use crate::client::lookup::{self, Answer};
 use crate::message::{Inbox, ReadError};
+use crate::pools::Credentials;
 use crate::report::Refusal;
 use crate::setup::Setup;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
-/// What a login proved beyond the user's identity.
-pub(crate) enum Proof {
-    /// Nothing that is of further use.
-    Identity,
-    /// The keys that log in to a server which stores the same SCRAM secret.
-    Keys(ScramKeys),
+/// Who a client says it is, and where it wants to go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim<'c> {
+    pub(crate) user: &'c str,
+    pub(crate) database: &'c str,
 }
 
 /// The longest password or SASL message, as in PostgreSQL (`PG_MAX_AUTH_TOKEN_LENGTH`).
 const MAX_AUTH_BYTES: u32 = 65_535;
 
-/// Asks the client for its password in the way that is configured for it, and judges the answer.
+/// What is stored for a user, and what stands in for it where nothing is.
+struct Known {
+    /// `None`: no such user.
+    secret: Option<Option<Secret>>,
+    mock: Mock,
+    /// Where it was found, if not in the configuration.
+    answer: Option<Answer>,
+}
+
+/// Asks the client for its password in the way that is configured for it, and judges the answer. What comes of it are
+/// the credentials for servers that the configuration does not have.
 ///
 /// `out` holds what is to be sent first. A client that is not known is put through the same as one that is.
 pub(crate) async fn client(
@@ -35,78 +49,191 @@ pub(crate) async fn client(
     stream: &mut Stream,
     inbox: &mut Inbox,
     setup: &Setup,
-    user: &str,
+    claim: Claim<'_>,
     out: &mut Vec<u8>,
-) -> Result<Proof, Stop> {
+) -> Result<Credentials, Stop> {
     let logins = &setup.logins;
-    let Decision { method, doomed } = decide(
-        logins.auth_type,
-        user,
-        logins.account(user),
-        &logins.mock,
-        &worker.shared.keys,
-    );
-    if let Some(why) = doomed {
+    let user = claim.user;
+    let mut known = know(worker, setup, claim, None).await?;
+    let decision = known.decide(logins.auth_type, user, &worker.shared.keys);
+    if let Some(why) = decision.doomed {
         tracing::info!("login of user \"{user}\" cannot succeed: {why}");
     }
-    let refused = || Stop::Told(Refusal::new(sqlstate::INVALID_PASSWORD, refusal(user)));
-    let proof = match method {
-        Method::Accept => return Ok(Proof::Identity),
-        Method::Refuse => return Err(refused()),
-        Method::Plain(secret) => {
-            build::authentication_cleartext(out);
-            let password = ask_password(stream, inbox, out).await?;
-            match check_plain(&secret, user, &password, &worker.shared.keys) {
-                PlainCheck::Accepted(Some(keys)) => Proof::Keys(keys),
-                PlainCheck::Accepted(None) => Proof::Identity,
-                PlainCheck::Refused => return Err(refused()),
-                PlainCheck::Derive(derivation) => {
-                    let derived = tokio::task::spawn_blocking(move || derivation.run()).await;
-                    Proof::Keys(derived.ok().flatten().ok_or_else(refused)?)
+    let end_point = match stream.is_tls() {
+        true => setup.client_tls.end_point(),
+        false => None,
+    };
+    let mut ask = Ask {
+        worker,
+        stream,
+        inbox,
+        out,
+        end_point,
+    };
+    let judged = match ask.ask(decision.method, user).await? {
+        // Whether or not there is such a user: only that way the time does not tell.
+        Judged::Wrong(evidence) if known.answer.as_ref().is_some_and(|a| a.is_old) => {
+            known = know(worker, setup, claim, known.answer.as_ref()).await?;
+            let decision = known.decide(logins.auth_type, user, &worker.shared.keys);
+            evidence.judge(worker, decision.method, user).await
+        }
+        judged => judged,
+    };
+    let Judged::Right(keys) = judged else {
+        return Err(Refusal::new(sqlstate::INVALID_PASSWORD, refusal(user)).into());
+    };
+    let has_scram = matches!(known.secret, Some(Some(Secret::Scram(_))));
+    Ok(Credentials {
+        keys: keys.filter(|_| has_scram),
+        secret: known.answer.and(known.secret).flatten(),
+    })
+}
+
+/// What is stored for a user: in the configuration, or else where `auth_query` finds it.
+async fn know(
+    worker: &Rc<Worker>,
+    setup: &Setup,
+    claim: Claim<'_>,
+    doubted: Option<&Answer>,
+) -> Result<Known, Stop> {
+    let logins = &setup.logins;
+    let stored = match logins.account(claim.user) {
+        Account::Known(secret) => Some(secret.cloned()),
+        Account::Unknown => None,
+    };
+    let mut known = Known {
+        secret: stored,
+        mock: logins.mock.clone(),
+        answer: None,
+    };
+    if matches!(known.secret, Some(Some(_))) {
+        return Ok(known);
+    }
+    if let Some(asks) = setup.config.auth_query(claim.database) {
+        let answer = lookup::find(worker, &asks, claim.user, doubted).await?;
+        if let Found::User(secret) = &answer.found {
+            known.secret = Some(secret.clone());
+        }
+        known.mock = logins.mock.in_style(worker.shared.lookups.style());
+        known.answer = Some(answer);
+    }
+    Ok(known)
+}
+
+impl Known {
+    fn decide(&self, auth_type: AuthType, user: &str, keys: &KeyCache) -> Decision {
+        let account = match &self.secret {
+            None => Account::Unknown,
+            Some(secret) => Account::Known(secret.as_ref()),
+        };
+        decide(auth_type, user, account, &self.mock, keys)
+    }
+}
+
+enum Judged {
+    /// With the keys of a SCRAM secret, where they came to light.
+    Right(Option<ScramKeys>),
+    Wrong(Evidence),
+}
+
+/// What a client has answered that is not right, but may be by another secret.
+enum Evidence {
+    Password(Vec<u8>),
+    Md5 {
+        response: Vec<u8>,
+        salt: [u8; 4],
+    },
+    /// Not by any other.
+    Nothing,
+}
+
+impl Evidence {
+    async fn judge(self, worker: &Worker, method: Method, user: &str) -> Judged {
+        match (self, method) {
+            (Evidence::Password(password), Method::Plain(secret)) => {
+                judge_plain(worker, &secret, user, password).await
+            }
+            (Evidence::Md5 { response, salt }, Method::Md5(hash)) => {
+                match hash.verify(&response, salt) {
+                    true => Judged::Right(None),
+                    false => Judged::Wrong(Evidence::Nothing),
                 }
             }
+            _ => Judged::Wrong(Evidence::Nothing),
         }
-        Method::Md5(hash) => {
-            let mut salt = [0; 4];
-            worker.random(&mut salt);
-            build::authentication_md5(out, salt);
-            let response = ask_password(stream, inbox, out).await?;
-            if !hash.verify(&response, salt) {
-                return Err(refused());
-            }
-            Proof::Identity
-        }
-        Method::Scram(source) => {
-            let secret = match source {
-                pgweir_auth::ScramSource::Ready(secret) => secret,
-                pgweir_auth::ScramSource::Derive(derivation) => {
-                    let salt = derivation.salt().to_vec();
-                    let iterations = derivation.iterations();
-                    let keys = worker.derive(derivation).await;
-                    ScramSecret::new(&salt, iterations, &keys)
-                }
-            };
-            let end_point = match stream.is_tls() {
-                true => setup.client_tls.end_point(),
-                false => None,
-            };
-            let stored = matches!(
-                logins.account(user),
-                pgweir_auth::Account::Known(Some(pgweir_auth::Secret::Scram(_)))
-            );
-            let keys = scram(worker, stream, inbox, out, secret, end_point)
-                .await
-                .map_err(|e| match e {
-                    ScramStop::Stop(stop) => stop,
-                    ScramStop::Wrong => refused(),
-                })?;
-            match stored {
-                true => Proof::Keys(keys),
-                false => Proof::Identity,
-            }
+    }
+}
+
+async fn judge_plain(worker: &Worker, secret: &Secret, user: &str, password: Vec<u8>) -> Judged {
+    let keys = match check_plain(secret, user, &password, &worker.shared.keys) {
+        PlainCheck::Accepted(keys) => Some(keys),
+        PlainCheck::Refused => None,
+        PlainCheck::Derive(derivation) => {
+            let derived = tokio::task::spawn_blocking(move || derivation.run()).await;
+            derived.ok().flatten().map(Some)
         }
     };
-    Ok(proof)
+    match keys {
+        Some(keys) => Judged::Right(keys),
+        None => Judged::Wrong(Evidence::Password(password)),
+    }
+}
+
+/// The conversation with one client.
+struct Ask<'a> {
+    worker: &'a Rc<Worker>,
+    stream: &'a mut Stream,
+    inbox: &'a mut Inbox,
+    out: &'a mut Vec<u8>,
+    /// tls-server-end-point of the certificate that the client was shown.
+    end_point: Option<&'a [u8]>,
+}
+
+impl Ask<'_> {
+    async fn ask(&mut self, method: Method, user: &str) -> Result<Judged, Stop> {
+        Ok(match method {
+            Method::Accept => Judged::Right(None),
+            Method::Refuse => Judged::Wrong(Evidence::Nothing),
+            Method::Plain(secret) => {
+                build::authentication_cleartext(self.out);
+                let password = ask_password(self.stream, self.inbox, self.out).await?;
+                judge_plain(self.worker, &secret, user, password).await
+            }
+            Method::Md5(hash) => {
+                let mut salt = [0; 4];
+                self.worker.random(&mut salt);
+                build::authentication_md5(self.out, salt);
+                let response = ask_password(self.stream, self.inbox, self.out).await?;
+                match hash.verify(&response, salt) {
+                    true => Judged::Right(None),
+                    false => Judged::Wrong(Evidence::Md5 { response, salt }),
+                }
+            }
+            Method::Scram(source) => {
+                let secret = match source {
+                    ScramSource::Ready(secret) => secret,
+                    ScramSource::Derive(derivation) => {
+                        let salt = derivation.salt().to_vec();
+                        let iterations = derivation.iterations();
+                        let keys = self.worker.derive(derivation).await;
+                        ScramSecret::new(&salt, iterations, &keys)
+                    }
+                };
+                let Ask {
+                    worker,
+                    stream,
+                    inbox,
+                    out,
+                    end_point,
+                } = self;
+                match scram(worker, stream, inbox, out, secret, *end_point).await {
+                    Ok(keys) => Judged::Right(Some(keys)),
+                    Err(ScramStop::Wrong) => Judged::Wrong(Evidence::Nothing),
+                    Err(ScramStop::Stop(stop)) => return Err(stop),
+                }
+            }
+        })
+    }
 }
 
 /// Sends what is in `out` and reads a PasswordMessage; the password is without its final zero byte.

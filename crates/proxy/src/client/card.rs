@@ -14,6 +14,7 @@ use crate::client::replication::Replication;
 use crate::pools::Pool;
 use crate::register::Address;
 use crate::report::Refusal;
+use crate::stream::Peer;
 
 /// What a client is doing, as SHOW CLIENTS prints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +71,7 @@ pub(crate) struct ClientCard {
     pub(crate) user: Arc<str>,
     /// Where it logged in, which its cancel key names.
     pub(crate) home: Cell<Address>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) connected_at: SystemTime,
     pub(crate) pool: RefCell<Option<Arc<Pool>>>,
@@ -104,7 +105,7 @@ pub(crate) struct ClientCard {
 pub(crate) struct ClientRow {
     pub(crate) id: u64,
     pub(crate) user: Arc<str>,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     pub(crate) local: Option<SocketAddr>,
     pub(crate) connected_at: SystemTime,
     pub(crate) pool: Option<Arc<Pool>>,
@@ -123,7 +124,7 @@ impl ClientCard {
     pub(crate) fn new(
         id: u64,
         user: Arc<str>,
-        peer: SocketAddr,
+        peer: Peer,
         local: Option<SocketAddr>,
         secret: [u8; 32],
         now: Instant,

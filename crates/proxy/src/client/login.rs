@@ -16,21 +16,21 @@ use pgweir_wire::{build, sqlstate};
 use tokio::io::AsyncWriteExt;
 
 use crate::client::admission::{Place, Registered, Seat, admit_client, too_many};
-use crate::client::authenticate::{self, Proof};
+use crate::client::authenticate::{self, Claim};
 use crate::client::card::ClientCard;
 use crate::client::relay::{Relay, shutting_down};
-use crate::client::replication::{self, Guest, Tunnel};
+use crate::client::replication::{self, Guest, Replication, Tunnel};
 use crate::client::wishes::Wishes;
 use crate::client::{cancel, farewell, welcome};
 use crate::console;
 use crate::message::{Inbox, ReadError};
-use crate::pools::{Live, Pool, User};
+use crate::pools::{Credentials, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::held::Held;
 use crate::setup::Setup;
 use crate::shared::Shared;
 use crate::stats::count;
-use crate::stream::{Outbox, Stream};
+use crate::stream::{Homeless, Outbox, Peer, Socket, Stream};
 use crate::worker::Worker;
 
 /// Why a login ended without a session.
@@ -65,13 +65,12 @@ impl From<Refusal> for Stop {
 }
 
 /// Begins the login of a connection in a task of its own; a task for the session follows it.
-pub(crate) fn begin(worker: &Rc<Worker>, socket: std::net::TcpStream, peer: SocketAddr) {
+pub(crate) fn begin(worker: &Rc<Worker>, socket: Homeless, peer: Peer) {
     let worker = worker.clone();
     let login = async move {
         let attempt = Attempt::new(&worker);
-        let local = socket.local_addr().ok();
-        let mut stream = match Worker::adopt(socket) {
-            Ok(stream) => stream,
+        let mut stream = match socket.settle() {
+            Ok(socket) => Stream::Plain(socket),
             Err(e) => {
                 tracing::warn!("connection from {peer}: {e}");
                 return;
@@ -79,7 +78,7 @@ pub(crate) fn begin(worker: &Rc<Worker>, socket: std::net::TcpStream, peer: Sock
         };
         let limit = worker.shared.config().global.client_login_timeout;
         let mut inbox = Inbox::default();
-        let work = log_in(&worker, &mut stream, &mut inbox, peer, local);
+        let work = log_in(&worker, &mut stream, &mut inbox, peer);
         let result = match limit {
             None => work.await,
             Some(limit) => match tokio::time::timeout(limit, work).await {
@@ -187,10 +186,10 @@ async fn log_in(
     worker: &Rc<Worker>,
     stream: &mut Stream,
     inbox: &mut Inbox,
-    peer: SocketAddr,
-    local: Option<SocketAddr>,
+    peer: Peer,
 ) -> Result<Entry, Stop> {
-    if let Stream::Plain(crate::stream::Socket::Tcp(socket)) = &*stream {
+    let (_, local) = stream.addresses();
+    if let Stream::Plain(Socket::Tcp(socket)) = &*stream {
         let global = &worker.shared.config().global;
         crate::listener::tune(&socket2::SockRef::from(socket), global)?;
     }
@@ -201,7 +200,8 @@ async fn log_in(
         return Err(Stop::Told(shutting_down()));
     }
     let global = &setup.config.global;
-    if setup.client_tls.is_required() && !stream.is_tls() {
+    let by_tcp = matches!(peer, Peer::Tcp(_));
+    if setup.client_tls.is_required() && !stream.is_tls() && by_tcp {
         return Err(
             Refusal::new(sqlstate::INVALID_AUTHORIZATION, "SSL required")
                 .hint("client_tls_sslmode of the pooler does not admit plain-text connections.")
@@ -217,7 +217,7 @@ async fn log_in(
         build::negotiate_protocol_version(&mut out, newest, &unknown);
     }
     let console = Config::is_console(&wishes.database);
-    if !admit_client(&worker.shared, console, &wishes.user) {
+    if !admit_client(&worker.shared, console, &wishes.user, peer) {
         return Err(too_many(
             format!("max_client_conn ({}) is reached", global.max_client_conn),
             "Raise max_client_conn, or see SHOW CLIENTS for who is connected.",
@@ -228,17 +228,29 @@ async fn log_in(
         shared: worker.shared.clone(),
         kept: Cell::new(false),
     };
-    let proof = authenticate::client(worker, stream, inbox, &setup, &wishes.user, &mut out).await?;
+    let claim = Claim {
+        user: &wishes.user,
+        database: &wishes.database,
+    };
+    let is_operator = console && console::is_operator(&wishes.user, peer);
+    let credentials = match is_operator {
+        true => Credentials::default(),
+        false => authenticate::client(worker, stream, inbox, &setup, claim, &mut out).await?,
+    };
     if global.log_connections {
         tracing::info!(
-            "C: {database}/{user}@{peer} login attempt: db={database} user={user} tls={} replication=no",
+            "C: {database}/{user}@{peer} login attempt: db={database} user={user} tls={} replication={}",
             stream.tls().as_deref().unwrap_or("no"),
+            wishes.replication.map_or("no", Replication::word),
             database = wishes.database,
             user = wishes.user,
         );
     }
     if console {
-        let rights = console::admit(global, &wishes.user)?;
+        let rights = match is_operator {
+            true => console::Rights::Everything,
+            false => console::admit(global, &wishes.user)?,
+        };
         let visitor = console::Visitor {
             rights,
             user: wishes.user.as_str().into(),
@@ -265,10 +277,8 @@ async fn log_in(
         .into());
     }
     let live = pool.live();
-    if let Proof::Keys(keys) = proof
-        && *pool.user.name == *wishes.user
-    {
-        pool.set_keys(Some(keys));
+    if !credentials.is_empty() && *pool.user.name == *wishes.user {
+        pool.set_credentials(credentials);
     }
     let user = shared.user(&wishes.user);
     let limit = setup
@@ -346,7 +356,7 @@ async fn log_in(
 
 /// Who is at the other end of a connection.
 struct Caller {
-    peer: SocketAddr,
+    peer: Peer,
     local: Option<SocketAddr>,
     tls: Option<String>,
     version: u32,
@@ -404,7 +414,9 @@ async fn open(
                 if !inbox.is_empty() {
                     return Err(violation("received unencrypted data after SSL request").into());
                 }
-                if setup.client_tls.is_offered() {
+                // What stays on this machine is not encrypted, as with PostgreSQL.
+                let by_tcp = matches!(stream, Stream::Plain(Socket::Tcp(_)));
+                if setup.client_tls.is_offered() && by_tcp {
                     stream.write_all(b"S").await?;
                     start_tls(stream, &setup.client_tls, false).await?;
                 } else {
@@ -432,7 +444,7 @@ async fn start_tls(
     tls: &crate::tls::ClientTls,
     direct: bool,
 ) -> Result<(), Stop> {
-    let lost = Stream::Plain(crate::stream::Socket::Lost);
+    let lost = Stream::Plain(Socket::Lost);
     if let Stream::Plain(socket) = std::mem::replace(stream, lost) {
         let accepted = tls.accept(socket, direct).await.map_err(|e| {
             tracing::warn!("TLS with a client failed: {e}");

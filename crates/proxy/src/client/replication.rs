@@ -66,6 +66,14 @@ impl Replication {
         }
     }
 
+    /// As the log says it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Replication::Physical => "yes",
+            Replication::Logical => "database",
+        }
+    }
+
     /// As a start-up packet says it.
     pub(crate) fn value(self) -> &'static str {
         match self {

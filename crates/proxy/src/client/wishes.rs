@@ -1,6 +1,5 @@
 //! What a client asks for in its start-up packet.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use pgweir_session::{Settings, parse_options};
@@ -10,6 +9,7 @@ use super::login::violation;
 use super::replication::Replication;
 use crate::report::Refusal;
 use crate::shared::Shared;
+use crate::stream::Peer;
 
 /// What the start-up packet says, in a form that outlives it.
 pub(crate) struct Wishes {
@@ -76,11 +76,7 @@ impl Wishes {
     }
 
     /// The settings that the client starts with.
-    pub(super) fn settings(
-        &self,
-        shared: &Shared,
-        peer: SocketAddr,
-    ) -> Result<Arc<Settings>, Refusal> {
+    pub(super) fn settings(&self, shared: &Shared, peer: Peer) -> Result<Arc<Settings>, Refusal> {
         let setup = shared.setup();
         let global = &setup.config.global;
         let ignored = |name: &str| {

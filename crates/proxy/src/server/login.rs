@@ -4,7 +4,7 @@ use std::io;
 
 use pgweir_auth::scram::client::Exchange;
 use pgweir_auth::server_login::{Answer, Asked, KeySource, ServerCredential, answer};
-use pgweir_auth::{Lookup, ScramKeys};
+use pgweir_auth::{Lookup, ScramKeys, Secret};
 use pgweir_wire::backend::{Authentication, BackendKey, ErrorFields, ParameterStatus, tag};
 use pgweir_wire::{build, sqlstate, startup};
 use tokio::io::AsyncWriteExt;
@@ -58,8 +58,9 @@ pub(crate) async fn log_in(
     stream.write_all(&out).await.map_err(lost)?;
 
     let binding = stream.server_end_point();
-    let keys = pool.keys();
-    let held = ServerCredential::of(live.secret.as_ref(), keys.as_ref());
+    let credentials = pool.credentials();
+    let secret = live.secret.as_ref().or(credentials.secret.as_ref());
+    let held = ServerCredential::of(secret, credentials.keys.as_ref());
     let refused = |e: &dyn std::fmt::Display| {
         Refusal::new(
             sqlstate::CANNOT_CONNECT,
@@ -111,7 +112,7 @@ pub(crate) async fn log_in(
                                 }
                             }
                             ServerCredential::ScramKeys(keys) => {
-                                same_secret(live, &challenge, keys).map_err(|e| refused(&e))?
+                                same_secret(secret, &challenge, keys).map_err(|e| refused(&e))?
                             }
                             _ => return Err(refused(&"no password for SCRAM")),
                         };
@@ -218,12 +219,12 @@ enum Scram {
 
 /// The keys that a client's login proved, if the server asks for the secret they belong to.
 fn same_secret(
-    live: &Live,
+    secret: Option<&Secret>,
     challenge: &pgweir_auth::scram::client::Challenge,
     keys: &ScramKeys,
 ) -> Result<ScramKeys, &'static str> {
-    match &live.secret {
-        Some(pgweir_auth::Secret::Scram(secret)) if !challenge.is_for(secret) => Err(
+    match secret {
+        Some(Secret::Scram(secret)) if !challenge.is_for(secret) => Err(
             "the SCRAM secret stored here has another salt or iteration count than the server's; copy it from pg_authid.rolpassword",
         ),
         _ => Ok(keys.clone()),

@@ -76,7 +76,7 @@ impl Server {
 
     /// Appends `connect_query` once more: what it did may have been undone with what a client left behind. One that
     /// cannot run twice closes the server.
-    fn connect_again(&mut self, out: &mut Vec<u8>) {
+    pub(super) fn connect_again(&mut self, out: &mut Vec<u8>) {
         if let Some(query) = &self.card.target.connect_query {
             self.session.upkeep(query.as_bytes(), out);
         }

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::pools::Pool;
+use crate::pools::{Credentials, Pool};
 use crate::testing::{House, config_with, in_a_reactor};
 
 const BOTH: &str = "hosts = [\"10.0.0.1\", \"10.0.0.2\"]\n";
@@ -92,10 +92,13 @@ fn the_keys_of_a_login_are_for_the_servers_at_replicas_too() {
             client_key: [1; 32],
             server_key: [2; 32],
         };
-        pool.set_keys(Some(keys));
-        assert!(replica.keys().is_some());
-        pool.set_keys(None);
-        assert!(replica.keys().is_none());
+        pool.set_credentials(Credentials {
+            secret: None,
+            keys: Some(keys),
+        });
+        assert!(replica.credentials().keys.is_some());
+        pool.set_credentials(Credentials::default());
+        assert!(replica.credentials().is_empty());
     });
 }
 

@@ -142,7 +142,7 @@ mod tests {
             house.shared.adopt(config_with("", hosts)).unwrap();
             let (worker, pool) = (&house.worker, house.pool("db", "u"));
             let user = pool.user.clone();
-            let peer = (Ipv4Addr::LOCALHOST, 1).into();
+            let peer = crate::stream::Peer::Tcp((Ipv4Addr::LOCALHOST, 1).into());
             let card = ClientCard::new(1, "u".into(), peer, None, [0; 32], Instant::now());
             let card = Rc::new(card);
             let slot = worker.clients.borrow_mut().enter(card.clone());

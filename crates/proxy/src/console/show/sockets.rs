@@ -17,6 +17,7 @@ use crate::console;
 use crate::console::relation::{self, Column, Head, Value, int4, int8, text};
 use crate::listen::{APPLICATION_NAME, Connection};
 use crate::shared::Shared;
+use crate::stream::Peer;
 use crate::worker::Order;
 
 struct Row {
@@ -25,9 +26,11 @@ struct Row {
     database: String,
     state: &'static str,
     peer: Option<SocketAddr>,
-    /// For a server that has no peer address: its host and port as configured.
+    /// Where there is no peer address: a server's host and port as configured, a client's Unix socket.
     target: Option<(String, u16)>,
     local: Option<SocketAddr>,
+    /// Where there is no address of our own: the port in the Unix socket's name.
+    local_port: u16,
     connected_at: SystemTime,
     requested_at: SystemTime,
     wait: Duration,
@@ -67,7 +70,7 @@ const TABLE: &[Column<Row>] = &[
         text.unwrap_or_else(|| "unix".to_owned()).into()
     }),
     int4("local_port", |r| {
-        r.local.map_or(0, |a| u32::from(a.port())).into()
+        u32::from(r.local.map_or(r.local_port, |a| a.port())).into()
     }),
     text("connect_time", |r| moment::written(r.connected_at).into()),
     text("request_time", |r| moment::written(r.requested_at).into()),
@@ -187,14 +190,19 @@ fn client_row(client: &ClientRow, now: Instant) -> Row {
         None => console::NAME.to_owned(),
     };
     let requested = now.saturating_duration_since(client.requested_at);
+    let (peer, unix_port) = match client.peer {
+        Peer::Tcp(address) => (Some(address), 0),
+        Peer::Unix { port, .. } => (None, port),
+    };
     Row {
         kind: "C",
         user: client.user.to_string(),
         database,
         state: client.state.as_str(),
-        peer: Some(client.peer),
-        target: None,
+        peer,
+        target: Some(("unix".to_owned(), unix_port)),
         local: client.local,
+        local_port: unix_port,
         connected_at: client.connected_at,
         requested_at: ago(requested),
         wait: match client.state {
@@ -260,6 +268,7 @@ fn server_rows(shared: &Shared, clients: &[ClientRow]) -> Vec<Row> {
             peer: card.and_then(|card| card.remote),
             target: Some((target.host.to_string(), target.port)),
             local: card.and_then(|card| card.local),
+            local_port: 0,
             connected_at: match card {
                 Some(card) => card.connected_at,
                 None => ago(now.saturating_duration_since(view.connected)),
@@ -300,6 +309,7 @@ fn listening_row((number, connection): (u64, Connection)) -> Row {
         peer: connection.remote,
         target: Some((connection.target.host.to_string(), connection.target.port)),
         local: connection.local,
+        local_port: 0,
         connected_at: connection.connected_at,
         requested_at: connection.connected_at,
         wait: Duration::ZERO,
