@@ -17,6 +17,7 @@ mod limits;
 mod listen;
 mod malformed;
 mod many;
+mod metrics;
 mod modes;
 mod opening;
 mod operator;

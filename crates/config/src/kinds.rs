@@ -9,7 +9,7 @@ mod number;
 mod text;
 mod time;
 
-pub(crate) use hosts::{Hosts, RestAddresses};
+pub(crate) use hosts::{Hosts, Listen, RestAddresses};
 pub(crate) use lag::Lag;
 pub(crate) use number::{Bool, Count, Limit, Port, Size};
 pub(crate) use text::{Check, HostName, List, Password, Path, Protocols, Text};

@@ -44,7 +44,7 @@ pub use secret::SecretText;
 pub use settings::{Changeable, Database, Global, PgBouncer, Section, Setting, User};
 pub use source::{Origin, Place};
 pub use values::{
-    AuthType, CheckQuery, Host, HostSpec, ListenLost, LogFormat, LogLevel, PoolMode,
+    AuthType, CheckQuery, Host, HostSpec, ListenAddress, ListenLost, LogFormat, LogLevel, PoolMode,
     ReadYourWrites, ReplicaLag, RestAddress, SessionState, SslMode, TargetSessionAttrs,
     TlsProtocols, Topology, Word,
 };

@@ -39,7 +39,8 @@ macro_rules! words {
 
 mod hosts;
 pub(crate) use hosts::DEFAULT_PORT;
-pub use hosts::{HostSpec, ReadYourWrites, ReplicaLag, RestAddress, TargetSessionAttrs, Topology};
+pub use hosts::{HostSpec, ListenAddress, ReadYourWrites, ReplicaLag, RestAddress};
+pub use hosts::{TargetSessionAttrs, Topology};
 
 words! {
     /// When a server connection goes back to its pool.

@@ -8,7 +8,7 @@ mod watch;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use pgweir_config::{Change, Changeable, Config, ConfigDiff};
 use pgweir_pool::DatabaseId;
@@ -20,6 +20,7 @@ use crate::gate::Shutdown;
 use crate::kill::Kill;
 use crate::pools::Database;
 use crate::report::Refusal;
+use crate::setup::SetupError;
 use crate::shared::Shared;
 use crate::worker::Order;
 
@@ -109,6 +110,7 @@ impl Control {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let failed = |reason: String| {
+            shared.reloads.failed();
             let error = ControlError::Reload(reason);
             tracing::error!("{error}");
             error
@@ -119,9 +121,13 @@ impl Control {
         let loaded = pgweir_config::load(&shared.config_path, environment)
             .map_err(|errors| failed(errors.to_string()))?;
         let (config, difference) = shared.config().reload(loaded.config);
-        self.adopt(config).map_err(failed)?;
+        let not_done = self.adopt(config).map_err(failed)?;
+        shared.reloads.succeeded(SystemTime::now());
         let warnings = loaded.warnings.iter().map(ToString::to_string);
-        let lines: Vec<String> = told(&difference).into_iter().chain(warnings).collect();
+        let lines: Vec<String> = (told(&difference).into_iter())
+            .chain(not_done)
+            .chain(warnings)
+            .collect();
         for line in &lines {
             tracing::info!("RELOAD: {line}");
         }
@@ -137,22 +143,29 @@ impl Control {
             .unwrap_or_else(PoisonError::into_inner);
         let changed = shared.config().set(key, value);
         let config = changed.map_err(|problem| ControlError::Setting(problem.to_string()))?;
-        self.adopt(config).map_err(ControlError::Setting)?;
+        if let Some(not_done) = self.adopt(config).map_err(ControlError::Setting)? {
+            return Err(ControlError::Setting(not_done));
+        }
         tracing::info!("SET {key} at the console");
         Ok(())
     }
 
-    fn adopt(&self, config: Config) -> Result<(), String> {
+    /// Takes a configuration over. What of it could not be done after all, if anything.
+    fn adopt(&self, config: Config) -> Result<Option<String>, String> {
         let shared = &self.0;
-        let effects = shared.adopt(config).map_err(|e| e.to_string())?;
+        let failed = |e: SetupError| e.to_string();
+        let metrics = shared.metrics.plan(&config).map_err(failed)?;
+        let effects = shared.adopt(config).map_err(failed)?;
         shared.carry_out(effects);
         shared.wake_all();
+        // Only an address that shares its port with the one before can still be refused: then that one stays.
+        let not_done = shared.metrics.carry_out(metrics, shared).err();
         let config = shared.config();
         let hooks = shared.on_change.lock();
         for hook in hooks.unwrap_or_else(PoisonError::into_inner).iter() {
             hook(&config);
         }
-        Ok(())
+        Ok(not_done.map(|error| error.to_string()))
     }
 
     /// Calls `hook` with every configuration that is taken over from now on, on whatever thread that happens.

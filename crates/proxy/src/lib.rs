@@ -14,6 +14,7 @@ mod kill;
 mod listen;
 mod listener;
 mod message;
+mod metrics;
 mod placement;
 mod pools;
 mod register;
@@ -87,6 +88,7 @@ impl Pooler {
             })
             .unzip();
         let shared = Shared::new(config, path, handles.into())?;
+        let metrics = shared.metrics.plan(&shared.config())?;
         let mut threads = Vec::new();
         let mut listeners = Some(listeners);
         for (id, orders) in orders.into_iter().enumerate() {
@@ -124,6 +126,7 @@ impl Pooler {
                 return Err(failed(reason));
             }
         }
+        shared.metrics.carry_out(metrics, &shared)?;
         Ok(Pooler {
             shared,
             threads,
@@ -134,6 +137,11 @@ impl Pooler {
     /// Where it listens; with `listen_port = 0` this says on which port.
     pub fn addresses(&self) -> &[std::net::SocketAddr] {
         &self.addresses
+    }
+
+    /// Where it answers Prometheus and load balancers; nowhere without `metrics_listen`.
+    pub fn metrics_addresses(&self) -> Vec<std::net::SocketAddr> {
+        self.shared.metrics.addresses()
     }
 
     /// What an operator can do with it.
@@ -147,6 +155,8 @@ impl Pooler {
             // A worker that panicked has said so itself.
             let _ = thread.join();
         }
+        // Last, for whoever watches how clients leave.
+        self.shared.metrics.end();
     }
 
     /// Ends at once.

@@ -24,18 +24,23 @@ pub(crate) fn open(config: &Config) -> Result<Vec<std::net::TcpListener>, SetupE
             address: format!("{name}:{}", g.listen_port),
             reason,
         };
-        let addresses: Vec<SocketAddr> = match name.as_str() {
-            "*" => vec![([0u16; 8], g.listen_port).into()],
-            name => (name, g.listen_port)
-                .to_socket_addrs()
-                .map_err(failed)?
-                .collect(),
-        };
-        for address in addresses {
-            listeners.push(listen(address, name == "*", g.listen_backlog).map_err(failed)?);
-        }
+        listeners.extend(open_at(name, g.listen_port, g.listen_backlog).map_err(failed)?);
     }
     Ok(listeners)
+}
+
+/// Opens `port` at every address that `name` stands for; `*` is all.
+pub(crate) fn open_at(
+    name: &str,
+    port: u16,
+    backlog: u32,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    let addresses: Vec<SocketAddr> = match name {
+        "*" => vec![([0u16; 8], port).into()],
+        name => (name, port).to_socket_addrs()?.collect(),
+    };
+    let listen = |address| listen(address, name == "*", backlog);
+    addresses.into_iter().map(listen).collect()
 }
 
 fn listen(address: SocketAddr, any: bool, backlog: u32) -> io::Result<std::net::TcpListener> {

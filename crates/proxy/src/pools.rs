@@ -15,7 +15,7 @@ use crate::catalog::{Catalogs, Judged, Place};
 use crate::cluster::Cluster;
 
 use crate::server::connect::Target;
-use crate::stats::Stats;
+use crate::stats::{Pins, Stats};
 
 /// A database as clients name it.
 #[derive(Debug)]
@@ -82,8 +82,7 @@ pub(crate) struct Pool {
     replicas: RwLock<Vec<(HostId, Arc<Pool>)>>,
     /// It is such a pool.
     pub(crate) is_replica: bool,
-    /// Clients that keep their server between transactions.
-    pub(crate) pinned: AtomicU32,
+    pub(crate) pins: Pins,
     pub(crate) cancels: AtomicU64,
 }
 
@@ -232,7 +231,7 @@ impl Pool {
             held: AtomicU32::new(0),
             replicas: RwLock::default(),
             is_replica,
-            pinned: AtomicU32::new(0),
+            pins: Pins::default(),
             cancels: AtomicU64::new(0),
         }
     }

@@ -308,6 +308,7 @@ impl Worker {
             connecting.set_reported();
             match result {
                 Ok(server) => {
+                    count(&pool.stats.block(worker.id).server_logins, 1);
                     tracing::debug!(
                         "S-{id:?}: {}/{} new connection to server {}:{}",
                         pool.database.name,
@@ -326,6 +327,7 @@ impl Worker {
                     });
                 }
                 Err(error) => {
+                    count(&pool.stats.block(worker.id).server_login_failures, 1);
                     tracing::warn!(
                         "{}/{}: cannot connect: {error}",
                         pool.database.name,

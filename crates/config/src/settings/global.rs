@@ -1,10 +1,10 @@
 //! `[pgweir]`: what holds for the whole process, and the defaults of databases and users.
 
 use super::{SHORTEST_PROBE_INTERVAL, section};
-use crate::kinds::{Bool, Check, Choice, Count, Delay, Lag, Limit, List, Or, Path};
+use crate::kinds::{Bool, Check, Choice, Count, Delay, Lag, Limit, List, Listen, Or, Path};
 use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
 use crate::values::{
-    AuthType, CheckQuery, ListenLost, LogFormat, LogLevel, PoolMode, SessionState,
+    AuthType, CheckQuery, ListenAddress, ListenLost, LogFormat, LogLevel, PoolMode, SessionState,
 };
 use crate::values::{ReadYourWrites, ReplicaLag, SslMode, TlsProtocols, Topology};
 use std::path::PathBuf;
@@ -286,5 +286,8 @@ section! {
         log_format: LogFormat = Choice::<LogFormat>::NEW, "text", Restart, Absent;
         /// The least severe line that is logged.
         log_level: LogLevel = Choice::<LogLevel>::NEW, "info", Reload, Absent;
+        /// Where Prometheus and load balancers ask, by HTTP: `/metrics` and `/health`, as `127.0.0.1:9127` or `*:9127`.
+        /// Whoever reaches it may read them: there is no login and no TLS. Nothing is nowhere.
+        metrics_listen: Option<ListenAddress> = Or(Listen), "", Reload, Absent;
     }
 }

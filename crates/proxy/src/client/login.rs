@@ -122,6 +122,7 @@ pub(crate) fn begin(worker: &Rc<Worker>, socket: std::net::TcpStream, peer: Sock
             }
             Err(Stop::Gone) => {}
             Err(Stop::Told(refusal)) => {
+                worker.shared.login_errors.note(&refusal.code);
                 if worker.shared.config().global.log_pooler_errors {
                     tracing::warn!("C: {peer} pooler error: {refusal}");
                 }
