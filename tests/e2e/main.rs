@@ -9,6 +9,8 @@ mod cancel;
 mod clients;
 mod cluster;
 mod console;
+mod console_commands;
+mod console_shows;
 mod copy;
 mod dumps;
 mod failures;

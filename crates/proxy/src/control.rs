@@ -38,8 +38,13 @@ pub enum ControlError {
     #[error("no such database: {0}")]
     NoSuchDatabase(String),
     /// The console has no servers to do this to.
-    #[error("the console's own database cannot be meant: {0}")]
-    ConsoleDatabase(String),
+    #[error("cannot {what} admin db: {name}")]
+    ConsoleDatabase {
+        /// What it cannot be.
+        what: &'static str,
+        /// As it was named.
+        name: String,
+    },
     /// PAUSE, SUSPEND or KILL while everything stands still already.
     #[error("already suspended/paused")]
     AlreadyPaused,
@@ -81,7 +86,7 @@ impl ControlError {
         match self {
             Self::NoSuchDatabase(_) => sqlstate::UNDEFINED_DATABASE,
             Self::NoSuchClient(_) => sqlstate::UNDEFINED_OBJECT,
-            Self::ConsoleDatabase(_) | Self::Setting(_) => sqlstate::INVALID_PARAMETER,
+            Self::ConsoleDatabase { .. } | Self::Setting(_) => sqlstate::INVALID_PARAMETER,
             Self::AlreadyPaused
             | Self::PausedDatabases
             | Self::NotPaused
@@ -181,10 +186,8 @@ impl Control {
     pub fn pause(&self, database: Option<&str>) -> Result<Waiting, ControlError> {
         let shared = &self.0;
         self.stands_still()?;
-        let named = database.map(|name| self.database(name)).transpose()?;
-        if named.is_none() {
-            shared.gate.paused.store(true, Ordering::Release);
-        }
+        let named = self.named("pause", database)?;
+        self.note_pause(named.as_deref());
         let ids = self.ids(named.as_deref());
         log("PAUSE", database);
         shared.step(|pools, effects| {
@@ -193,8 +196,9 @@ impl Control {
             }
         });
         Ok(Watch::begin(shared, move |shared| {
+            let resumed = named.is_none() && !shared.gate.paused.load(Ordering::Acquire);
             let pools = shared.pools();
-            if !ids.iter().all(|&id| pools.is_paused(id)) {
+            if resumed || !ids.iter().all(|&id| pools.is_paused(id)) {
                 return Some(Err(ControlError::Undone("PAUSE")));
             }
             let done = ids.iter().all(|&id| pools.is_paused_and_drained(id));
@@ -202,30 +206,40 @@ impl Control {
         }))
     }
 
-    /// RESUME: ends PAUSE and KILL of one database; without one, of all, and SUSPEND.
+    /// RESUME: ends PAUSE and KILL of one database; without one, PAUSE and KILL of everything, and SUSPEND. A database that
+    /// was paused by its name waits for its name.
     pub fn resume(&self, database: Option<&str>) -> Result<(), ControlError> {
         let shared = &self.0;
         let gate = &shared.gate;
-        let named = database.map(|name| self.database(name)).transpose()?;
-        let ids = self.ids(named.as_deref());
-        let is_paused = |&id: &DatabaseId| shared.pools().is_paused(id);
-        match &named {
-            Some(database) if !is_paused(&database.id) => {
-                return Err(ControlError::DatabaseNotPaused(database.name.to_string()));
+        let not_paused = |name: &str| ControlError::DatabaseNotPaused(name.to_owned());
+        let goes_on: Vec<DatabaseId> = match database {
+            Some(name) if Config::is_console(name) => return Err(not_paused(name)),
+            Some(name) => {
+                let database = self.database("resume", name)?;
+                if !database.paused_by_name.swap(false, Ordering::AcqRel) {
+                    return Err(not_paused(name));
+                }
+                match gate.paused.load(Ordering::Acquire) {
+                    true => Vec::new(),
+                    false => vec![database.id],
+                }
             }
-            Some(_) => {}
             None if gate.shutdown().is_some() => return Err(ControlError::ShuttingDown),
             None => {
                 let was_paused = gate.paused.swap(false, Ordering::AcqRel);
                 let was_suspended = gate.suspended.swap(false, Ordering::AcqRel);
-                if !was_paused && !was_suspended && !ids.iter().any(is_paused) {
+                if !was_paused && !was_suspended {
                     return Err(ControlError::NotPaused);
                 }
+                let directory = shared.directory();
+                let by_name = |d: &&Arc<Database>| !d.paused_by_name.load(Ordering::Acquire);
+                let databases = directory.databases.values().filter(by_name);
+                databases.map(|database| database.id).collect()
             }
-        }
+        };
         log("RESUME", database);
         shared.step(|pools, effects| {
-            for &id in &ids {
+            for &id in &goes_on {
                 pools.resume(id, Instant::now(), effects);
             }
         });
@@ -235,7 +249,7 @@ impl Control {
 
     /// DISABLE: the database takes no new clients.
     pub fn disable(&self, database: &str) -> Result<(), ControlError> {
-        let id = self.database(database)?.id;
+        let id = self.database("disable", database)?.id;
         log("DISABLE", Some(database));
         self.0.pools().disable(id);
         Ok(())
@@ -243,7 +257,7 @@ impl Control {
 
     /// ENABLE: ends DISABLE.
     pub fn enable(&self, database: &str) -> Result<(), ControlError> {
-        let id = self.database(database)?.id;
+        let id = self.database("enable", database)?.id;
         log("ENABLE", Some(database));
         self.0.pools().enable(id);
         Ok(())
@@ -251,7 +265,7 @@ impl Control {
 
     /// RECONNECT: every server of the database, or of all, is replaced as soon as no client uses it.
     pub fn reconnect(&self, database: Option<&str>) -> Result<(), ControlError> {
-        let named = database.map(|name| self.database(name)).transpose()?;
+        let named = self.named("reconnect", database)?;
         let ids = self.ids(named.as_deref());
         log("RECONNECT", database);
         self.0.step(|pools, effects| {
@@ -264,7 +278,7 @@ impl Control {
 
     /// WAIT_CLOSE: complete when every server that RECONNECT or RELOAD left to be closed is closed.
     pub fn wait_close(&self, database: Option<&str>) -> Result<Waiting, ControlError> {
-        let named = database.map(|name| self.database(name)).transpose()?;
+        let named = self.named("wait in", database)?;
         let ids = self.ids(named.as_deref());
         Ok(Watch::begin(&self.0, move |shared| {
             let pools = shared.pools();
@@ -277,7 +291,8 @@ impl Control {
     pub fn kill(&self, database: Option<&str>) -> Result<(), ControlError> {
         let shared = &self.0;
         self.stands_still()?;
-        let named = database.map(|name| self.database(name)).transpose()?;
+        let named = self.named("kill", database)?;
+        self.note_pause(named.as_deref());
         let ids: Arc<[DatabaseId]> = self.ids(named.as_deref()).into();
         log("KILL", database);
         shared.step(|pools, effects| {
@@ -369,15 +384,39 @@ impl Control {
 
     fn stands_still(&self) -> Result<(), ControlError> {
         let gate = &self.0.gate;
-        match gate.paused.load(Ordering::Acquire) || gate.suspended.load(Ordering::Acquire) {
+        // A shutdown that waits for servers lets no client have one, either.
+        let ends = matches!(
+            gate.shutdown(),
+            Some(Shutdown::WaitForServers | Shutdown::Now)
+        );
+        let stands = gate.paused.load(Ordering::Acquire) || gate.suspended.load(Ordering::Acquire);
+        match stands || ends {
             true => Err(ControlError::AlreadyPaused),
             false => Ok(()),
         }
     }
 
-    fn database(&self, name: &str) -> Result<Arc<Database>, ControlError> {
+    /// Has new databases wait, too, or notes that the one that is named waits for its name.
+    fn note_pause(&self, named: Option<&Database>) {
+        let note = match named {
+            Some(database) => &database.paused_by_name,
+            None => &self.0.gate.paused,
+        };
+        note.store(true, Ordering::Release);
+    }
+
+    fn named(
+        &self,
+        what: &'static str,
+        name: Option<&str>,
+    ) -> Result<Option<Arc<Database>>, ControlError> {
+        name.map(|name| self.database(what, name)).transpose()
+    }
+
+    fn database(&self, what: &'static str, name: &str) -> Result<Arc<Database>, ControlError> {
         if Config::is_console(name) {
-            return Err(ControlError::ConsoleDatabase(name.to_owned()));
+            let name = name.to_owned();
+            return Err(ControlError::ConsoleDatabase { what, name });
         }
         let database = self.0.database(name);
         database.ok_or_else(|| ControlError::NoSuchDatabase(name.to_owned()))

@@ -29,6 +29,7 @@ mod testing;
 mod tls;
 mod worker;
 
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -71,6 +72,9 @@ impl Pooler {
             .iter()
             .filter_map(|l| l.local_addr().ok())
             .collect();
+        let listening = (listeners.iter())
+            .filter_map(|l| Some((l.as_raw_fd(), l.local_addr().ok()?)))
+            .collect();
         let workers = match config.global.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n as usize,
@@ -88,6 +92,8 @@ impl Pooler {
             })
             .unzip();
         let shared = Shared::new(config, path, handles.into())?;
+        // Nobody else has had a hand in it yet.
+        let _ = shared.listening.set(listening);
         let metrics = shared.metrics.plan(&shared.config())?;
         let mut threads = Vec::new();
         let mut listeners = Some(listeners);

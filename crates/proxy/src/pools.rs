@@ -23,6 +23,8 @@ pub(crate) struct Database {
     pub(crate) id: DatabaseId,
     pub(crate) name: Arc<str>,
     pub(crate) clients: AtomicU32,
+    /// PAUSE or KILL named it, and RESUME has not yet.
+    pub(crate) paused_by_name: AtomicBool,
     /// The configuration has it no longer.
     pub(crate) gone: AtomicBool,
     /// Its hosts, if it matters which one a statement goes to.
@@ -35,6 +37,7 @@ impl Database {
             id,
             name,
             clients: AtomicU32::new(0),
+            paused_by_name: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             cluster: RwLock::new(cluster),
         }

@@ -1,10 +1,12 @@
 //! What all workers share, each thing behind its own short lock or none.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Deref;
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use pgweir_auth::{AuthType, KeyCache};
@@ -64,6 +66,8 @@ pub(crate) struct Shared {
     /// Told to clients that had got in, as the end of their connection.
     pub(crate) client_errors: Errors,
     pub(crate) reloads: Reloads,
+    /// Descriptors of the sockets that clients connect to, and their addresses.
+    pub(crate) listening: OnceLock<Vec<(RawFd, SocketAddr)>>,
     /// For Prometheus and load balancers.
     pub(crate) metrics: Endpoint,
     pub(crate) started: Instant,
@@ -135,6 +139,7 @@ impl Shared {
             login_errors: Errors::default(),
             client_errors: Errors::default(),
             reloads: Reloads::new(SystemTime::now()),
+            listening: OnceLock::new(),
             metrics: Endpoint::default(),
             started: Instant::now(),
             started_at: SystemTime::now(),

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -133,6 +134,15 @@ impl Stream {
             Stream::Plain(s) => s,
             Stream::Accepted(s) => s.get_ref().0,
             Stream::Connected(s) => s.get_ref().0,
+        }
+    }
+
+    /// The number of the socket's file descriptor; -1 for one that was lost.
+    pub(crate) fn fd(&self) -> RawFd {
+        match self.socket() {
+            Socket::Tcp(s) => s.as_raw_fd(),
+            Socket::Unix(s) => s.as_raw_fd(),
+            Socket::Lost => -1,
         }
     }
 

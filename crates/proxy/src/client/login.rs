@@ -280,6 +280,7 @@ async fn log_in(
         Instant::now(),
     ));
     *card.pool.borrow_mut() = Some(pool.clone());
+    card.fd.set(stream.fd());
     *card.tls.borrow_mut() = stream.tls().map(Into::into);
     *card.application_name.borrow_mut() = settings.get("application_name").map(Into::into);
     let slot = worker.clients.borrow_mut().enter(card.clone());

@@ -57,6 +57,7 @@ pub(crate) async fn connect(
             pool: pool.clone(),
             remote,
             local,
+            fd: stream.fd(),
             target: target.clone(),
             connected_at: SystemTime::now(),
             key: logged_in.key,
