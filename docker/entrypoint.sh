@@ -65,7 +65,8 @@ configuration() {
         client_tls_sslmode client_tls_key_file client_tls_cert_file client_tls_ca_file \
         client_tls_protocols server_tls_sslmode server_tls_key_file server_tls_cert_file server_tls_ca_file \
         server_tls_protocols tcp_keepalive tcp_keepidle tcp_keepintvl tcp_keepcnt tcp_user_timeout \
-        stats_period log_connections log_disconnections log_pooler_errors log_stats log_format log_level
+        stats_period log_connections log_disconnections log_pooler_errors log_stats log_format log_level \
+        metrics_listen
     if ! first ADMIN_USERS PGBOUNCER_ADMIN_USERS >/dev/null && [ -n "${DATABASES_USER-}" ]; then
         printf 'admin_users = [%s]\n' "$(value "$DATABASES_USER")"
     fi

@@ -10,7 +10,7 @@ async fn console(pooler: &Pooler, user: &str) -> Raw {
 }
 
 /// PgBouncer 1.25's columns.
-const SHOWS: [(&str, &str); 14] = [
+const SHOWS: [(&str, &str); 21] = [
     (
         "STATS",
         "database, total_server_assignment_count, total_xact_count, total_query_count, total_received, total_sent, total_xact_time, total_query_time, total_wait_time, total_client_parse_count, total_server_parse_count, total_bind_count, total_client_login_count, avg_server_assignment_count, avg_xact_count, avg_query_count, avg_recv, avg_sent, avg_xact_time, avg_query_time, avg_wait_time, avg_client_parse_count, avg_server_parse_count, avg_bind_count, avg_client_login_count",
@@ -49,6 +49,25 @@ const SHOWS: [(&str, &str); 14] = [
     ("MEM", "name, size, used, free, memtotal"),
     ("VERSION", "version"),
     ("STATE", "key, value"),
+    (
+        "SOCKETS",
+        "type, user, database, replication, state, addr, port, local_addr, local_port, connect_time, request_time, wait, wait_us, close_needed, ptr, link, remote_pid, tls, application_name, prepared_statements, id, recv_pos, pkt_pos, pkt_remain, send_pos, send_remain, pkt_avail, send_avail",
+    ),
+    (
+        "ACTIVE_SOCKETS",
+        "type, user, database, replication, state, addr, port, local_addr, local_port, connect_time, request_time, wait, wait_us, close_needed, ptr, link, remote_pid, tls, application_name, prepared_statements, id, recv_pos, pkt_pos, pkt_remain, send_pos, send_remain, pkt_avail, send_avail",
+    ),
+    (
+        "FDS",
+        "fd, task, user, database, addr, port, cancel, link, client_encoding, std_strings, datestyle, timezone, password, scram_client_key, scram_server_key",
+    ),
+    ("PEERS", "peer_id, host, port, pool_size"),
+    (
+        "PEER_POOLS",
+        "peer_id, cl_active_cancel_req, cl_waiting_cancel_req, sv_active_cancel, sv_login",
+    ),
+    ("DNS_HOSTS", "hostname, ttl, addrs"),
+    ("DNS_ZONES", "zonename, serial, count"),
 ];
 
 #[tokio::test]
@@ -74,8 +93,6 @@ async fn every_show_has_pgbouncers_columns_first_in_both_protocols() {
             }
         }
     }
-    let sockets = admin.query("show sockets").await;
-    assert!(errors(&sockets).is_empty(), "{sockets:?}");
     let help = admin.query("show help").await;
     assert!(help.iter().any(|m| m.tag == b'N'), "{help:?}");
 }

@@ -72,6 +72,18 @@ impl Pooler {
         self.address.port()
     }
 
+    /// Where it answers Prometheus; it must have a `metrics_listen`.
+    pub fn metrics_address(&self) -> SocketAddr {
+        let inner = self.inner.as_ref().expect("it runs until it is dropped");
+        inner.metrics_addresses()[0]
+    }
+
+    /// All addresses at which it answers Prometheus.
+    pub fn metrics_addresses(&self) -> Vec<SocketAddr> {
+        let inner = self.inner.as_ref().expect("it runs until it is dropped");
+        inner.metrics_addresses()
+    }
+
     /// Its configuration file.
     pub fn file(&self) -> &std::path::Path {
         &self.file

@@ -10,7 +10,7 @@ mod number;
 mod text;
 mod time;
 
-pub(crate) use hosts::{Hosts, RestAddresses};
+pub(crate) use hosts::{Hosts, Listen, RestAddresses};
 pub(crate) use lag::Lag;
 pub(crate) use mode::Mode;
 pub(crate) use number::{Bool, Count, Limit, Port, Size};

@@ -39,7 +39,9 @@ macro_rules! words {
 
 mod hosts;
 pub(crate) use hosts::DEFAULT_PORT;
-pub use hosts::{HostSpec, LoadBalanceHosts, ReadYourWrites, ReplicaLag, RestAddress};
+pub use hosts::{
+    HostSpec, ListenAddress, LoadBalanceHosts, ReadYourWrites, ReplicaLag, RestAddress,
+};
 pub use hosts::{TargetSessionAttrs, Topology};
 
 words! {

@@ -26,6 +26,22 @@ pub struct PoolCounts {
     pub maxwait: Duration,
 }
 
+impl PoolCounts {
+    /// Of both pools together: numbers are added, and the longest wait is the longer one.
+    pub fn and(&self, other: &PoolCounts) -> PoolCounts {
+        PoolCounts {
+            clients: self.clients + other.clients,
+            cl_waiting: self.cl_waiting + other.cl_waiting,
+            sv_active: self.sv_active + other.sv_active,
+            sv_idle: self.sv_idle + other.sv_idle,
+            sv_used: self.sv_used + other.sv_used,
+            sv_login: self.sv_login + other.sv_login,
+            reserve: self.reserve + other.reserve,
+            maxwait: self.maxwait.max(other.maxwait),
+        }
+    }
+}
+
 /// Where a server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServerState {

@@ -115,6 +115,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, inbox: Inbox, vis
     };
     card.secret_bytes.set(secret_bytes);
     card.state.set(ClientState::Console);
+    card.fd.set(stream.fd());
     *card.tls.borrow_mut() = stream.tls().map(Into::into);
     card.application_name
         .replace(visitor.application_name.clone());

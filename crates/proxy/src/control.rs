@@ -8,7 +8,7 @@ mod watch;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use pgweir_config::{Change, Changeable, Config, ConfigDiff};
 use pgweir_pool::DatabaseId;
@@ -21,6 +21,7 @@ use crate::kill::Kill;
 use crate::notify::{self, Notice};
 use crate::pools::Database;
 use crate::report::Refusal;
+use crate::setup::SetupError;
 use crate::shared::Shared;
 use crate::worker::Order;
 
@@ -54,8 +55,13 @@ pub enum ControlError {
     #[error("no such database: {0}")]
     NoSuchDatabase(String),
     /// The console has no servers to do this to.
-    #[error("the console's own database cannot be meant: {0}")]
-    ConsoleDatabase(String),
+    #[error("cannot {what} admin db: {name}")]
+    ConsoleDatabase {
+        /// What it cannot be.
+        what: &'static str,
+        /// As it was named.
+        name: String,
+    },
     /// PAUSE, SUSPEND or KILL while everything stands still already.
     #[error("already suspended/paused")]
     AlreadyPaused,
@@ -97,7 +103,7 @@ impl ControlError {
         match self {
             Self::NoSuchDatabase(_) => sqlstate::UNDEFINED_DATABASE,
             Self::NoSuchClient(_) => sqlstate::UNDEFINED_OBJECT,
-            Self::ConsoleDatabase(_) | Self::Setting(_) => sqlstate::INVALID_PARAMETER,
+            Self::ConsoleDatabase { .. } | Self::Setting(_) => sqlstate::INVALID_PARAMETER,
             Self::AlreadyPaused
             | Self::PausedDatabases
             | Self::NotPaused
@@ -126,6 +132,7 @@ impl Control {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let failed = |reason: String| {
+            shared.reloads.failed();
             let error = ControlError::Reload(reason);
             tracing::error!("{error}");
             error
@@ -138,9 +145,13 @@ impl Control {
         let loaded = pgweir_config::load(&shared.config_path, environment)
             .map_err(|errors| failed(errors.to_string()))?;
         let (config, difference) = shared.config().reload(loaded.config);
-        self.adopt(config).map_err(failed)?;
+        let not_done = self.adopt(config).map_err(failed)?;
+        shared.reloads.succeeded(SystemTime::now());
         let warnings = loaded.warnings.iter().map(ToString::to_string);
-        let lines: Vec<String> = told(&difference).into_iter().chain(warnings).collect();
+        let lines: Vec<String> = (told(&difference).into_iter())
+            .chain(not_done)
+            .chain(warnings)
+            .collect();
         for line in &lines {
             tracing::info!("RELOAD: {line}");
         }
@@ -156,22 +167,29 @@ impl Control {
             .unwrap_or_else(PoisonError::into_inner);
         let changed = shared.config().set(key, value);
         let config = changed.map_err(|problem| ControlError::Setting(problem.to_string()))?;
-        self.adopt(config).map_err(ControlError::Setting)?;
+        if let Some(not_done) = self.adopt(config).map_err(ControlError::Setting)? {
+            return Err(ControlError::Setting(not_done));
+        }
         tracing::info!("SET {key} at the console");
         Ok(())
     }
 
-    fn adopt(&self, config: Config) -> Result<(), String> {
+    /// Takes a configuration over. What of it could not be done after all, if anything.
+    fn adopt(&self, config: Config) -> Result<Option<String>, String> {
         let shared = &self.0;
-        let effects = shared.adopt(config).map_err(|e| e.to_string())?;
+        let failed = |e: SetupError| e.to_string();
+        let metrics = shared.metrics.plan(&config).map_err(failed)?;
+        let effects = shared.adopt(config).map_err(failed)?;
         shared.carry_out(effects);
         shared.wake_all();
+        // Only an address that shares its port with the one before can still be refused: then that one stays.
+        let not_done = shared.metrics.carry_out(metrics, shared).err();
         let config = shared.config();
         let hooks = shared.on_change.lock();
         for hook in hooks.unwrap_or_else(PoisonError::into_inner).iter() {
             hook(&config);
         }
-        Ok(())
+        Ok(not_done.map(|error| error.to_string()))
     }
 
     /// Calls `hook` with every configuration that is taken over from now on, on whatever thread that happens.
@@ -187,10 +205,8 @@ impl Control {
     pub fn pause(&self, database: Option<&str>) -> Result<Waiting, ControlError> {
         let shared = &self.0;
         self.stands_still()?;
-        let named = database.map(|name| self.database(name)).transpose()?;
-        if named.is_none() {
-            shared.gate.paused.store(true, Ordering::Release);
-        }
+        let named = self.named("pause", database)?;
+        self.note_pause(named.as_deref());
         let ids = self.ids(named.as_deref());
         log("PAUSE", database);
         shared.step(|pools, effects| {
@@ -199,8 +215,9 @@ impl Control {
             }
         });
         Ok(Watch::begin(shared, move |shared| {
+            let resumed = named.is_none() && !shared.gate.paused.load(Ordering::Acquire);
             let pools = shared.pools();
-            if !ids.iter().all(|&id| pools.is_paused(id)) {
+            if resumed || !ids.iter().all(|&id| pools.is_paused(id)) {
                 return Some(Err(ControlError::Undone("PAUSE")));
             }
             let done = ids.iter().all(|&id| pools.is_paused_and_drained(id));
@@ -208,30 +225,40 @@ impl Control {
         }))
     }
 
-    /// RESUME: ends PAUSE and KILL of one database; without one, of all, and SUSPEND.
+    /// RESUME: ends PAUSE and KILL of one database; without one, PAUSE and KILL of everything, and SUSPEND. A database that
+    /// was paused by its name waits for its name.
     pub fn resume(&self, database: Option<&str>) -> Result<(), ControlError> {
         let shared = &self.0;
         let gate = &shared.gate;
-        let named = database.map(|name| self.database(name)).transpose()?;
-        let ids = self.ids(named.as_deref());
-        let is_paused = |&id: &DatabaseId| shared.pools().is_paused(id);
-        match &named {
-            Some(database) if !is_paused(&database.id) => {
-                return Err(ControlError::DatabaseNotPaused(database.name.to_string()));
+        let not_paused = |name: &str| ControlError::DatabaseNotPaused(name.to_owned());
+        let goes_on: Vec<DatabaseId> = match database {
+            Some(name) if Config::is_console(name) => return Err(not_paused(name)),
+            Some(name) => {
+                let database = self.database("resume", name)?;
+                if !database.paused_by_name.swap(false, Ordering::AcqRel) {
+                    return Err(not_paused(name));
+                }
+                match gate.paused.load(Ordering::Acquire) {
+                    true => Vec::new(),
+                    false => vec![database.id],
+                }
             }
-            Some(_) => {}
             None if gate.shutdown().is_some() => return Err(ControlError::ShuttingDown),
             None => {
                 let was_paused = gate.paused.swap(false, Ordering::AcqRel);
                 let was_suspended = gate.suspended.swap(false, Ordering::AcqRel);
-                if !was_paused && !was_suspended && !ids.iter().any(is_paused) {
+                if !was_paused && !was_suspended {
                     return Err(ControlError::NotPaused);
                 }
+                let directory = shared.directory();
+                let by_name = |d: &&Arc<Database>| !d.paused_by_name.load(Ordering::Acquire);
+                let databases = directory.databases.values().filter(by_name);
+                databases.map(|database| database.id).collect()
             }
-        }
+        };
         log("RESUME", database);
         shared.step(|pools, effects| {
-            for &id in &ids {
+            for &id in &goes_on {
                 pools.resume(id, Instant::now(), effects);
             }
         });
@@ -241,7 +268,7 @@ impl Control {
 
     /// DISABLE: the database takes no new clients.
     pub fn disable(&self, database: &str) -> Result<(), ControlError> {
-        let id = self.database(database)?.id;
+        let id = self.database("disable", database)?.id;
         log("DISABLE", Some(database));
         self.0.pools().disable(id);
         Ok(())
@@ -249,7 +276,7 @@ impl Control {
 
     /// ENABLE: ends DISABLE.
     pub fn enable(&self, database: &str) -> Result<(), ControlError> {
-        let id = self.database(database)?.id;
+        let id = self.database("enable", database)?.id;
         log("ENABLE", Some(database));
         self.0.pools().enable(id);
         Ok(())
@@ -257,7 +284,7 @@ impl Control {
 
     /// RECONNECT: every server of the database, or of all, is replaced as soon as no client uses it.
     pub fn reconnect(&self, database: Option<&str>) -> Result<(), ControlError> {
-        let named = database.map(|name| self.database(name)).transpose()?;
+        let named = self.named("reconnect", database)?;
         let ids = self.ids(named.as_deref());
         log("RECONNECT", database);
         self.0.step(|pools, effects| {
@@ -270,7 +297,7 @@ impl Control {
 
     /// WAIT_CLOSE: complete when every server that RECONNECT or RELOAD left to be closed is closed.
     pub fn wait_close(&self, database: Option<&str>) -> Result<Waiting, ControlError> {
-        let named = database.map(|name| self.database(name)).transpose()?;
+        let named = self.named("wait in", database)?;
         let ids = self.ids(named.as_deref());
         Ok(Watch::begin(&self.0, move |shared| {
             let pools = shared.pools();
@@ -283,7 +310,8 @@ impl Control {
     pub fn kill(&self, database: Option<&str>) -> Result<(), ControlError> {
         let shared = &self.0;
         self.stands_still()?;
-        let named = database.map(|name| self.database(name)).transpose()?;
+        let named = self.named("kill", database)?;
+        self.note_pause(named.as_deref());
         let ids: Arc<[DatabaseId]> = self.ids(named.as_deref()).into();
         log("KILL", database);
         shared.step(|pools, effects| {
@@ -378,15 +406,39 @@ impl Control {
 
     fn stands_still(&self) -> Result<(), ControlError> {
         let gate = &self.0.gate;
-        match gate.paused.load(Ordering::Acquire) || gate.suspended.load(Ordering::Acquire) {
+        // A shutdown that waits for servers lets no client have one, either.
+        let ends = matches!(
+            gate.shutdown(),
+            Some(Shutdown::WaitForServers | Shutdown::Now)
+        );
+        let stands = gate.paused.load(Ordering::Acquire) || gate.suspended.load(Ordering::Acquire);
+        match stands || ends {
             true => Err(ControlError::AlreadyPaused),
             false => Ok(()),
         }
     }
 
-    fn database(&self, name: &str) -> Result<Arc<Database>, ControlError> {
+    /// Has new databases wait, too, or notes that the one that is named waits for its name.
+    fn note_pause(&self, named: Option<&Database>) {
+        let note = match named {
+            Some(database) => &database.paused_by_name,
+            None => &self.0.gate.paused,
+        };
+        note.store(true, Ordering::Release);
+    }
+
+    fn named(
+        &self,
+        what: &'static str,
+        name: Option<&str>,
+    ) -> Result<Option<Arc<Database>>, ControlError> {
+        name.map(|name| self.database(what, name)).transpose()
+    }
+
+    fn database(&self, what: &'static str, name: &str) -> Result<Arc<Database>, ControlError> {
         if Config::is_console(name) {
-            return Err(ControlError::ConsoleDatabase(name.to_owned()));
+            let name = name.to_owned();
+            return Err(ControlError::ConsoleDatabase { what, name });
         }
         let database = self.0.database(name);
         database.ok_or_else(|| ControlError::NoSuchDatabase(name.to_owned()))

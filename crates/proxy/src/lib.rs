@@ -14,6 +14,7 @@ mod kill;
 mod listen;
 mod listener;
 mod message;
+mod metrics;
 mod notify;
 mod placement;
 mod pools;
@@ -71,6 +72,7 @@ impl Pooler {
             .iter()
             .filter_map(listener::Listener::address)
             .collect();
+        let listening = (listeners.iter()).map(|l| (l.fd(), l.address())).collect();
         let workers = match config.global.workers {
             0 => std::thread::available_parallelism().map_or(1, usize::from),
             n => n as usize,
@@ -88,6 +90,9 @@ impl Pooler {
             })
             .unzip();
         let shared = Shared::new(config, path, handles.into())?;
+        // Nobody else has had a hand in it yet.
+        let _ = shared.listening.set(listening);
+        let metrics = shared.metrics.plan(&shared.config())?;
         let mut threads = Vec::new();
         let mut listeners = Some(listeners);
         for (id, orders) in orders.into_iter().enumerate() {
@@ -125,6 +130,7 @@ impl Pooler {
                 return Err(failed(reason));
             }
         }
+        shared.metrics.carry_out(metrics, &shared)?;
         notify::tell(notify::Notice::Ready);
         Ok(Pooler {
             shared,
@@ -138,6 +144,11 @@ impl Pooler {
         &self.addresses
     }
 
+    /// Where it answers Prometheus and load balancers; nowhere without `metrics_listen`.
+    pub fn metrics_addresses(&self) -> Vec<std::net::SocketAddr> {
+        self.shared.metrics.addresses()
+    }
+
     /// What an operator can do with it.
     pub fn control(&self) -> Control {
         Control(self.shared.clone())
@@ -149,6 +160,8 @@ impl Pooler {
             // A worker that panicked has said so itself.
             let _ = thread.join();
         }
+        // Last, for whoever watches how clients leave.
+        self.shared.metrics.end();
     }
 
     /// Ends at once.

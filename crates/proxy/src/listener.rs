@@ -5,6 +5,7 @@ mod unix;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,6 +38,14 @@ impl Listener {
             Listener::Unix(_) => None,
         }
     }
+
+    /// Its file descriptor.
+    pub(crate) fn fd(&self) -> RawFd {
+        match self {
+            Listener::Tcp(listener) => listener.as_raw_fd(),
+            Listener::Unix(listener) => listener.socket.as_raw_fd(),
+        }
+    }
 }
 
 /// The sockets that the service manager has passed, or else every address of `listen_addr` and `unix_socket_dir`.
@@ -51,17 +60,8 @@ pub(crate) fn open(config: &Config) -> Result<Vec<Listener>, SetupError> {
             address: format!("{name}:{}", g.listen_port),
             reason,
         };
-        let addresses: Vec<SocketAddr> = match name.as_str() {
-            "*" => vec![([0u16; 8], g.listen_port).into()],
-            name => (name, g.listen_port)
-                .to_socket_addrs()
-                .map_err(failed)?
-                .collect(),
-        };
-        for address in addresses {
-            let listener = listen(address, name == "*", g).map_err(failed)?;
-            listeners.push(Listener::Tcp(listener));
-        }
+        let opened = open_at(name, g.listen_port, g.listen_backlog, g.so_reuseport);
+        listeners.extend(opened.map_err(failed)?.into_iter().map(Listener::Tcp));
     }
     if let Some(directory) = &g.unix_socket_dir {
         // With listen_port = 0 the first address has found a port.
@@ -74,7 +74,27 @@ pub(crate) fn open(config: &Config) -> Result<Vec<Listener>, SetupError> {
     Ok(listeners)
 }
 
-fn listen(address: SocketAddr, any: bool, g: &Global) -> io::Result<std::net::TcpListener> {
+/// Opens `port` at every address that `name` stands for; `*` is all. `shared`: other processes may listen there, too.
+pub(crate) fn open_at(
+    name: &str,
+    port: u16,
+    backlog: u32,
+    shared: bool,
+) -> io::Result<Vec<std::net::TcpListener>> {
+    let addresses: Vec<SocketAddr> = match name {
+        "*" => vec![([0u16; 8], port).into()],
+        name => (name, port).to_socket_addrs()?.collect(),
+    };
+    let listen = |address| listen(address, name == "*", backlog, shared);
+    addresses.into_iter().map(listen).collect()
+}
+
+fn listen(
+    address: SocketAddr,
+    any: bool,
+    backlog: u32,
+    shared: bool,
+) -> io::Result<std::net::TcpListener> {
     let bind = |address: SocketAddr| {
         let socket = Socket::new(
             Domain::for_address(address),
@@ -82,7 +102,7 @@ fn listen(address: SocketAddr, any: bool, g: &Global) -> io::Result<std::net::Tc
             Some(Protocol::TCP),
         )?;
         socket.set_reuse_address(true)?;
-        if g.so_reuseport {
+        if shared {
             socket.set_reuse_port(true)?;
         }
         if address.is_ipv6() {
@@ -90,7 +110,7 @@ fn listen(address: SocketAddr, any: bool, g: &Global) -> io::Result<std::net::Tc
             socket.set_only_v6(!any)?;
         }
         socket.bind(&address.into())?;
-        start_listening(&socket, g)?;
+        start_listening(&socket, backlog)?;
         Ok::<_, io::Error>(socket.into())
     };
     match bind(address) {
@@ -102,8 +122,8 @@ fn listen(address: SocketAddr, any: bool, g: &Global) -> io::Result<std::net::Tc
     }
 }
 
-fn start_listening(socket: &Socket, g: &Global) -> io::Result<()> {
-    socket.listen(i32::try_from(g.listen_backlog).unwrap_or(i32::MAX))?;
+fn start_listening(socket: &Socket, backlog: u32) -> io::Result<()> {
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     socket.set_nonblocking(true)
 }
 

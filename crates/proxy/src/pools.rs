@@ -16,7 +16,7 @@ use crate::cluster::Cluster;
 
 use crate::server::balance::{Alike, Turn};
 use crate::server::connect::Target;
-use crate::stats::Stats;
+use crate::stats::{Pins, Stats};
 
 /// A database as clients name it.
 #[derive(Debug)]
@@ -24,6 +24,8 @@ pub(crate) struct Database {
     pub(crate) id: DatabaseId,
     pub(crate) name: Arc<str>,
     pub(crate) clients: AtomicU32,
+    /// PAUSE or KILL named it, and RESUME has not yet.
+    pub(crate) paused_by_name: AtomicBool,
     /// The configuration has it no longer.
     pub(crate) gone: AtomicBool,
     /// Its hosts, if it matters which one a statement goes to.
@@ -38,6 +40,7 @@ impl Database {
             id,
             name,
             clients: AtomicU32::new(0),
+            paused_by_name: AtomicBool::new(false),
             gone: AtomicBool::new(false),
             cluster: RwLock::new(cluster),
             turn: Turn::default(),
@@ -88,8 +91,7 @@ pub(crate) struct Pool {
     branches: RwLock<Vec<(Branch, Arc<Pool>)>>,
     /// It is such a pool.
     pub(crate) branch: Option<Branch>,
-    /// Clients that keep their server between transactions.
-    pub(crate) pinned: AtomicU32,
+    pub(crate) pins: Pins,
     pub(crate) cancels: AtomicU64,
 }
 
@@ -288,7 +290,7 @@ impl Pool {
             held: AtomicU32::new(0),
             branches: RwLock::default(),
             branch,
-            pinned: AtomicU32::new(0),
+            pins: Pins::default(),
             cancels: AtomicU64::new(0),
         }
     }

@@ -61,6 +61,8 @@ pub(crate) struct ServerCard {
     pub(crate) pool: Arc<Pool>,
     pub(crate) remote: Option<SocketAddr>,
     pub(crate) local: Option<SocketAddr>,
+    /// Of its socket, which keeps it wherever it moves.
+    pub(crate) fd: i32,
     /// Host and port as configured, for cancel requests and the console.
     pub(crate) target: Arc<connect::Target>,
     pub(crate) connected_at: std::time::SystemTime,

@@ -49,6 +49,14 @@ pub enum SetupError {
         /// The system's reason.
         reason: std::io::Error,
     },
+    /// Where metrics are asked for.
+    #[error("cannot listen on {address} (metrics_listen): {reason}")]
+    Metrics {
+        /// Address and port.
+        address: String,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
     /// A worker's thread or reactor.
     #[error("cannot start worker {worker}: {reason}")]
     Worker {

@@ -1,11 +1,13 @@
 //! What all workers share, each thing behind its own short lock or none.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::ops::Deref;
+use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime};
 
 use pgweir_auth::{AuthType, KeyCache};
 use pgweir_config::Config;
@@ -22,11 +24,12 @@ use crate::console::{self, Consoles};
 use crate::control::{OnChange, Watch};
 use crate::gate::Gate;
 use crate::listen::Hubs;
+use crate::metrics::Endpoint;
 use crate::pools::{Branch, Database, Directory, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::{Server, ServerCard};
 use crate::setup::{Setup, SetupError};
-use crate::stats::Totals;
+use crate::stats::{Errors, Reloads, Totals};
 use crate::tls::ServerTls;
 use crate::worker::{Order, PoolEffect};
 
@@ -61,7 +64,17 @@ pub(crate) struct Shared {
     pub(crate) on_change: Mutex<Vec<OnChange>>,
     pub(crate) consoles: Consoles,
     pub(crate) catalogs: Catalogs,
+    /// Told to clients that did not get in.
+    pub(crate) login_errors: Errors,
+    /// Told to clients that had got in, as the end of their connection.
+    pub(crate) client_errors: Errors,
+    pub(crate) reloads: Reloads,
+    /// Descriptors of the sockets that clients connect to, and their addresses.
+    pub(crate) listening: OnceLock<Vec<(RawFd, Option<SocketAddr>)>>,
+    /// For Prometheus and load balancers.
+    pub(crate) metrics: Endpoint,
     pub(crate) started: Instant,
+    pub(crate) started_at: SystemTime,
     pub(crate) history: Mutex<History>,
     pub(crate) config_path: std::path::PathBuf,
     process_secret: [u8; 32],
@@ -127,7 +140,13 @@ impl Shared {
             on_change: Mutex::default(),
             consoles,
             catalogs: Catalogs::default(),
+            login_errors: Errors::default(),
+            client_errors: Errors::default(),
+            reloads: Reloads::new(SystemTime::now()),
+            listening: OnceLock::new(),
+            metrics: Endpoint::default(),
             started: Instant::now(),
+            started_at: SystemTime::now(),
             history: Mutex::default(),
             config_path,
             process_secret,

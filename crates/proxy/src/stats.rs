@@ -1,6 +1,14 @@
 //! Counters of one pool: a block per worker, so that counting never shares a cache line.
 
+mod errors;
+mod pins;
+mod times;
+
 use std::sync::atomic::{AtomicU64, Ordering};
+
+pub(crate) use errors::{Errors, Reloads};
+pub(crate) use pins::{Pins, Reason};
+pub(crate) use times::{BOUNDS_US, Histogram, Times};
 
 /// Declares the counters once: the block that a worker writes, and the sums that the console reads.
 macro_rules! counters {
@@ -10,6 +18,10 @@ macro_rules! counters {
         #[repr(align(128))]
         pub(crate) struct Block {
             $($(#[doc = $doc])+ pub(crate) $name: AtomicU64,)+
+            /// How long servers worked, by query.
+            pub(crate) query_times: Times,
+            /// How long clients waited, by assignment that had to be waited for.
+            pub(crate) wait_times: Times,
         }
 
         /// The counters of a pool, or of several, at one time.
@@ -63,6 +75,10 @@ counters! {
     logins,
     /// Segments sent again after their statement was prepared anew.
     mended,
+    /// Servers logged in.
+    server_logins,
+    /// Servers that could not be connected, or did not let the pooler in.
+    server_login_failures,
 }
 
 /// Adds `n` to a counter of the calling worker's own block: no other thread writes it, so no atomic addition is needed.
@@ -97,5 +113,15 @@ impl Stats {
             t.add_block(b);
         }
         t
+    }
+
+    /// How long queries took.
+    pub(crate) fn query_times(&self) -> Histogram {
+        Histogram::sum(self.blocks.iter().map(|block| &block.query_times))
+    }
+
+    /// How long clients waited, those that had to.
+    pub(crate) fn wait_times(&self) -> Histogram {
+        Histogram::sum(self.blocks.iter().map(|block| &block.wait_times))
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -16,6 +17,16 @@ pub(crate) enum Peer {
     Tcp(SocketAddr),
     /// A process of this machine by a Unix socket; `port` is in the socket's name.
     Unix { uid: u32, pid: u32, port: u16 },
+}
+
+impl Peer {
+    /// Its address, if it has one.
+    pub(crate) fn address(self) -> Option<SocketAddr> {
+        match self {
+            Peer::Tcp(address) => Some(address),
+            Peer::Unix { .. } => None,
+        }
+    }
 }
 
 /// As PgBouncer writes it.
@@ -175,6 +186,15 @@ impl Stream {
             Stream::Plain(s) => s,
             Stream::Accepted(s) => s.get_ref().0,
             Stream::Connected(s) => s.get_ref().0,
+        }
+    }
+
+    /// The number of the socket's file descriptor; -1 for one that was lost.
+    pub(crate) fn fd(&self) -> RawFd {
+        match self.socket() {
+            Socket::Tcp(s) => s.as_raw_fd(),
+            Socket::Unix(s) => s.as_raw_fd(),
+            Socket::Lost => -1,
         }
     }
 

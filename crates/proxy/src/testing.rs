@@ -125,6 +125,7 @@ fn server(pool: &Arc<Pool>, id: ServerId) -> Box<Server> {
         pool: pool.clone(),
         remote: nobody,
         local: nobody,
+        fd: -1,
         target: pool.live().target.clone(),
         connected_at: SystemTime::now(),
         key: None,

@@ -307,6 +307,7 @@ impl Worker {
             connecting.set_reported();
             match result {
                 Ok(server) => {
+                    count(&pool.stats.block(worker.id).server_logins, 1);
                     if worker.shared.config().global.log_connections {
                         tracing::info!("{} new connection to server", server.card);
                     }
@@ -321,6 +322,7 @@ impl Worker {
                     });
                 }
                 Err(error) => {
+                    count(&pool.stats.block(worker.id).server_login_failures, 1);
                     tracing::warn!(
                         "{}/{}: cannot connect: {error}",
                         pool.database.name,

@@ -40,7 +40,8 @@ impl Holds {
         Holds::PATH,
     ];
 
-    const REASONS: [(Holds, &'static str); 10] = [
+    /// Each kind, and how the console, the log and the metrics call it.
+    pub const REASONS: [(Holds, &'static str); 10] = [
         (Holds::TEMPORARY, "temporary objects"),
         (Holds::CURSORS, "cursors with hold"),
         (Holds::LOCKS, "advisory locks"),

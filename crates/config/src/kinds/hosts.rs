@@ -3,7 +3,7 @@
 use super::number::{Count, Port};
 use super::text::HostName;
 use super::{Describe, Kind};
-use crate::values::{DEFAULT_PORT, Host, HostSpec, RestAddress};
+use crate::values::{DEFAULT_PORT, Host, HostSpec, ListenAddress, RestAddress};
 use crate::words;
 use std::net::Ipv6Addr;
 
@@ -223,6 +223,44 @@ fn rest_address(url: &str) -> Option<RestAddress> {
             port: port.unwrap_or(REST_PORT),
         }),
         (Host::UnixDirectory(_), _) => None,
+    }
+}
+
+/// An address to listen on: `127.0.0.1:9127`, `[::1]:9127`, or `*:9127` for all.
+#[derive(Clone, Copy)]
+pub(crate) struct Listen;
+
+impl Describe for Listen {
+    fn expected(&self) -> String {
+        "an address with its port like \"127.0.0.1:9127\", \"[::1]:9127\" or \"*:9127\", or nothing"
+            .to_owned()
+    }
+    fn type_name(&self) -> &'static str {
+        "address"
+    }
+    fn expands_variables(&self) -> bool {
+        true
+    }
+}
+
+impl Kind for Listen {
+    type Value = ListenAddress;
+
+    fn parse(&self, text: &str) -> Result<ListenAddress, String> {
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| self.expected())?;
+        let port = Port { min: 0 }.parse(port).map_err(|_| self.expected())?;
+        let host = match host {
+            "*" => host.to_owned(),
+            host => match address(host) {
+                Ok((Host::Tcp(name), None)) => name,
+                _ => return Err(self.expected()),
+            },
+        };
+        Ok(ListenAddress { host, port })
+    }
+
+    fn render(&self, value: &ListenAddress) -> String {
+        value.to_string()
     }
 }
 

@@ -1,10 +1,10 @@
 //! `[pgweir]`: what holds for the whole process, and the defaults of databases and users.
 
 use super::{SHORTEST_PROBE_INTERVAL, section};
-use crate::kinds::{Bool, Check, Choice, Count, Delay, Lag, Limit, List, Mode, Or, Path};
+use crate::kinds::{Bool, Check, Choice, Count, Delay, Lag, Limit, List, Listen, Mode, Or, Path};
 use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
 use crate::values::{
-    AuthType, CheckQuery, ListenLost, LogFormat, LogLevel, PoolMode, SessionState,
+    AuthType, CheckQuery, ListenAddress, ListenLost, LogFormat, LogLevel, PoolMode, SessionState,
 };
 use crate::values::{ReadYourWrites, ReplicaLag, SslMode, SyslogFacility, TlsProtocols, Topology};
 use std::path::PathBuf;
@@ -331,6 +331,9 @@ section! {
         syslog_facility: SyslogFacility = Choice::<SyslogFacility>::NEW, "daemon", Reload, Same;
         /// The name under which the lines stand in syslog.
         syslog_ident: String = Text, "pgweir", Reload, OtherDefault("pgbouncer");
+        /// Where Prometheus and load balancers ask, by HTTP: `/metrics` and `/health`, as `127.0.0.1:9127` or `*:9127`.
+        /// Whoever reaches it may read them: there is no login and no TLS. Nothing is nowhere.
+        metrics_listen: Option<ListenAddress> = Or(Listen), "", Reload, Absent;
     }
 
     "The process" {

@@ -88,6 +88,25 @@ impl fmt::Display for RestAddress {
     }
 }
 
+/// Where to listen for HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListenAddress {
+    /// A name or an address, one of IPv6 without its brackets; `*` is every address.
+    pub host: String,
+    /// Its port; 0 is any free one.
+    pub port: u16,
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { host, port } = self;
+        match host.contains(':') {
+            true => write!(f, "[{host}]:{port}"),
+            false => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
 /// How far a replica may be behind the primary and still get reads; `None` is no bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReplicaLag {

@@ -134,6 +134,7 @@ pub(crate) fn begin(worker: &Rc<Worker>, socket: Homeless, peer: Peer) {
             }
             Err(Stop::Gone) => {}
             Err(Stop::Told(refusal)) => {
+                worker.shared.login_errors.note(&refusal.code);
                 if worker.shared.config().global.log_pooler_errors {
                     tracing::warn!("C: {peer} pooler error: {refusal}");
                 }
@@ -290,6 +291,7 @@ async fn log_in(
     let caller = Caller {
         peer,
         local,
+        fd: stream.fd(),
         tls: stream.tls(),
         version: wishes.version,
     };
@@ -358,6 +360,7 @@ async fn log_in(
 struct Caller {
     peer: Peer,
     local: Option<SocketAddr>,
+    fd: i32,
     tls: Option<String>,
     version: u32,
 }
@@ -376,6 +379,7 @@ impl Caller {
         let (name, now) = (user.name.clone(), Instant::now());
         let card = ClientCard::new(id, name, self.peer, self.local, secret, now);
         *card.pool.borrow_mut() = Some(pool.clone());
+        card.fd.set(self.fd);
         *card.tls.borrow_mut() = self.tls.map(Into::into);
         *card.application_name.borrow_mut() = settings.get("application_name").map(Into::into);
         let secret_bytes = if self.version >= VERSION_3_2 { 32 } else { 4 };

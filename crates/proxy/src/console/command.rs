@@ -4,7 +4,7 @@ use pgweir_wire::sqlstate;
 
 use super::courtesy::{self, Courtesy};
 use super::lexer::{Statement, Token};
-use super::show::{NOT_SHOWN, SHOWS, Show};
+use super::show::{SHOWS, Show, client_of_ptr};
 use crate::gate::Shutdown;
 use crate::report::Refusal;
 
@@ -212,11 +212,6 @@ fn show(arguments: &Arguments<'_>) -> Result<Command, Refusal> {
     match arguments.all() {
         [] => Ok(Command::Help),
         [word] if word.is("HELP") => Ok(Command::Help),
-        [word] if NOT_SHOWN.iter().any(|w| word.is(w)) => Err(Refusal::new(
-            sqlstate::FEATURE_NOT_SUPPORTED,
-            format!("{} is not supported", arguments.0.text),
-        )
-        .hint("SHOW HELP lists what can be shown.")),
         [word] => SHOWS
             .iter()
             .find(|show| word.is(show.word))
@@ -248,9 +243,9 @@ fn set(arguments: &Arguments<'_>) -> Result<Command, Refusal> {
 
 fn kill_client(arguments: &Arguments<'_>) -> Result<Command, Refusal> {
     match arguments.all() {
-        [Token::Word(id) | Token::Text(id)] => match id.parse() {
-            Ok(id) => Ok(Command::KillClient(id)),
-            Err(_) => Err(Refusal::new(
+        [Token::Word(id) | Token::Text(id)] => match client_id(id) {
+            Some(id) => Ok(Command::KillClient(id)),
+            None => Err(Refusal::new(
                 sqlstate::SYNTAX_ERROR,
                 format!("invalid client id \"{id}\""),
             )
@@ -258,6 +253,11 @@ fn kill_client(arguments: &Arguments<'_>) -> Result<Command, Refusal> {
         },
         _ => Err(unknown(arguments.0)),
     }
+}
+
+/// The column "id" of SHOW CLIENTS, or "ptr", as older scripts have it.
+fn client_id(text: &str) -> Option<u64> {
+    client_of_ptr(text).or_else(|| text.parse().ok())
 }
 
 fn shutdown(arguments: &Arguments<'_>) -> Result<Command, Refusal> {

@@ -95,9 +95,10 @@ pub(super) async fn perform(
         Command::Reload => return reload(control).await,
         Command::Courtesy(courtesy) => return Ok(courteous(card, status, courtesy)),
         Command::Set { key, value } => {
+            let tag = format!("SET {key}={value}");
             let (key, value) = (key.clone(), value.clone());
             aside(move || control.set(&key, &value)).await?;
-            "SET"
+            return Ok(Answer::done(&tag));
         }
         Command::Pause(database) => {
             control.pause(database.as_deref())?.await?;

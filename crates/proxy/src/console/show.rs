@@ -2,10 +2,13 @@
 
 mod config;
 mod databases;
+mod dns;
+mod fds;
 mod hosts;
 mod lists;
 mod mem;
 mod moment;
+mod peers;
 mod pools;
 mod sockets;
 mod state;
@@ -18,15 +21,23 @@ use super::command::Rights;
 use super::relation::{Head, Value};
 use crate::worker::Worker;
 
+pub(super) use sockets::client_of_ptr;
+
 /// What can be shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Show {
+    ActiveSockets,
     Clients,
     Config,
     Databases,
+    DnsHosts,
+    DnsZones,
+    Fds,
     Hosts,
     Lists,
     Mem,
+    PeerPools,
+    Peers,
     Pools,
     Routes,
     Servers,
@@ -67,24 +78,24 @@ pub(super) const SHOWS: &[Declared] = &[
     look("SERVERS", Show::Servers),
     look("USERS", Show::Users),
     look("VERSION", Show::Version),
+    look("PEERS", Show::Peers),
+    look("PEER_POOLS", Show::PeerPools),
+    Declared {
+        word: "FDS",
+        show: Show::Fds,
+        rights: Rights::Everything,
+    },
     look("SOCKETS", Show::Sockets),
+    look("ACTIVE_SOCKETS", Show::ActiveSockets),
     look("LISTS", Show::Lists),
     look("MEM", Show::Mem),
     look("STATE", Show::State),
+    look("DNS_HOSTS", Show::DnsHosts),
+    look("DNS_ZONES", Show::DnsZones),
     look("STATS", Show::Stats),
     look("STATS_TOTALS", Show::StatsTotals),
     look("STATS_AVERAGES", Show::StatsAverages),
     look("TOTALS", Show::Totals),
-];
-
-/// What PgBouncer shows and pgweir does not.
-pub(super) const NOT_SHOWN: [&str; 6] = [
-    "FDS",
-    "ACTIVE_SOCKETS",
-    "PEERS",
-    "PEER_POOLS",
-    "DNS_HOSTS",
-    "DNS_ZONES",
 ];
 
 impl Show {
@@ -98,7 +109,12 @@ impl Show {
     pub(super) fn heads(self) -> Vec<Head> {
         match self {
             Show::Clients | Show::Servers => sockets::heads(),
-            Show::Sockets => sockets::heads_with_buffers(),
+            Show::Sockets | Show::ActiveSockets => sockets::heads_with_buffers(),
+            Show::DnsHosts => dns::heads(),
+            Show::DnsZones => dns::zones_heads(),
+            Show::Fds => fds::heads(),
+            Show::Peers => peers::heads(),
+            Show::PeerPools => peers::pools_heads(),
             Show::Config => config::heads(),
             Show::Databases => databases::heads(),
             Show::Hosts => hosts::heads(),
@@ -123,6 +139,10 @@ impl Show {
             Show::Clients => sockets::clients(shared).await,
             Show::Servers => sockets::servers(shared).await,
             Show::Sockets => sockets::all(shared).await,
+            Show::ActiveSockets => sockets::active(shared).await,
+            Show::DnsHosts => dns::rows(shared),
+            Show::DnsZones | Show::Peers | Show::PeerPools => Vec::new(),
+            Show::Fds => fds::rows(shared).await,
             Show::Config => config::rows(shared),
             Show::Databases => databases::rows(shared),
             Show::Hosts => hosts::rows(shared),

@@ -52,7 +52,7 @@ pub(super) fn listen(directory: &Path, port: u16, g: &Global) -> Result<Listener
             let abstract_name = [b"\0", rest].concat();
             let path = Path::new(std::ffi::OsStr::from_bytes(&abstract_name));
             let socket = bind(path).map_err(failed)?;
-            start_listening(&socket, g).map_err(failed)?;
+            start_listening(&socket, g.listen_backlog).map_err(failed)?;
             Listener {
                 socket: socket.into(),
                 port,
@@ -70,7 +70,7 @@ pub(super) fn listen(directory: &Path, port: u16, g: &Global) -> Result<Listener
             let permissions = std::fs::Permissions::from_mode(g.unix_socket_mode);
             std::fs::set_permissions(&name, permissions).map_err(failed)?;
             // Not before: until then nobody can connect, whatever the permissions are.
-            start_listening(&socket, g).map_err(failed)?;
+            start_listening(&socket, g.listen_backlog).map_err(failed)?;
             Listener {
                 socket: socket.into(),
                 port,

@@ -189,6 +189,7 @@ fn card_of(
         pool: pool.clone(),
         remote,
         local,
+        fd: stream.fd(),
         target: target.clone(),
         connected_at: SystemTime::now(),
         key,

@@ -157,3 +157,31 @@ proptest! {
         prop_assert_eq!(Hosts.parse(&Hosts.render(&list)), Ok(list));
     }
 }
+
+#[test]
+fn an_address_to_listen_on_has_a_host_and_a_port() {
+    for (text, host, port) in [
+        ("127.0.0.1:9127", "127.0.0.1", 9127),
+        ("[::1]:0", "::1", 0),
+        ("*:9127", "*", 9127),
+        ("metrics.internal:80", "metrics.internal", 80),
+    ] {
+        let parsed = Listen.parse(text).unwrap();
+        assert_eq!((&*parsed.host, parsed.port), (host, port), "{text}");
+        assert_eq!(Listen.render(&parsed), text);
+    }
+    for text in [
+        "9127",
+        ":9127",
+        "::1:9127",
+        "a",
+        "a:",
+        "a:b",
+        "a:1:2",
+        "/run/x:9127",
+        "a:65536",
+        "[::1]",
+    ] {
+        assert!(Listen.parse(text).is_err(), "{text}");
+    }
+}

@@ -177,7 +177,9 @@ impl Relay {
             Collected::Ready(lease) => {
                 let now = Instant::now();
                 let block = self.pool.stats.block(self.worker.id);
-                count(&block.wait_us, micros(now - since));
+                let waited = micros(now - since);
+                count(&block.wait_us, waited);
+                block.wait_times.note(waited);
                 self.turned = now;
                 self.transaction_began = now;
                 self.link = Link::Alone;

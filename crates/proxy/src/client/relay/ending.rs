@@ -93,6 +93,9 @@ impl Relay {
             End::ServerSaid => "server ended the connection",
             End::Moves(_) => "moved",
         };
+        if let End::Told(error) | End::ServerFailed(error) = &end {
+            self.worker.shared.client_errors.note(&error.code);
+        }
         let global = &self.worker.shared.config().global;
         let who = format_args!(
             "C-{}: {}/{}@{}",

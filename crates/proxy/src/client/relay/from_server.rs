@@ -138,7 +138,9 @@ impl Relay {
     fn query_ended(&mut self, counts: Counts, status: TransactionStatus) -> Result<(), End> {
         let now = Instant::now();
         let block = self.pool.stats.block(self.worker.id);
-        count(&block.query_us, micros(now - self.turned));
+        let worked = micros(now - self.turned);
+        count(&block.query_us, worked);
+        block.query_times.note(worked);
         if counts.transactions > 0 {
             count(&block.transaction_us, micros(now - self.transaction_began));
             self.transaction_began = now;

@@ -1,7 +1,5 @@
 //! A client that keeps its server between transactions, for what lives in that server's process.
 
-use std::sync::atomic::Ordering;
-
 use pgweir_session::{Holds, PINNED_HINT, too_many_pinned};
 use pgweir_wire::sqlstate;
 
@@ -25,15 +23,10 @@ impl Relay {
     #[cold]
     fn pin(&mut self, holds: Holds) -> Result<(), End> {
         let before = self.card.pinned.replace(holds);
-        let pinned = &self.pool.pinned;
-        if holds.is_empty() {
-            pinned.fetch_sub(1, Ordering::Relaxed);
+        let others = self.pool.pins.change(before, holds);
+        if holds.is_empty() || !before.is_empty() {
             return Ok(());
         }
-        if !before.is_empty() {
-            return Ok(());
-        }
-        let others = pinned.fetch_add(1, Ordering::Relaxed);
         if !self.told_of_pin {
             self.told_of_pin = true;
             tracing::info!(
@@ -61,6 +54,6 @@ impl Relay {
     #[inline]
     pub(super) fn pin_limit_reached(&self) -> Option<u32> {
         let limit = self.live.settings.max_pinned?;
-        (self.pool.pinned.load(Ordering::Relaxed) >= limit).then_some(limit)
+        (self.pool.pins.clients() >= limit).then_some(limit)
     }
 }

@@ -53,6 +53,8 @@ const TABLE: &[Column<Row>] = &[
     }),
     int4("paused", |r| r.paused.into()),
     int4("disabled", |r| r.disabled.into()),
+    // Beyond PgBouncer's columns: the name that reserve_pool_size had before 1.24, which Debian's exporter still reads.
+    int4("reserve_pool", |r| r.reserve_pool_size.into()),
 ];
 
 pub(super) fn heads() -> Vec<Head> {

@@ -26,6 +26,8 @@ struct Row {
     balance: Option<&'static str>,
     /// Clients that keep their server between transactions.
     pinned: u32,
+    /// For what, and how many.
+    pinned_for: String,
 }
 
 const TABLE: &[Column<Row>] = &[
@@ -55,6 +57,7 @@ const TABLE: &[Column<Row>] = &[
     text("load_balance_hosts", |r| r.balance.into()),
     // Beyond PgBouncer's columns.
     int4("cl_pinned", |r| r.pinned.into()),
+    text("pinned_for", |r| r.pinned_for.as_str().into()),
 ];
 
 pub(super) fn heads() -> Vec<Head> {
@@ -88,12 +91,13 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
                 user: pool.user.name.to_string(),
                 pool_mode: live.mode.as_str(),
                 balance: live.routing.load_balance_hosts.map(Word::word),
-                pinned: pool.pinned.load(Ordering::Relaxed),
+                pinned: pool.pins.clients(),
+                pinned_for: pinned_for(pool),
                 ..Row::default()
             };
             for pool in pools {
                 let counts = machine.pool_counts(pool.id, now).unwrap_or_default();
-                row.counts = sum(&row.counts, &counts);
+                row.counts = row.counts.and(&counts);
                 row.cancels += pool.cancels.load(Ordering::Acquire);
                 row.being_canceled += canceled.get(&pool.id).copied().unwrap_or_default();
             }
@@ -116,15 +120,11 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
     relation::rows(TABLE, rows)
 }
 
-fn sum(a: &PoolCounts, b: &PoolCounts) -> PoolCounts {
-    PoolCounts {
-        clients: a.clients + b.clients,
-        cl_waiting: a.cl_waiting + b.cl_waiting,
-        sv_active: a.sv_active + b.sv_active,
-        sv_idle: a.sv_idle + b.sv_idle,
-        sv_used: a.sv_used + b.sv_used,
-        sv_login: a.sv_login + b.sv_login,
-        reserve: a.reserve + b.reserve,
-        maxwait: a.maxwait.max(b.maxwait),
-    }
+/// `advisory locks: 2, LISTEN: 1`. A client that has several reasons counts in each.
+fn pinned_for(pool: &Pool) -> String {
+    let reasons = pool.pins.reasons().filter(|reason| reason.clients > 0);
+    let named: Vec<String> = reasons
+        .map(|reason| format!("{}: {}", reason.name, reason.clients))
+        .collect();
+    named.join(", ")
 }

@@ -133,6 +133,17 @@ fn with_own(row: &Row) -> Vec<Value> {
 
 /// Both, with their buffers; states tell clients (`cl_`) from servers (`sv_`).
 pub(super) async fn all(shared: &Shared) -> Vec<Vec<Value>> {
+    with_buffers(&sockets(shared).await)
+}
+
+/// Those for which something is kept that was read and is not dealt with, or not sent.
+pub(super) async fn active(shared: &Shared) -> Vec<Vec<Value>> {
+    let mut rows = sockets(shared).await;
+    rows.retain(|row| row.buffers.is_some_and(|b| b.kept > 0 || b.unsent > 0));
+    with_buffers(&rows)
+}
+
+async fn sockets(shared: &Shared) -> Vec<Row> {
     let clients = list(shared).await;
     let now = Instant::now();
     let mut rows: Vec<Row> = Vec::new();
@@ -157,17 +168,16 @@ pub(super) async fn all(shared: &Shared) -> Vec<Vec<Value>> {
             ..server
         });
     }
-    (rows.iter())
-        .map(|r| {
-            let mut values = relation::row(TABLE, r);
-            values.extend(relation::row(BUFFERS, r));
-            values
-        })
-        .collect()
+    rows
+}
+
+fn with_buffers(rows: &[Row]) -> Vec<Vec<Value>> {
+    let row = |r| [relation::row(TABLE, r), relation::row(BUFFERS, r)].concat();
+    rows.iter().map(row).collect()
 }
 
 /// Every client of every worker.
-async fn list(shared: &Shared) -> Vec<ClientRow> {
+pub(super) async fn list(shared: &Shared) -> Vec<ClientRow> {
     let asked: Vec<_> = (0..shared.workers.len())
         .map(|worker| {
             let (answer, rows) = oneshot::channel();
@@ -335,6 +345,11 @@ fn ago(elapsed: Duration) -> SystemTime {
 /// No address, but as stable and unique as one, and in its shape.
 fn client_ptr(id: u64) -> String {
     format!("0xc{id:011x}")
+}
+
+/// The id of a client whose [`client_ptr`] this is.
+pub(in crate::console) fn client_of_ptr(ptr: &str) -> Option<u64> {
+    u64::from_str_radix(ptr.strip_prefix("0xc")?, 16).ok()
 }
 
 fn server_ptr(id: u64) -> String {

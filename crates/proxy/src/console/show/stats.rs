@@ -85,6 +85,9 @@ const STATS_AVERAGE: [Column<Row>; 12] = figures!(average:
     "avg_server_parse_count", "avg_bind_count", "avg_client_login_count",
 );
 
+/// Beyond PgBouncer's columns: the name that queries had before 1.8, which Debian's exporter still reads.
+const OLD: &[Column<Row>] = &[int8("total_requests", |r: &Row| r.total.queries.into())];
+
 const TOTALS: [Column<Row>; 12] = figures!(total:
     "server_assignment_count", "xact_count", "query_count", "bytes_received", "bytes_sent",
     "xact_time", "query_time", "wait_time", "client_parse_count", "server_parse_count",
@@ -129,11 +132,14 @@ fn all_rows(tables: &[&[Column<Row>]], rows: &[Row]) -> Vec<Vec<Value>> {
 }
 
 pub(super) fn heads() -> Vec<Head> {
-    all_heads(&[DATABASE, &STATS_TOTAL, &STATS_AVERAGE])
+    all_heads(&[DATABASE, &STATS_TOTAL, &STATS_AVERAGE, OLD])
 }
 
 pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
-    all_rows(&[DATABASE, &STATS_TOTAL, &STATS_AVERAGE], &collect(shared))
+    all_rows(
+        &[DATABASE, &STATS_TOTAL, &STATS_AVERAGE, OLD],
+        &collect(shared),
+    )
 }
 
 pub(super) fn totals_heads() -> Vec<Head> {

@@ -1,0 +1,157 @@
+//! `metrics_listen`: the pooler's numbers for Prometheus, and its health for load balancers, by HTTP.
+//!
+//! It has a thread and a reactor of its own, and reads the counters that the console reads when somebody asks: no worker
+//! does anything for it, and no lock of the workers' is held for longer than one pool's numbers take.
+
+mod collect;
+mod health;
+mod serve;
+mod text;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use pgweir_config::{Config, ListenAddress};
+use tokio::sync::oneshot;
+
+use crate::listener;
+use crate::setup::SetupError;
+use crate::shared::Shared;
+
+/// The endpoint: nothing, or a thread that serves.
+#[derive(Debug, Default)]
+pub(crate) struct Endpoint(Mutex<Option<Serving>>);
+
+#[derive(Debug)]
+struct Serving {
+    at: ListenAddress,
+    addresses: Vec<SocketAddr>,
+    /// Dropped to end it.
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+/// What a configuration makes of the endpoint; found out before the configuration is taken over, so that one that cannot be
+/// carried out changes nothing.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// It stays as it is.
+    Stay,
+    /// It ends.
+    End,
+    /// It listens here from now on.
+    Listen(ListenAddress, Vec<std::net::TcpListener>),
+    /// The same once it has ended where it is, for both share a port.
+    Rebind(ListenAddress),
+}
+
+impl Serving {
+    fn has_port(&self, port: u16) -> bool {
+        self.addresses.iter().any(|address| address.port() == port)
+    }
+}
+
+impl Endpoint {
+    /// Listens where `config` says, if that is elsewhere, and answers nobody yet.
+    pub(crate) fn plan(&self, config: &Config) -> Result<Plan, SetupError> {
+        let serving = self.serving();
+        Ok(match (&config.global.metrics_listen, &*serving) {
+            (None, None) => Plan::Stay,
+            (None, Some(_)) => Plan::End,
+            (Some(wanted), Some(now)) if now.at == *wanted => Plan::Stay,
+            (Some(wanted), Some(now)) if now.has_port(wanted.port) => Plan::Rebind(wanted.clone()),
+            (Some(wanted), _) => Plan::Listen(wanted.clone(), open(wanted)?),
+        })
+    }
+
+    /// Does what was planned.
+    pub(crate) fn carry_out(&self, plan: Plan, shared: &Arc<Shared>) -> Result<(), SetupError> {
+        match plan {
+            Plan::Stay => Ok(()),
+            Plan::End => {
+                self.end();
+                Ok(())
+            }
+            Plan::Listen(at, listeners) => {
+                self.end();
+                self.begin(at, listeners, shared)
+            }
+            Plan::Rebind(at) => {
+                let before = self.end();
+                match open(&at) {
+                    Ok(listeners) => self.begin(at, listeners, shared),
+                    Err(error) => {
+                        if let Some(before) = before {
+                            let listeners = open(&before)?;
+                            self.begin(before, listeners, shared)?;
+                        }
+                        Err(error)
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        let serving = self.serving();
+        let addresses = serving.as_ref().map(|serving| serving.addresses.clone());
+        addresses.unwrap_or_default()
+    }
+
+    /// Ends it, and lets go of its addresses. Where it was.
+    pub(crate) fn end(&self) -> Option<ListenAddress> {
+        let Serving {
+            at, stop, thread, ..
+        } = self.serving().take()?;
+        drop(stop);
+        // One that panicked has said so itself.
+        let _ = thread.join();
+        Some(at)
+    }
+
+    fn begin(
+        &self,
+        at: ListenAddress,
+        listeners: Vec<std::net::TcpListener>,
+        shared: &Arc<Shared>,
+    ) -> Result<(), SetupError> {
+        let (stop, stopped) = oneshot::channel();
+        let addresses = (listeners.iter())
+            .filter_map(|listener| listener.local_addr().ok())
+            .collect::<Vec<_>>();
+        let shared = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("metrics".into())
+            .spawn(move || serve::run(listeners, shared, stopped))
+            .map_err(|reason| failed(&at, reason))?;
+        for address in &addresses {
+            tracing::info!("metrics on http://{address}/metrics");
+        }
+        *self.serving() = Some(Serving {
+            at,
+            addresses,
+            stop,
+            thread,
+        });
+        Ok(())
+    }
+
+    fn serving(&self) -> MutexGuard<'_, Option<Serving>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn open(at: &ListenAddress) -> Result<Vec<std::net::TcpListener>, SetupError> {
+    /// Scrapers are few.
+    const BACKLOG: u32 = 16;
+    listener::open_at(&at.host, at.port, BACKLOG, false).map_err(|reason| failed(at, reason))
+}
+
+fn failed(at: &ListenAddress, reason: std::io::Error) -> SetupError {
+    SetupError::Metrics {
+        address: at.to_string(),
+        reason,
+    }
+}
