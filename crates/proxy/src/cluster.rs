@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use pgweir_config::{Host, HostSpec, ReadYourWrites, Routing, TargetSessionAttrs, Topology};
 use pgweir_pool::ServerId;
 use pgweir_route::{
-    Address, Board, Choice, Event, HostId, HostSettings, HostView, Mark, MaxLag, Options, Outcome,
-    Reason,
+    Address, Board, Choice, Event, HostId, HostSettings, HostView, Lsn, Mark, MaxLag, Options,
+    Outcome, Reason,
 };
 use pgweir_wire::sqlstate;
 use tokio::sync::Notify;
@@ -219,9 +219,15 @@ impl Cluster {
             && self.board.primary().is_some()
     }
 
-    /// Where a read goes that has to find all writes up to `need`, if not to the primary, and why.
-    pub(crate) fn place_of_read(&self, need: Mark, random: u64) -> (Place, Option<Reason>) {
-        match self.board.choose(need, random) {
+    /// Where a read goes that has to find all writes up to `need` and up to the position `after`, if not to the primary,
+    /// and why.
+    pub(crate) fn place_of_read(
+        &self,
+        need: Mark,
+        after: Lsn,
+        random: u64,
+    ) -> (Place, Option<Reason>) {
+        match self.board.choose_after(need, after, random) {
             Choice::Replica(host) => (Place::Replica(host), None),
             Choice::Primary(_, reason) => {
                 if self.board.prober_is_wanted() {

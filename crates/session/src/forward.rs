@@ -193,7 +193,7 @@ impl Forward<'_, '_> {
                     }
                     let mut changes = None;
                     if !told.is_nothing() {
-                        if let Some(error) = self.server.refusal(self.client, told.effects) {
+                        if let Some(error) = self.server.refusal(self.client, &told) {
                             self.server.refuse_query(error, undo, self.out.insert());
                             self.client.passage = Passage::Drop(h.total());
                             continue;
