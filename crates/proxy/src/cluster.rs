@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use pgweir_auth::Secret;
 use pgweir_config::{Host, HostSpec, ReadYourWrites, Routing, TargetSessionAttrs, Topology};
 use pgweir_pool::ServerId;
 use pgweir_route::{
@@ -429,6 +430,16 @@ impl Live {
             ..Target::clone(&self.target)
         });
         live
+    }
+
+    /// The same as another user.
+    fn logged_in_as(mut self, user: &str, secret: Option<Secret>) -> Live {
+        self.target = Arc::new(Target {
+            user: user.into(),
+            ..Target::clone(&self.target)
+        });
+        self.secret = secret;
+        self
     }
 
     /// What `cluster` makes of it: its servers are at the primary.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::time::SystemTime;
 
+use pgweir_auth::ScramKeys;
 use pgweir_config::{Host, SslMode};
 use pgweir_pool::ServerId;
 use pgweir_session::ServerSession;
@@ -42,7 +43,7 @@ pub(crate) async fn connect(
     let live = pool.live();
     let target = live.target.clone();
     let work = async {
-        let (stream, logged_in) = log_in_anew(worker, pool, &live).await?;
+        let (stream, logged_in) = log_in_anew(worker, pool.keys().as_ref(), &live).await?;
         if live.cluster.is_some() && !pool.is_replica && is_standby(&logged_in) {
             return Err(Refusal::new(
                 sqlstate::CANNOT_CONNECT_NOW,
@@ -111,27 +112,27 @@ fn is_standby(logged_in: &LoggedIn) -> bool {
 /// Opens a connection that no pool counts, and logs in as the servers of `pool` do.
 pub(crate) async fn dial(
     worker: &Worker,
-    pool: &Pool,
+    keys: Option<&ScramKeys>,
     live: &Live,
 ) -> Result<(Stream, LoggedIn), Refusal> {
-    in_time(worker, &live.target, log_in_anew(worker, pool, live)).await
+    in_time(worker, &live.target, log_in_anew(worker, keys, live)).await
 }
 
 async fn log_in_anew(
     worker: &Worker,
-    pool: &Pool,
+    keys: Option<&ScramKeys>,
     live: &Live,
 ) -> Result<(Stream, LoggedIn), Refusal> {
     let target = &live.target;
     let tls = worker.shared.server_tls();
     let mut stream = open(worker, target, &tls).await?;
-    match login::log_in(worker, &mut stream, pool, live).await {
+    match login::log_in(worker, &mut stream, keys, live).await {
         // As libpq: a server may admit one of the two only.
         Err(first) if first.code == sqlstate::INVALID_AUTHORIZATION => {
             let Some(mut other) = the_other_way(worker, target, &tls, &stream).await else {
                 return Err(first);
             };
-            let logged_in = login::log_in(worker, &mut other, pool, live).await;
+            let logged_in = login::log_in(worker, &mut other, keys, live).await;
             Ok((other, logged_in.map_err(|_| first)?))
         }
         logged_in => Ok((stream, logged_in?)),

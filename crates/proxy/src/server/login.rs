@@ -10,7 +10,7 @@ use pgweir_wire::{build, sqlstate, startup};
 use tokio::io::AsyncWriteExt;
 
 use crate::message::{Inbox, ReadError};
-use crate::pools::{Live, Pool};
+use crate::pools::Live;
 use crate::report::Refusal;
 use crate::stream::Stream;
 use crate::worker::Worker;
@@ -29,7 +29,7 @@ const LOGIN_MESSAGE_BYTES: u32 = 64 << 10;
 pub(crate) async fn log_in(
     worker: &Worker,
     stream: &mut Stream,
-    pool: &Pool,
+    keys: Option<&ScramKeys>,
     live: &Live,
 ) -> Result<LoggedIn, Refusal> {
     let target = &live.target;
@@ -54,8 +54,7 @@ pub(crate) async fn log_in(
     stream.write_all(&out).await.map_err(lost)?;
 
     let binding = stream.server_end_point();
-    let keys = pool.keys();
-    let held = ServerCredential::of(live.secret.as_ref(), keys.as_ref());
+    let held = ServerCredential::of(live.secret.as_ref(), keys);
     let refused = |e: &dyn std::fmt::Display| {
         Refusal::new(
             sqlstate::CANNOT_CONNECT,
