@@ -3,6 +3,7 @@
 //! Where a statement went is told by [`HERE`], which reads a table and says the port of the server that answered.
 
 mod again;
+mod carried;
 mod checker;
 mod failover;
 mod freshness;

@@ -33,6 +33,8 @@ pub struct Routing {
     pub patroni: Vec<RestAddress>,
     /// How often each host is asked; at least 100 ms.
     pub probe_interval: Duration,
+    /// As whom they are asked; `None`: as the first of the database's clients.
+    pub probe_user: Option<String>,
     /// The hosts that will do; other than [`TargetSessionAttrs::Any`] only without `read_write_split`.
     pub target_session_attrs: TargetSessionAttrs,
     /// The zone in which the pooler runs.
@@ -82,6 +84,10 @@ impl Config {
                 Topology::Patroni => database.patroni.clone(),
             },
             probe_interval: database.probe_interval.unwrap_or(global.probe_interval),
+            probe_user: database
+                .probe_user
+                .clone()
+                .or_else(|| global.probe_user.clone()),
             target_session_attrs: database.target_session_attrs,
             zone: global.zone.clone(),
         }

@@ -13,11 +13,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use pgweir_auth::Secret;
 use pgweir_config::{Host, HostSpec, ReadYourWrites, Routing, TargetSessionAttrs, Topology};
 use pgweir_pool::ServerId;
 use pgweir_route::{
-    Address, Board, Choice, Event, HostId, HostSettings, HostView, Mark, MaxLag, Options, Outcome,
-    Reason,
+    Address, Board, Choice, Event, HostId, HostSettings, HostView, Lsn, Mark, MaxLag, Options,
+    Outcome, Reason,
 };
 use pgweir_wire::sqlstate;
 use tokio::sync::Notify;
@@ -221,9 +222,15 @@ impl Cluster {
             && self.board.primary().is_some()
     }
 
-    /// Where a read goes that has to find all writes up to `need`, if not to the primary, and why.
-    pub(crate) fn place_of_read(&self, need: Mark, random: u64) -> (Place, Option<Reason>) {
-        match self.board.choose(need, random) {
+    /// Where a read goes that has to find all writes up to `need` and up to the position `after`, if not to the primary,
+    /// and why.
+    pub(crate) fn place_of_read(
+        &self,
+        need: Mark,
+        after: Lsn,
+        random: u64,
+    ) -> (Place, Option<Reason>) {
+        match self.board.choose_after(need, after, random) {
             Choice::Replica(host) => (Place::Replica(host), None),
             Choice::Primary(_, reason) => {
                 if self.board.prober_is_wanted() {
@@ -418,6 +425,16 @@ impl Live {
             ..Target::clone(&self.target)
         });
         live
+    }
+
+    /// The same as another user.
+    fn logged_in_as(mut self, user: &str, secret: Option<Secret>) -> Live {
+        self.target = Arc::new(Target {
+            user: user.into(),
+            ..Target::clone(&self.target)
+        });
+        self.secret = secret;
+        self
     }
 
     /// What `cluster` makes of it: its servers are at the primary.

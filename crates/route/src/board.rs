@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
 use std::time::Duration;
 
 use self::slot::Slot;
-use crate::HostId;
+use crate::{HostId, Lsn};
 
 mod choose;
 mod slot;
@@ -77,6 +77,8 @@ pub struct Board {
     asked: AtomicBool,
     /// Somebody was sent away because all replicas were behind, since the prober last looked.
     refused: AtomicBool,
+    /// The greatest position that a read was to find and no replica was known to have, since the prober last looked.
+    awaited: AtomicU64,
     slots: Box<[Slot]>,
 }
 
@@ -96,6 +98,7 @@ impl Board {
             readable: AtomicU64::new(0),
             asked: AtomicBool::new(false),
             refused: AtomicBool::new(false),
+            awaited: AtomicU64::new(0),
             slots: (0..MAX_HOSTS).map(|_| Slot::default()).collect(),
         }
     }
@@ -182,6 +185,11 @@ impl Board {
     /// Whether anyone asked for a place to read since this was called last.
     pub(crate) fn take_asked(&self) -> bool {
         self.asked.load(Relaxed) && self.asked.swap(false, Relaxed)
+    }
+
+    /// The greatest position that a read was to find and no replica was known to have, since this was called last.
+    pub(crate) fn take_awaited(&self) -> Option<Lsn> {
+        (self.awaited.load(Relaxed) != 0).then(|| Lsn(self.awaited.swap(0, Relaxed)))
     }
 
     pub(crate) fn set_primary(&self, primary: Option<HostId>) {

@@ -9,7 +9,7 @@ use self::system::System;
 use crate::event::{Event, Loss};
 use crate::samples::{Sample, Samples};
 use crate::view::{HostView, Role};
-use crate::{Board, HostId, HostSettings, Options, Outcome, Report, RouteError};
+use crate::{Board, HostId, HostSettings, Lsn, Options, Outcome, Report, RouteError};
 
 mod members;
 mod pace;
@@ -45,6 +45,8 @@ pub struct Cluster {
     is_told: bool,
     /// When reads were last seen to be asked for.
     asked_at: Option<Duration>,
+    /// When a read was to find a position that no replica was known to have, and which.
+    awaited: Option<(Duration, Lsn)>,
 }
 
 /// A host as primary of a timeline.
@@ -79,6 +81,7 @@ impl Cluster {
             doubted: Vec::new(),
             is_told: false,
             asked_at: None,
+            awaited: None,
         };
         cluster.set_members(Duration::ZERO, hosts, &mut Vec::new())?;
         Ok(cluster)
@@ -262,14 +265,12 @@ impl Cluster {
 
     /// Finds the newest sample that a host is known to have replayed. `heard` is when it was heard of before, and now.
     fn prove(&mut self, n: usize, heard: Option<(Duration, Duration)>) {
+        let follows = self.follows(&self.hosts[n]);
         let host = &mut self.hosts[n];
         let Some(reign) = &self.reign else {
             return;
         };
-        let trusted = host.role == Role::Replica
-            && self.timelines.replica_trouble(host.timeline()).is_none()
-            && host.timeline().is_none_or(|t| t == reign.timeline);
-        if !trusted {
+        if !follows {
             host.proven = None;
             return;
         }
@@ -293,6 +294,14 @@ impl Cluster {
             host.delay = Some(smooth);
             self.board.slot(n).set_delay(smooth);
         }
+    }
+
+    /// Whether it is a replica of the last primary.
+    fn follows(&self, host: &Record) -> bool {
+        let of_reign = |reign: &Reign| host.timeline().is_none_or(|t| t == reign.timeline);
+        host.role == Role::Replica
+            && self.timelines.replica_trouble(host.timeline()).is_none()
+            && self.reign.as_ref().is_some_and(of_reign)
     }
 
     /// Why the host that was primary is not any more.

@@ -191,7 +191,7 @@ impl Forward<'_, '_> {
                     }
                     let (mut changes, mut names) = (None, Vec::new());
                     if !told.is_nothing() {
-                        if let Some(error) = self.server.refusal(self.client, told.effects) {
+                        if let Some(error) = self.server.refusal(self.client, &told) {
                             self.server.refuse_query(error, undo, self.out.insert());
                             self.client.passage = Passage::Drop(h.total());
                             continue;

@@ -29,6 +29,7 @@ mod names;
 mod naming;
 mod out;
 mod owed;
+mod position;
 mod prepared;
 mod refusal;
 mod reply;
@@ -45,6 +46,7 @@ pub use client::{ClientSession, Fault, Limits, Need, SessionState, Step, alone, 
 pub use forward::forward;
 pub use holds::Holds;
 pub use out::Out;
+pub use position::{AFTER, POSITION_HINT, is_position, no_position, translated};
 pub use refusal::{PINNED_HINT, too_many_pinned};
 pub use reply::{ServerFault, reply};
 pub use server::{Counts, ServerSession, UpkeepError};

@@ -12,7 +12,9 @@ use crate::client::{ClientSession, SessionState};
 use crate::forward::UNKNOWN;
 use crate::holds::Holds;
 use crate::owed::{Owed, Undo};
+use crate::position::{POSITION_HINT, no_position};
 use crate::server::ServerSession;
+use crate::told::Told;
 
 /// What is sent in the place of a query: no SQL, so that it fails whatever the state.
 const NO_SQL: &[u8] = b"refused by pgweir";
@@ -38,9 +40,17 @@ impl ServerSession {
         });
     }
 
-    /// The error that the client gets for a statement of these effects, if it is not to be sent: it would keep the
-    /// client at this server where that is not allowed.
-    pub(crate) fn refusal(&self, client: &ClientSession, effects: Effects) -> Option<Box<[u8]>> {
+    /// The error that the client gets for a statement that tells this, if it is not to be sent: it gives a parameter of
+    /// the pooler's a value that is none, or would keep the client at this server where that is not allowed.
+    pub(crate) fn refusal(&self, client: &ClientSession, told: &Told) -> Option<Box<[u8]>> {
+        if let Some(value) = told.wrong_position() {
+            let message = no_position(value);
+            return Some(error(sqlstate::INVALID_PARAMETER, &message, POSITION_HINT));
+        }
+        self.refusal_of(client, told.effects)
+    }
+
+    fn refusal_of(&self, client: &ClientSession, effects: Effects) -> Option<Box<[u8]>> {
         let holds = Holds::announced_by(effects);
         if holds.is_empty() || self.holds.contains(holds) || !client.is_shared() {
             return None;

@@ -277,7 +277,7 @@ pub(crate) mod portable {
                 &padded
             }
         };
-        let is_one_of = |set: &[u8], b: u8| set.iter().any(|one| *one == b);
+        let is_one_of = |set: &[u8], b: u8| set.contains(&b);
         let is_letter = |b: u8| (b | 0x20).wrapping_sub(b'a') < 26;
         let is_digit = |b: u8| b.wrapping_sub(b'0') < 10;
         let is_space = |b: u8| b.wrapping_sub(b'\t') < 5;

@@ -8,8 +8,8 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::{HERE, database, port, splitting, until_at};
 
-const WRITE: &str = "update counter set n = n + 1 where id = 1";
-const READ: &str = "select n from counter where id = 1";
+pub const WRITE: &str = "update counter set n = n + 1 where id = 1";
+pub const READ: &str = "select n from counter where id = 1";
 
 /// A cluster whose one replica a test may pause while it has the lock. It is not paused at first.
 async fn moody() -> MutexGuard<'static, Cluster> {
@@ -21,15 +21,15 @@ async fn moody() -> MutexGuard<'static, Cluster> {
 }
 
 /// A database of [`moody`], and a pooler in front of it that splits reads from writes.
-struct Scene {
-    cluster: MutexGuard<'static, Cluster>,
-    database: String,
+pub struct Scene {
+    pub cluster: MutexGuard<'static, Cluster>,
+    pub database: String,
     pooler: Pooler,
 }
 
 impl Scene {
     /// `settings` are the database's.
-    async fn with(settings: &str) -> Scene {
+    pub async fn with(settings: &str) -> Scene {
         let cluster = moody().await;
         let database = database(&cluster);
         let pooler = splitting(&cluster, settings);
@@ -40,17 +40,17 @@ impl Scene {
         }
     }
 
-    fn port(&self, node: usize) -> String {
+    pub fn port(&self, node: usize) -> String {
         port(&self.cluster, node)
     }
 
     /// A client, whose reads go to the primary for now.
-    async fn client(&self) -> Raw {
+    pub async fn client(&self) -> Raw {
         Raw::login(self.pooler.address(), "alice", &self.database).await
     }
 
     /// A client whose reads go to the replica by now.
-    async fn reader(&self) -> Raw {
+    pub async fn reader(&self) -> Raw {
         let mut client = self.client().await;
         until_at(&mut client, &self.port(1)).await;
         client

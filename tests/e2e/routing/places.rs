@@ -520,3 +520,19 @@ async fn a_name_of_a_sequence_or_an_unlogged_table_counts_where_a_relation_is_re
         assert_eq!(&client.value(sql).await, at, "{sql}");
     }
 }
+
+#[tokio::test]
+async fn hosts_are_probed_as_the_user_that_is_for_it() {
+    let database = database(calm());
+    calm().psql(0, &database, "create role watcher login");
+    calm().wait_caught_up();
+    let pooler = splitting(calm(), "probe_user = \"watcher\"");
+    let _client = client(&pooler, &database).await;
+    let sql = format!(
+        "select count(*), string_agg(usename, ' ') from pg_stat_activity \
+         where datname = '{database}' and query like '%pg_is_in_recovery%' and pid <> pg_backend_pid()"
+    );
+    for node in 0..2 {
+        assert_eq!(calm().psql(node, "postgres", &sql), "1|watcher");
+    }
+}

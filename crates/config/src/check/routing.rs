@@ -13,6 +13,12 @@ impl Rules<'_> {
         if config.global.read_write_split && databases.all(|database| database.hosts.is_empty()) {
             self.idle(&["read_write_split"], "no database has hosts");
         }
+        let has_several = |database: &Database| {
+            database.hosts.len() > 1 || database.target_session_attrs != TargetSessionAttrs::Any
+        };
+        if config.global.probe_user.is_some() && !config.databases.values().any(has_several) {
+            self.idle(&["probe_user"], "no database has several hosts");
+        }
     }
 
     pub(super) fn routing(&mut self, global: &Global, name: &str, database: &Database) {

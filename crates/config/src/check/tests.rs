@@ -262,6 +262,10 @@ fn routing_without_effect_is_warned_of() {
             "2: read_write_split: has no effect: no database has hosts",
         ),
         (
+            "[pgweir]\nprobe_user = \"w\"\n[databases.a]\nhosts = [\"x\"]",
+            "2: probe_user: has no effect: no database has several hosts",
+        ),
+        (
             "[databases.a]\nhosts = [\"x\"]\npatroni = [\"http://x\"]",
             "3: patroni: has no effect: topology is probe",
         ),

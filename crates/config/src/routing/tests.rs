@@ -81,6 +81,7 @@ fn without_a_word_about_routing_everything_goes_to_the_primary() {
         topology: Topology::Probe,
         patroni: Vec::new(),
         probe_interval: Duration::from_secs(1),
+        probe_user: None,
         target_session_attrs: TargetSessionAttrs::Any,
         zone: None,
     };
@@ -99,6 +100,7 @@ primary_reads = false
 failover_timeout = 0
 topology = \"patroni\"
 probe_interval = \"2s\"
+probe_user = \"watcher\"
 [databases.shop]
 hosts = [\"a\", \"b\"]
 ";
@@ -112,6 +114,7 @@ max_replica_lag = 0
 primary_reads = true
 failover_timeout = \"1min\"
 probe_interval = \"100ms\"
+probe_user = \"own\"
 target_session_attrs = \"prefer-standby\"
 ";
     let global = routing(&format!("{text}{patroni}"));
@@ -130,6 +133,7 @@ target_session_attrs = \"prefer-standby\"
     let addresses: Vec<_> = global.patroni.iter().map(ToString::to_string).collect();
     assert_eq!(addresses, ["http://a:8008", "http://b:8008"]);
     assert_eq!(global.probe_interval, Duration::from_secs(2));
+    assert_eq!(global.probe_user.as_deref(), Some("watcher"));
 
     let own = routing(&format!("{text}{own}"));
     assert!(!own.read_write_split && own.primary_reads);
@@ -139,5 +143,6 @@ target_session_attrs = \"prefer-standby\"
     assert_eq!(own.failover_timeout, Duration::from_secs(60));
     assert_eq!(own.topology, Topology::Probe);
     assert_eq!(own.probe_interval, Duration::from_millis(100));
+    assert_eq!(own.probe_user.as_deref(), Some("own"));
     assert_eq!(own.target_session_attrs, TargetSessionAttrs::PreferStandby);
 }

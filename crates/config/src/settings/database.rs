@@ -59,6 +59,8 @@ section! {
         patroni: Vec<RestAddress> = RestAddresses, "", Reload, Absent;
         /// `probe_interval` for this database.
         probe_interval: Option<Duration> = Or(Delay { min: SHORTEST_PROBE_INTERVAL }), "", Reload, Absent;
+        /// `probe_user` for this database.
+        probe_user: Option<String> = Or(Text), "", Reload, Absent;
         /// Give this name's clients only hosts of one role, with libpq's meanings: `any`, `primary`, `standby`,
         /// `prefer-standby`, `read-write` or `read-only`. For a name beside the database's usual one, for clients that
         /// choose the role themselves; so it does not go with `read_write_split`.

@@ -121,6 +121,10 @@ section! {
         /// How often each host is asked for its role and position. While something is wrong, or reads wait for replicas,
         /// hosts are asked more often.
         probe_interval: Duration = Delay { min: SHORTEST_PROBE_INTERVAL }, "1s", Reload, Absent;
+        /// The user as whom the hosts of databases that have several are probed; its password is in `auth_file` or under
+        /// `[users]`. A member of `pg_read_all_stats` learns which timeline a replica follows as soon as it does. Nothing:
+        /// the user of the database's first client.
+        probe_user: Option<String> = Or(Text), "", Reload, Absent;
         /// The zone in which pgweir runs. Replicas of this zone, as `hosts` gives theirs, get the reads for as long as one
         /// of them can serve them. Nothing: zones do not count.
         zone: Option<String> = Or(Text), "", Reload, Absent;

@@ -37,7 +37,7 @@ const PG_EVENT_TRIGGER: u32 = 3466;
 /// Reads and judges them.
 pub(super) async fn read(worker: &Worker, pool: &Arc<Pool>) -> Result<Verdict, Refusal> {
     let live = pool.live();
-    let (mut stream, logged_in) = dial(worker, pool, &live).await?;
+    let (mut stream, logged_in) = dial(worker, &pool.credentials(), &live).await?;
     let mut parameters = logged_in.parameters.iter();
     let version = parameters.find(|(name, _)| &**name == "server_version");
     let major = version.and_then(|(_, v)| v.split(|c: char| !c.is_ascii_digit()).next());

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Instant;
 
 use pgweir_pool::{Checkout, Collected, Failure, Lease, Request};
-use pgweir_route::Mark;
+use pgweir_route::{Lsn, Mark};
 use pgweir_session::{ClientSession, Settings};
 use pgweir_wire::sqlstate;
 
@@ -77,7 +77,7 @@ async fn host_for_login(
         if cluster.has_primary() {
             return Ok(pool.clone());
         }
-        if let (Place::Replica(host), _) = cluster.place_of_read(Mark::NONE, 0)
+        if let (Place::Replica(host), _) = cluster.place_of_read(Mark::NONE, Lsn::default(), 0)
             && let Some(there) = worker.shared.replica_pool(pool, host)
         {
             return Ok(there);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pgweir_session::{Settings, parse_options};
+use pgweir_session::{AFTER, POSITION_HINT, Settings, is_position, no_position, parse_options};
 use pgweir_wire::sqlstate;
 
 use super::login::violation;
@@ -64,6 +64,12 @@ impl Wishes {
         }
         if wishes.database.is_empty() {
             wishes.database.clone_from(&wishes.user);
+        }
+        if let Some(value) = wishes.setting(AFTER)
+            && !is_position(value)
+        {
+            let refusal = Refusal::new(sqlstate::INVALID_PARAMETER, no_position(value));
+            return Err(refusal.hint(POSITION_HINT));
         }
         Ok(wishes)
     }

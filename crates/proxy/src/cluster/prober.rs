@@ -14,7 +14,7 @@ use pgweir_wire::{Header, Reader, WireError, build, sqlstate};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::{Cluster, patroni};
-use crate::pools::{Database, Pool};
+use crate::pools::{Credentials, Database, Pool};
 use crate::report::Refusal;
 use crate::server::connect::dial;
 use crate::stream::Stream;
@@ -62,7 +62,8 @@ pub(crate) fn tick(worker: &Rc<Worker>) {
     }
 }
 
-/// As whom the hosts of a database are probed: as the clients of a pool, which is not kept by that.
+/// As whom the hosts of a database are probed: as `probe_user`, or else as the clients of a pool. The pool is not kept by
+/// that.
 #[derive(Clone)]
 struct Login {
     database: Arc<Database>,
@@ -153,7 +154,7 @@ async fn probe(worker: Rc<Worker>, login: Login, cluster: Arc<Cluster>, host: Ho
     }
 }
 
-/// Connects, and asks again and again. Ends when the host or the pool has left.
+/// Connects, and asks again and again. Ends when the host or the pool has left, or another user is to ask.
 async fn talk(
     worker: &Worker,
     login: &Login,
@@ -163,9 +164,18 @@ async fn talk(
     let (Some(spec), Some(pool)) = (cluster.spec(host), login.pool.upgrade()) else {
         return Ok(());
     };
-    let live = pool.live().at(&spec);
-    let (mut stream, _) = in_time(dial(worker, &pool, &live)).await?;
+    let mut live = pool.live().at(&spec);
+    let user = cluster.routing().probe_user.clone();
+    let credentials = match &user {
+        Some(user) => {
+            let secret = worker.shared.setup().logins.secret(user);
+            live = live.logged_in_as(user, secret);
+            Credentials::default()
+        }
+        None => pool.credentials(),
+    };
     drop(pool);
+    let (mut stream, _) = in_time(dial(worker, &credentials, &live)).await?;
     let mut question = Vec::new();
     build::query(&mut question, QUESTION.as_bytes());
     loop {
@@ -176,7 +186,7 @@ async fn talk(
         let now = worker.shared.since_start();
         let events = cluster.judge().report(now, host, report, Some(number));
         worker.shared.heard(&login.database, cluster, &events);
-        if cluster.spec(host).is_none() {
+        if cluster.spec(host).is_none() || cluster.routing().probe_user != user {
             // It closes whether or not it has heard.
             let _ = stream.write_all(&build::TERMINATE).await;
             return Ok(());

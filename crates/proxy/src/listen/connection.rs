@@ -93,7 +93,7 @@ async fn open(
     live: &Live,
     key: &Key,
 ) -> Result<(Stream, Inbox, Connection), Refusal> {
-    let (mut stream, logged_in) = dial(worker, pool, live).await?;
+    let (mut stream, logged_in) = dial(worker, &pool.credentials(), live).await?;
     let (remote, local) = stream.addresses();
     let shown = Connection {
         pool: pool.clone(),

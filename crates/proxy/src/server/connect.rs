@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::client::replication::Replication;
-use crate::pools::{Branch, Live, Pool};
+use crate::pools::{Branch, Credentials, Live, Pool};
 use crate::report::Refusal;
 use crate::server::balance::Alike;
 use crate::server::held::Held;
@@ -108,7 +108,8 @@ async fn connect_to(
     id: ServerId,
 ) -> Result<Box<Server>, Refusal> {
     let start: Vec<(&str, &str)> = target.start().collect();
-    let (stream, logged_in) = log_in_anew(worker, pool, live, target, &start).await?;
+    let (stream, logged_in) =
+        log_in_anew(worker, &pool.credentials(), live, target, &start).await?;
     if live.cluster.is_some() && !pool.is_replica() && is_standby(&logged_in) {
         return Err(Refusal::new(
             sqlstate::CANNOT_CONNECT_NOW,
@@ -211,29 +212,35 @@ fn is_standby(logged_in: &LoggedIn) -> bool {
 /// Opens a connection that no pool counts, and logs in as the servers of `pool` do, but with nothing set.
 pub(crate) async fn dial(
     worker: &Worker,
-    pool: &Pool,
+    credentials: &Credentials,
     live: &Live,
 ) -> Result<(Stream, LoggedIn), Refusal> {
     let target = &live.target;
-    in_time(worker, target, log_in_anew(worker, pool, live, target, &[])).await
+    in_time(
+        worker,
+        target,
+        log_in_anew(worker, credentials, live, target, &[]),
+    )
+    .await
 }
 
 async fn log_in_anew(
     worker: &Worker,
-    pool: &Pool,
+    credentials: &Credentials,
     live: &Live,
     target: &Target,
     parameters: &[(&str, &str)],
 ) -> Result<(Stream, LoggedIn), Refusal> {
     let tls = worker.shared.server_tls();
     let mut stream = open(worker, target, &tls).await?;
-    match login::log_in(worker, &mut stream, pool, live, target, parameters).await {
+    match login::log_in(worker, &mut stream, credentials, live, target, parameters).await {
         // As libpq: a server may admit one of the two only.
         Err(first) if first.code == sqlstate::INVALID_AUTHORIZATION => {
             let Some(mut other) = the_other_way(worker, target, &tls, &stream).await else {
                 return Err(first);
             };
-            let logged_in = login::log_in(worker, &mut other, pool, live, target, parameters).await;
+            let logged_in =
+                login::log_in(worker, &mut other, credentials, live, target, parameters).await;
             Ok((other, logged_in.map_err(|_| first)?))
         }
         logged_in => Ok((stream, logged_in?)),
@@ -305,7 +312,8 @@ pub(crate) async fn connect_walsender(
 ) -> Result<(Held, Vec<(Box<str>, Box<str>)>), Refusal> {
     let pool = server.pool.clone();
     let target = pool.database.turn.take(&live.target);
-    let log_in = log_in_anew(worker, &pool, live, &target, start);
+    let credentials = pool.credentials();
+    let log_in = log_in_anew(worker, &credentials, live, &target, start);
     let (stream, logged_in) = in_time(worker, &target, log_in).await?;
     let (id, key) = (server.id, logged_in.key);
     let card = card_of(&pool, id, &target, &stream, key, Some(replication));

@@ -10,7 +10,7 @@ use pgweir_wire::{build, sqlstate, startup};
 use tokio::io::AsyncWriteExt;
 
 use crate::message::{Inbox, ReadError};
-use crate::pools::{Live, Pool};
+use crate::pools::{Credentials, Live};
 use crate::report::Refusal;
 use crate::server::connect::Target;
 use crate::stream::Stream;
@@ -30,7 +30,7 @@ const LOGIN_MESSAGE_BYTES: u32 = 64 << 10;
 pub(crate) async fn log_in(
     worker: &Worker,
     stream: &mut Stream,
-    pool: &Pool,
+    credentials: &Credentials,
     live: &Live,
     target: &Target,
     parameters: &[(&str, &str)],
@@ -58,7 +58,6 @@ pub(crate) async fn log_in(
     stream.write_all(&out).await.map_err(lost)?;
 
     let binding = stream.server_end_point();
-    let credentials = pool.credentials();
     let secret = live.secret.as_ref().or(credentials.secret.as_ref());
     let held = ServerCredential::of(secret, credentials.keys.as_ref());
     let refused = |e: &dyn std::fmt::Display| {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::{Board, MAX_HOSTS, Mark, bits};
-use crate::HostId;
+use crate::{HostId, Lsn};
 
 /// Where a read goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,13 @@ impl Board {
     /// long.
     #[inline]
     pub fn choose(&self, need: Mark, random: u64) -> Choice {
+        self.choose_after(need, Lsn::default(), random)
+    }
+
+    /// As [`Board::choose`], of those replicas that have replayed the position `after` of the primary's log.
+    #[inline]
+    pub fn choose_after(&self, need: Mark, after: Lsn, random: u64) -> Choice {
+        let after = after.before_page_header();
         if !self.asked.load(Relaxed) {
             self.asked.store(true, Relaxed);
         }
@@ -57,7 +64,7 @@ impl Board {
         let (mut near, mut all) = (Candidates::default(), Candidates::default());
         let mut weights = [0; MAX_HOSTS];
         for slot in bits(readable) {
-            if let Some(offer) = self.slots[slot].offer(need) {
+            if let Some(offer) = self.slots[slot].offer(need, after) {
                 weights[slot] = offer.weight;
                 all.add(slot, offer.weight);
                 if offer.near {
@@ -68,13 +75,16 @@ impl Board {
         let candidates = if near.weight > 0 { near } else { all };
         if let Some(slot) = self.draw(candidates, &weights, random) {
             // Again, and with the name of the host that the place belongs to: it may have changed.
-            if let Some(offer) = self.slots[slot].offer(need) {
+            if let Some(offer) = self.slots[slot].offer(need, after) {
                 self.slots[slot].count_choice();
                 return Choice::Replica(HostId {
                     incarnation: offer.incarnation,
                     slot: slot as u8,
                 });
             }
+        }
+        if after > Lsn::default() {
+            self.awaited.fetch_max(after.0, Relaxed);
         }
         self.none_will_do(readable)
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use super::{FIRST, Mark};
-use crate::HostId;
+use crate::{HostId, Lsn};
 
 /// What the cluster says of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub(crate) struct Published {
     pub(crate) weight: u32,
     /// The newest sample that it has replayed, if any.
     pub(crate) safe_to: Option<u64>,
+    /// The position that it has replayed, of the primary's timeline, if any.
+    pub(crate) replayed: Lsn,
 }
 
 impl Published {
@@ -49,6 +51,7 @@ pub(crate) struct Slot {
     /// `Published` in one word, so that flags and weight belong to the incarnation beside them.
     state: AtomicU64,
     safe_to: AtomicU64,
+    replayed: AtomicU64,
     /// In microseconds, plus one; 0 for unknown.
     delay: AtomicU64,
     in_flight: AtomicU32,
@@ -66,12 +69,15 @@ impl Slot {
 
     /// The host here, if it may be read from and has replayed what the mark asks for.
     ///
-    /// `state` is looked at before and after `safe_to`: if another host took the place in between, the second look sees
-    /// it, for it was stored before that host's `safe_to` was.
+    /// `state` is looked at before and after `safe_to` and `replayed`: if another host took the place in between, the second look sees
+    /// it, for it was stored before those of that host were.
     #[inline]
-    pub(super) fn offer(&self, need: Mark) -> Option<Offer> {
+    pub(super) fn offer(&self, need: Mark, after: Lsn) -> Option<Offer> {
         let state = self.state.load(Acquire);
-        if state & Published::READABLE == 0 || self.safe_to.load(Acquire) <= need.0 {
+        if state & Published::READABLE == 0
+            || self.safe_to.load(Acquire) <= need.0
+            || after > Lsn::default() && self.replayed.load(Acquire) < after.0
+        {
             return None;
         }
         let incarnation = (state >> 32) as u32;
@@ -88,9 +94,12 @@ impl Slot {
             self.occupy(published.incarnation);
         }
         let safe_to = published.safe_to.unwrap_or(FIRST);
-        let moved = self.safe_to.load(Relaxed) != safe_to;
+        let replayed = published.replayed.0;
+        let moved =
+            self.safe_to.load(Relaxed) != safe_to || self.replayed.load(Relaxed) != replayed;
         if moved {
             self.safe_to.store(safe_to, Release);
+            self.replayed.store(replayed, Release);
         }
         if old != new {
             self.state.store(new, Release);
@@ -102,6 +111,7 @@ impl Slot {
     fn occupy(&self, incarnation: u32) {
         self.state.store(u64::from(incarnation) << 32, Release);
         self.safe_to.store(0, Release);
+        self.replayed.store(0, Release);
         self.delay.store(0, Relaxed);
         self.in_flight.store(0, Relaxed);
         self.chosen.store(0, Relaxed);

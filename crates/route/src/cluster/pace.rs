@@ -20,6 +20,9 @@ impl Cluster {
         if self.board.take_asked() {
             self.asked_at = Some(now);
         }
+        if let Some(position) = self.board.take_awaited() {
+            self.awaited = Some((now, position));
+        }
         let Some(n) = self.index(host) else {
             return Duration::MAX;
         };
@@ -65,7 +68,10 @@ impl Cluster {
             let covered = reign.samples.newest().is_some_and(|s| s.number > written);
             !covered && self.hosts.iter().any(Record::gets_reads)
         } else {
-            host.gets_reads() && host.proven.is_none_or(|s| s.number <= written)
+            let awaited = self.awaited.filter(|&(at, _)| lately(at));
+            let misses = |(_, position)| self.replayed(host).is_none_or(|has| has < position);
+            host.gets_reads()
+                && (host.proven.is_none_or(|s| s.number <= written) || awaited.is_some_and(misses))
         }
     }
 

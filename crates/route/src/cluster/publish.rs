@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::Cluster;
-use super::record::ReadState;
-use crate::HostSettings;
+use super::record::{ReadState, Record};
 use crate::board::Published;
 use crate::view::Role;
+use crate::{HostSettings, Lsn};
 
 /// A replica that comes back begins with so many hundredths of its weight.
 const RAMP_FROM: u32 = 10;
@@ -30,6 +30,7 @@ impl Cluster {
                     near: host.settings.near,
                     weight: host.settings.weight.min(HostSettings::MAX_WEIGHT) * part,
                     safe_to: host.proven.map(|s| s.number),
+                    replayed: self.replayed(host).unwrap_or_default(),
                 },
             );
         }
@@ -37,6 +38,12 @@ impl Cluster {
         if changed {
             self.board.raise_version();
         }
+    }
+
+    /// What a host has replayed of the primary's timeline.
+    pub(super) fn replayed(&self, host: &Record) -> Option<Lsn> {
+        let position = host.trusted_position()?;
+        self.follows(host).then_some(position)
     }
 
     /// The part of its weight that a host has, in hundredths.

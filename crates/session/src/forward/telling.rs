@@ -273,7 +273,7 @@ impl Forward<'_, '_> {
             Leave::Granted => {}
             refused => return refused,
         }
-        if let Some(error) = self.server.refusal(self.client, told.effects) {
+        if let Some(error) = self.server.refusal(self.client, &told) {
             return Leave::Refused(error);
         }
         let between = !self.server.open_segment;

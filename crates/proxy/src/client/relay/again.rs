@@ -29,8 +29,11 @@ impl Relay {
         let (Some(site), Link::Linked(server)) = (&self.site, &mut self.link) else {
             return;
         };
-        if free && !site.is_asked && !self.tries_again && self.live.limits.routes {
-            server.sent.begin();
+        if free {
+            match self.live.limits.routes && !site.is_asked && !self.tries_again {
+                true => server.sent.begin(),
+                false => server.sent.end(),
+            }
         }
         match answered {
             true => server.sent.end(),

@@ -3,7 +3,7 @@
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use pgweir_session::{Need, Out, alone, forward};
+use pgweir_session::{Need, Out, alone, forward, translated};
 
 use super::{End, Link, Relay, functions, poll_read};
 use crate::server::Server;
@@ -89,6 +89,11 @@ impl Relay {
         back: &mut Vec<u8>,
     ) -> Result<(), End> {
         self.need = 0;
+        let translated = match self.live.cluster {
+            Some(_) => translated(&self.session, input),
+            None => None,
+        };
+        let input = translated.as_deref().unwrap_or(input);
         if self.live.limits.functions_version != self.pool.functions_version() {
             self.learn();
         }

@@ -6,8 +6,8 @@ use std::task::Context;
 use std::time::{Duration, Instant};
 
 use pgweir_config::TargetSessionAttrs;
-use pgweir_route::{HostId, Mark, Outcome, Reason};
-use pgweir_session::{PoolMode, way};
+use pgweir_route::{HostId, Lsn, Mark, Outcome, Reason};
+use pgweir_session::{AFTER, PoolMode, way};
 use pgweir_sql::To;
 use pgweir_wire::sqlstate;
 
@@ -46,6 +46,7 @@ pub(super) struct Site {
     since: Instant,
     /// What it was chosen to have.
     need: Mark,
+    after: Lsn,
     /// The client has asked for a replica.
     pub(super) is_asked: bool,
     /// The host has not failed.
@@ -53,7 +54,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    fn new(pool: Arc<Pool>, cluster: Arc<Cluster>, host: HostId, need: Mark) -> Site {
+    fn new(pool: Arc<Pool>, cluster: Arc<Cluster>, host: HostId, need: Mark, after: Lsn) -> Site {
         cluster.begin(host);
         Site {
             pool,
@@ -61,6 +62,7 @@ impl Site {
             host,
             since: Instant::now(),
             need,
+            after,
             is_asked: false,
             ok: true,
         }
@@ -116,7 +118,7 @@ impl Relay {
                     self.hold(cx, since, None);
                     return false;
                 };
-                let mut site = Site::new(pool, cluster, host, need);
+                let mut site = Site::new(pool, cluster, host, need, self.after());
                 site.is_asked = asked;
                 self.site = Some(site);
                 true
@@ -138,9 +140,10 @@ impl Relay {
     ) -> Place {
         let routing = &self.live.routing;
         let mut random = [0; 8];
-        let mut read = |need| {
+        let after = self.after();
+        let mut read = |need, after| {
             self.worker.random(&mut random);
-            cluster.place_of_read(need, u64::from_ne_bytes(random))
+            cluster.place_of_read(need, after, u64::from_ne_bytes(random))
         };
         match routing.target_session_attrs {
             TargetSessionAttrs::Any => {}
@@ -148,12 +151,12 @@ impl Relay {
                 return cluster.place_of_write();
             }
             TargetSessionAttrs::Standby | TargetSessionAttrs::ReadOnly => {
-                return match read(Mark::NONE).0 {
+                return match read(Mark::NONE, after).0 {
                     Place::Primary => Place::Nowhere,
                     place => place,
                 };
             }
-            TargetSessionAttrs::PreferStandby => return read(Mark::NONE).0,
+            TargetSessionAttrs::PreferStandby => return read(Mark::NONE, after).0,
         }
         if !self.live.limits.routes || self.live.mode == PoolMode::Session {
             return cluster.place_of_write();
@@ -183,11 +186,11 @@ impl Relay {
             To::Replica => {}
         }
         let need = match way.asked {
-            // Whoever insists on a replica takes it as it is.
+            // Whoever insists on a replica takes it as it is, but for the position that it asks for.
             true => Mark::NONE,
             false => self.needed(cluster),
         };
-        let (place, why) = read(need);
+        let (place, why) = read(need, after);
         let waits = since.elapsed() < routing.replica_wait;
         match (place, why) {
             (Place::Replica(_), _) => {
@@ -219,6 +222,14 @@ impl Relay {
         cluster.need(self.live.routing.read_your_writes, self.mark)
     }
 
+    /// The position that its reads have to find; no replica has one that is none.
+    fn after(&self) -> Lsn {
+        match self.session.settings().get(AFTER) {
+            None | Some("") => Lsn::default(),
+            Some(position) => position.parse().unwrap_or(Lsn(u64::MAX)),
+        }
+    }
+
     /// Whether something was written since the client's replica was chosen that what `input` begins with has to find. The
     /// client is linked to it because it had asked for something before.
     #[cold]
@@ -234,7 +245,7 @@ impl Relay {
             && self.live.limits.routes
             && self.session.at_boundary()
             && server.session.may_be_between_transactions()
-            && self.needed(cluster) > site.need
+            && (self.needed(cluster) > site.need || self.after() > site.after)
     }
 
     /// Leaves the replica's server, which was sent nothing that the client waits for: another host is to have it.

@@ -271,3 +271,43 @@ fn a_replica_does_not_fall_behind_a_primary_that_cannot_be_asked() {
     world.replica(1, 1, 150);
     assert_eq!(world.trouble(1), None);
 }
+
+#[test]
+fn a_read_behind_a_position_goes_to_replicas_that_have_replayed_it() {
+    let mut world = World::in_order(3);
+    world.replica(1, 1, 150);
+    let chosen = |world: &World, after| match world.board.choose_after(Mark::NONE, Lsn(after), 7) {
+        Choice::Replica(host) => world.hosts.iter().position(|&h| h == host).unwrap(),
+        Choice::Primary(_, Reason::AllBehind) => 0,
+        other => panic!("{other:?}"),
+    };
+    for random in 0..9 {
+        let choice = world.board.choose_after(Mark::NONE, Lsn(101), random << 61);
+        assert_eq!(choice, Choice::Replica(world.hosts[1]));
+    }
+    assert_eq!((chosen(&world, 150), chosen(&world, 151)), (1, 0));
+    // Without a page's header, which a replica has not replayed before there is something behind it.
+    world.replica(2, 1, 8192);
+    assert_eq!(chosen(&world, 8192 + 24), 2);
+    // What traffic broke off may come back as another.
+    world
+        .cluster
+        .observed(world.now, world.hosts[2], Outcome::ConnectionLost);
+    assert_eq!(chosen(&world, 8192), 0);
+    world.replica(2, 1, 8192);
+    assert_eq!(chosen(&world, 8192), 2);
+}
+
+#[test]
+fn replicas_are_asked_closely_while_reads_wait_for_a_position() {
+    let mut world = World::in_order(1 + 1);
+    let pace = |world: &mut World| {
+        let host = world.hosts[1];
+        world.cluster.next_probe(world.now, host)
+    };
+    assert!(world.board.prober_is_wanted() || pace(&mut world) > ms(5));
+    world.board.choose_after(Mark::NONE, Lsn(101), 0);
+    assert!(pace(&mut world) <= ms(5));
+    world.replica(1, 1, 101);
+    assert!(pace(&mut world) > ms(5));
+}
