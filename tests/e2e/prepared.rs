@@ -501,7 +501,8 @@ async fn what_sql_prepares_beside_other_statements_is_prepared_elsewhere_without
 #[tokio::test]
 async fn a_name_that_sql_gives_in_a_block_is_taken_for_the_protocol_there() {
     let pooler = Pooler::new("default_pool_size = 1");
-    for address in [postgres().address(), pooler.address()] {
+    let direct = std::net::SocketAddr::from(([127, 0, 0, 1], postgres().port()));
+    for address in [direct, pooler.address()] {
         let mut client = Raw::login(address, "alice", "postgres").await;
         client.query("begin; prepare p as select 1").await;
         let taken = client.ask(&s().parse("p", "select 2").sync(), 1).await;
