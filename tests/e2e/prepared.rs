@@ -469,3 +469,49 @@ async fn a_name_that_sql_prepared_and_a_segment_closes_and_parses_is_nobody_else
     let answer = second.ask(&run("p", &[]), 1).await;
     assert_eq!(code(&answer), "26000", "{:?}", values(&answer));
 }
+
+#[tokio::test]
+async fn what_sql_prepares_beside_other_statements_is_prepared_elsewhere_without_them() {
+    let pooler = Pooler::new("default_pool_size = 2");
+    let mut client = Raw::login(pooler.address(), "alice", "postgres").await;
+    let mut other = Raw::login(pooler.address(), "alice", "postgres").await;
+    client
+        .query("drop table if exists beside; create table beside (n int)")
+        .await;
+    let both = "insert into beside values (1); prepare one as select count(*) from beside";
+    client.query(both).await;
+    let mut servers = HashSet::new();
+    for round in 0..4 {
+        // The other one keeps a server for itself, in turn.
+        other.query("begin").await;
+        assert_eq!(client.value("execute one").await, "1", "round {round}");
+        servers.insert(client.value("select pg_backend_pid()").await);
+        client.query("begin").await;
+        other.query("commit").await;
+        other.query("begin").await;
+        client.query("commit").await;
+        assert_eq!(client.value("execute one").await, "1", "round {round}");
+        servers.insert(client.value("select pg_backend_pid()").await);
+        other.query("commit").await;
+    }
+    client.query("drop table beside").await;
+    assert_eq!(servers.len(), 2, "one server proves nothing");
+}
+
+#[tokio::test]
+async fn a_name_that_sql_gives_in_a_block_is_taken_for_the_protocol_there() {
+    let pooler = Pooler::new("default_pool_size = 1");
+    let direct = std::net::SocketAddr::from(([127, 0, 0, 1], postgres().port()));
+    for address in [direct, pooler.address()] {
+        let mut client = Raw::login(address, "alice", "postgres").await;
+        client.query("begin; prepare p as select 1").await;
+        let taken = client.ask(&s().parse("p", "select 2").sync(), 1).await;
+        assert_eq!(code(&taken), "42P05");
+        client.query("rollback").await;
+        let segment = s().close_statement("p").parse("p", "select 2");
+        let made = client
+            .ask(&segment.bind("", "p", &[]).execute("", 0).sync(), 1)
+            .await;
+        assert_eq!(values(&made), ["2"]);
+    }
+}

@@ -68,6 +68,11 @@ impl ServerSession {
     }
 
     /// Appends `sql`, after which the server has the `wanted` settings.
+    ///
+    /// Of the ways to say it, SETs in one text are the least work for a server. Measured with PostgreSQL 15, as CPU of its
+    /// process for one and for three settings, SETs being 1: Bind and Execute of a prepared `set_config` with all values
+    /// as parameters 1.0 to 1.1 and 1.5 to 1.9; `set_config` in one text 1.7 or more and 1.5 to 1.8; SETs that are
+    /// prepared, bound and executed without a Sync of their own, in the transaction of the client's query, 1.4 and 1.1.
     fn bring_settings(&mut self, wanted: &Arc<Settings>, sql: &[u8], to_server: &mut Vec<u8>) {
         build::query(to_server, sql);
         self.owed

@@ -292,7 +292,11 @@ impl Forward<'_, '_> {
                         if self.client.channels.is_some() {
                             let text = parse.definition.split(|&b| b == 0).next();
                             let text = text.unwrap_or_default();
-                            self.lend_channels(pgweir_sql::classify(text, &self.limits.functions));
+                            let effects = pgweir_sql::classify(text, &self.limits.functions);
+                            if self.awaits_channels(effects, None) {
+                                return Ok(Need::Replies);
+                            }
+                            self.lend_channels(effects);
                         }
                         self.begin_parse();
                         self.parse(parse, h.total());

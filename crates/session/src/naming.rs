@@ -10,7 +10,7 @@ use crate::client::{ClientSession, SessionState};
 use crate::names::{Own, SqlStatement};
 use crate::server::ServerSession;
 use crate::statements::NAME_PREFIX;
-use crate::told::{ANYTHING, EXACT_BYTES};
+use crate::told::EXACT_BYTES;
 
 /// What tells of names.
 pub(crate) const NAMES: Effects = Effects::PREPARES.union(Effects::DEALLOCATES);
@@ -42,7 +42,12 @@ pub(crate) struct Exactly {
 }
 
 /// Reads `text`; `None` if it does not say exactly what becomes of names, or is about none.
-pub(crate) fn exactly(text: &[u8], effects: Effects, functions: &Functions) -> Option<Exactly> {
+pub(crate) fn exactly(
+    client: &ClientSession,
+    text: &[u8],
+    effects: Effects,
+    functions: &Functions,
+) -> Option<Exactly> {
     // In another encoding the server tells another text than it was sent.
     if !effects.intersects(NAMES) || text.len() > EXACT_BYTES || !text.is_ascii() {
         return None;
@@ -53,6 +58,11 @@ pub(crate) fn exactly(text: &[u8], effects: Effects, functions: &Functions) -> O
     for statement in pgweir_sql::statements(text) {
         let effects = pgweir_sql::classify(statement, functions);
         if !effects.intersects(NAMES) {
+            if effects.contains(Effects::EXECUTES)
+                && may_execute_naming(client, statement, functions)
+            {
+                return None;
+            }
             rest |= effects;
             continue;
         }
@@ -68,8 +78,26 @@ pub(crate) fn exactly(text: &[u8], effects: Effects, functions: &Functions) -> O
             Naming::DeallocateAll => NameChange::DeallocateAll,
         });
     }
-    let unclear = ANYTHING | Effects::EXECUTES;
-    (!rest.intersects(unclear)).then_some(Exactly { names, rest })
+    Some(Exactly { names, rest })
+}
+
+/// True if `statement` may be an EXECUTE that has the command tag of a PREPARE or DEALLOCATE, which only the protocol
+/// prepares.
+fn may_execute_naming(client: &ClientSession, statement: &[u8], functions: &Functions) -> bool {
+    let names = match pgweir_sql::executed(statement) {
+        pgweir_sql::Executed::Names(names) => names,
+        // What shows all of them is none.
+        pgweir_sql::Executed::Any => {
+            let verb = b"execute";
+            let mut parts = statement.windows(verb.len());
+            return parts.any(|part| part.eq_ignore_ascii_case(verb));
+        }
+    };
+    let statements = names.iter().filter_map(|n| client.named(n.as_bytes()));
+    statements.into_iter().any(|named| {
+        let effects = pgweir_sql::classify(named.statement.text(), functions);
+        effects.intersects(NAMES | Effects::UNSEEN)
+    })
 }
 
 /// The part of `text` that prepares `name`, to prepare it elsewhere: the server tells the whole text that it was sent,

@@ -315,3 +315,38 @@ fn two_listens_of_one_segment_are_heard_one_after_the_other() {
     t.hear(&[ONE, TWO, &complete("LISTEN"), ONE]);
     send_heard(&mut t, &bind(""));
 }
+
+#[test]
+fn a_server_is_not_lent_channels_behind_what_may_have_begun_a_block() {
+    let mut t = Talk::full();
+    let listen = query("listen a");
+    assert_eq!(t.try_send(&listen).expect("no fault").need, Need::Channels);
+    t.client.channels_are_heard();
+    t.send(&[&listen]);
+    let listened = [complete("LISTEN"), idle()].concat();
+    t.try_hear(&listened).expect("no fault");
+    t.hear(&[&complete("UNLISTEN"), &idle()]);
+    for shows in [
+        [parse("", "unlisten a"), SYNC.to_vec()].concat(),
+        query("select pg_listening_channels()"),
+    ] {
+        t.send(&[&query("begin")]);
+        let sent = t.try_send(&shows).expect("no fault");
+        assert_eq!((sent.need, sent.consumed), (Need::Replies, 0));
+        t.hear(&[&complete("BEGIN"), &in_transaction()]);
+        let sent = String::from_utf8_lossy(&t.send(&[&shows])).into_owned();
+        assert!(!sent.contains("LISTEN \"a\""), "{sent:?}");
+        let answer = [ONE, &in_transaction()].concat();
+        match shows[0] {
+            b'P' => t.hear(&[&answer]),
+            _ => t.hear(&[&complete("SELECT 1"), &in_transaction()]),
+        };
+        t.send(&[&query("rollback")]);
+        let ended = [complete("ROLLBACK"), idle()].concat();
+        let asked = t.try_hear(&ended).expect("no fault").again;
+        if !asked.is_empty() {
+            t.hear(&[&complete("SELECT 0"), &idle()]);
+        }
+        assert_eq!(t.client.channels().count(), 1);
+    }
+}

@@ -94,9 +94,10 @@ fn a_name_that_a_skipped_close_has_left_is_still_another_clients() {
 #[test]
 fn a_name_that_sql_gives_in_a_block_is_taken_there() {
     let mut t = Talk::full();
-    t.send(&[&query("begin; prepare p as select 1")]);
-    let tags = ["BEGIN", "PREPARE"].map(complete).concat();
-    t.hear(&[&tags, &ready(InTransaction)]);
+    let before = "select f(); begin; table pg_prepared_statements; prepare p as select 1";
+    t.send(&[&query(before)]);
+    let tags = ["SELECT 1", "BEGIN", "SELECT 0", "PREPARE"];
+    t.hear(&[&tags.map(complete).concat(), &ready(InTransaction)]);
     let sent = t.send(&[&parse("p", "select 2"), SYNC]);
     assert!(text(&sent).contains("p\0select 2"), "the server refuses it");
     let taken = error("42P05", "prepared statement \"p\" already exists");

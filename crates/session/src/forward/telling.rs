@@ -20,6 +20,9 @@ const SPEAKS_OF_NAMES: Effects = Effects::EXECUTES
     .union(Effects::PREPARES)
     .union(Effects::DEALLOCATES);
 
+/// What hangs on the channels that the server itself listens to, but for what is read exactly.
+const SHOWS_CHANNELS: Effects = Effects::LISTENING.union(Effects::UNLISTENS);
+
 /// Either.
 pub(super) const MAY_SPEAK_OF_NAMES: Effects = SPEAKS_OF_NAMES.union(ANYTHING);
 
@@ -39,15 +42,31 @@ impl Forward<'_, '_> {
             }
             return Leave::Behind;
         }
+        if self.awaits_channels(told.effects, told.changes.as_deref()) {
+            return Leave::Behind;
+        }
         self.client.may_listen(told, text, under_way)
+    }
+
+    /// True if a text of these effects hangs on what the server listens to, and what was sent before it is unanswered: that
+    /// may change the client's channels, or have begun a block, in which the server cannot be made to listen.
+    #[inline]
+    pub(super) fn awaits_channels(&self, effects: Effects, changes: Option<&[Change]>) -> bool {
+        self.client.channels.is_some()
+            && (effects.intersects(SHOWS_CHANNELS)
+                || self.server.holds.contains(Holds::CHANNELS)
+                    && changes.is_some_and(channels::any))
+            && self.client.follows_channels()
+            && !self.server.open_segment
+            && self.server.is_sending()
+            && !self.server.is_in_upkeep()
     }
 
     /// Sees to it that the server listens to the client's channels when it comes to a text of these effects that is sent
     /// next, if it hangs on that.
     #[inline]
     pub(super) fn lend_channels(&mut self, effects: Effects) {
-        let shown = Effects::LISTENING | Effects::UNLISTENS;
-        if effects.intersects(shown)
+        if effects.intersects(SHOWS_CHANNELS)
             && self.client.channels.is_some()
             && self.client.follows_channels()
             && !self.server.open_segment
@@ -86,7 +105,7 @@ impl Forward<'_, '_> {
             || self.server.may_lack_names(self.client)
             || self.server.prepared_statements() > 0;
         let exactly = match self.client.follows_names() {
-            true => exactly(text, told.effects, &self.limits.functions),
+            true => exactly(self.client, text, told.effects, &self.limits.functions),
             false => None,
         };
         let discards = (told.changes.as_deref()).is_some_and(|c| c.contains(&Change::DiscardAll));
@@ -113,7 +132,8 @@ impl Forward<'_, '_> {
         if let Some(exactly) = exactly {
             effects = effects & exactly.rest;
             names = exactly.names;
-        } else if effects.intersects(SPEAKS_OF_NAMES) {
+        }
+        if effects.intersects(SPEAKS_OF_NAMES) {
             let custom = &mut self.server.transaction.custom;
             effects = effects_with_executed(self.client, text, effects, self.limits, custom);
         }

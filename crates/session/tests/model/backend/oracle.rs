@@ -20,8 +20,6 @@ pub(super) struct Oracle {
     /// The name in a Parse that was refused in a failed block of which the client could not know.
     pub(super) refused: Option<Vec<u8>>,
     pub(super) too_kind: bool,
-    /// What it listens to may have changed since then.
-    listens_anew: bool,
 }
 
 impl Default for Oracle {
@@ -31,7 +29,6 @@ impl Default for Oracle {
             known: TransactionStatus::Idle,
             refused: None,
             too_kind: false,
-            listens_anew: false,
         }
     }
 }
@@ -73,7 +70,6 @@ impl Backend {
     /// The client has read everything. What does not follow it is gone.
     pub fn caught_up(&mut self) {
         self.oracle.known = self.status;
-        self.oracle.listens_anew &= self.transaction != Transaction::None;
         if self.forgets() && self.transaction == Transaction::None {
             self.objects.drop_all();
             match self.oracle.state {
@@ -157,14 +153,6 @@ impl Backend {
         let discards = |s: &(Statement, _)| s.0 == Statement::Session(Session::DiscardAll);
         // Such a text fails in any case, and whether it is refused before does not matter.
         self.oracle.too_kind |= statements.len() > 1 && statements.iter().any(discards);
-        // A text that is not read exactly is lent the channels that are known when it is sent: not what was done to them in
-        // the same breath.
-        let unlistens = |s: &(Statement, _)| {
-            let unlisten = Statement::Session(Session::UnlistenAll);
-            s.0 == unlisten || matches!(s.0, Statement::Session(Session::Unlisten(_)))
-        };
-        self.oracle.too_kind |=
-            self.oracle.listens_anew && statements.len() > 1 && statements.iter().any(unlistens);
         // Names cannot be brought to a failed block, so not behind its end in the same text either.
         self.oracle.too_kind |= statements.len() > 1 && self.transaction == Transaction::Failed;
         let begins = statements.iter().any(|s| s.0 == Statement::Begin);
@@ -199,12 +187,13 @@ impl Backend {
         ) = statement
             && let Some(prepared) = self.named.get(name.as_bytes())
         {
-            // What cannot be prepared any more fails the block that it is brought to.
+            // What cannot be prepared any more fails the block that it is brought to, and is not there to be deallocated.
             let fails = prepared
                 .statement
                 .as_ref()
                 .map(|s| self.analyze(s).is_err());
-            self.oracle.too_kind |= in_block && fails == Some(true);
+            let deallocates = matches!(statement, Statement::Session(Session::Deallocate(_)));
+            self.oracle.too_kind |= (in_block || deallocates) && fails == Some(true);
         }
         if *statement == Statement::Session(Session::Names) {
             // Nor can it be shown on another server.
@@ -214,19 +203,6 @@ impl Backend {
             };
             let any_lost = self.named.values().any(lost);
             self.oracle.too_kind |= any_lost;
-        }
-        match statement {
-            Statement::Session(
-                Session::Listen(_)
-                | Session::Unlisten(_)
-                | Session::UnlistenAll
-                | Session::DiscardAll,
-            ) => self.oracle.listens_anew = true,
-            // It is shown what is known when it is sent.
-            Statement::Session(Session::Channels) => {
-                self.oracle.too_kind |= self.oracle.listens_anew;
-            }
-            _ => {}
         }
         if let Statement::Session(Session::Execute(name)) = statement
             && let Some(prepared) = self.named.get(name.as_bytes())

@@ -188,8 +188,11 @@ impl Backend {
                 match prepared.statement {
                     Some(Statement::Session(inner)) if !matches!(inner, Session::Execute(_)) => {
                         self.analyze(&Statement::Session(inner.clone()))?;
-                        self.source = prepared.source.clone();
-                        self.carry_out(&inner, &String::from_utf8_lossy(&prepared.text))
+                        let source = std::mem::replace(&mut self.source, prepared.source);
+                        let text = String::from_utf8_lossy(&prepared.text);
+                        let done = self.carry_out(&inner, &text);
+                        self.source = source;
+                        done
                     }
                     Some(Statement::Rows(n)) => {
                         let text = String::from_utf8_lossy(&prepared.text).into_owned();
