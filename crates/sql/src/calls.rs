@@ -14,16 +14,15 @@ use crate::words::{self, Meaning, Verb};
 const AHEAD: usize = 64;
 
 impl Scan<'_> {
-    /// A parenthesis behind a name whose last part is `last`. Returns the token behind which the scan goes on.
+    /// A parenthesis behind a name whose last part is `last`, of which something is known. Returns the token behind which the scan goes on.
     #[inline(never)]
-    pub(crate) fn opened(&mut self, name: Name, last: Token, open: Token) -> Token {
+    pub(crate) fn opened(&mut self, name: Name, last: Token, open: Token, known: Known) -> Token {
         let text = self.text;
         let alone = name.parts == 1;
         let written = bare(last, text);
         if name.before.is_into(text) {
             return open;
         }
-        let known = self.functions.known(written);
         if alone && last.kind == Kind::Word {
             if known.is(Known::CONSTRUCT) {
                 return open;
@@ -328,7 +327,8 @@ impl Scan<'_> {
 }
 
 /// A name without its quotes.
-fn bare(token: Token, text: &[u8]) -> &[u8] {
+#[inline]
+pub(crate) fn bare(token: Token, text: &[u8]) -> &[u8] {
     match token.kind {
         Kind::Quoted => token.within(text),
         _ => token.of(text),

@@ -259,7 +259,7 @@ impl Functions {
             }
             if (entry ^ hash) >> 32 == 0 {
                 let (found, known) = &self.names[entry as u32 as usize - 1];
-                if found.as_bytes().eq_ignore_ascii_case(name) {
+                if is_same(found.as_bytes(), name) {
                     return *known;
                 }
             }
@@ -271,6 +271,17 @@ impl Functions {
     #[inline]
     pub(crate) fn pins(&self, schema: Option<&[u8]>, name: &[u8], known: Known) -> bool {
         !self.pinned.is_empty() && self.pins_by_list(schema, name, known)
+    }
+
+    /// Whether a call of a name without schema leaves nothing behind, and may run on a standby, by what is `known` of it.
+    #[inline]
+    pub(crate) fn is_plainly_harmless(&self, known: Known) -> bool {
+        const DOUBTFUL: Known = Known::CONSTRUCT
+            .or(Known::LEFT_OUT)
+            .or(Known::SUSPICIOUS)
+            .or(Known::PRIMARY)
+            .or(Known::WRITING);
+        known.is(Known::OWN) && !known.is(DOUBTFUL) && self.pinned.is_empty()
     }
 
     fn pins_by_list(&self, schema: Option<&[u8]>, name: &[u8], known: Known) -> bool {
@@ -327,6 +338,20 @@ impl Functions {
 /// may not be found: then it counts as unknown.)
 fn truncated(name: &[u8]) -> &[u8] {
     &name[..name.len().min(TRUNCATED)]
+}
+
+/// Whether they are the same but for the case of ASCII letters.
+#[inline]
+fn is_same(known: &[u8], name: &[u8]) -> bool {
+    // Most names are written as they are known, and most have eight letters or less.
+    match (known.first_chunk::<4>(), name.first_chunk::<4>()) {
+        (Some(start), Some(other)) if known.len() <= 8 && known.len() == name.len() => {
+            let is_start = start == other;
+            is_start && known.last_chunk::<4>() == name.last_chunk::<4>()
+                || known.eq_ignore_ascii_case(name)
+        }
+        _ => known == name || known.eq_ignore_ascii_case(name),
+    }
 }
 
 /// What a slot holds for the name of this hash and number.

@@ -10,7 +10,9 @@ use crate::before::Before;
 #[cfg(target_arch = "x86_64")]
 use crate::block::avx2;
 use crate::block::{Block, SIZE, portable};
+use crate::calls;
 use crate::classify::{Scan, Unreadable};
+use crate::functions::Known;
 use crate::lexer::{self, Kind, Token};
 use crate::words::{self, Meaning};
 
@@ -212,11 +214,18 @@ impl Scan<'_> {
         if !is_word && last.kind != Kind::Quoted || last.start == self.behind_into {
             return open.end;
         }
-        let is_construct = words::is_frequent_construct(last.of(self.text));
-        if is_word && is_construct && !before.is_dot(last.start) {
+        let is_dotted = before.is_dot(last.start);
+        if is_word && !is_dotted && words::is_frequent_construct(last.of(self.text)) {
             return open.end;
         }
-        self.opened(before.name(last), last, open).end
+        let known = self.functions.known(calls::bare(last, self.text));
+        if !is_dotted
+            && (is_word && known.is(Known::CONSTRUCT) || self.functions.is_plainly_harmless(known))
+        {
+            return open.end;
+        }
+        let name = before.name(last);
+        self.opened(name, last, open, known).end
     }
 }
 

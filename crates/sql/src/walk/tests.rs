@@ -75,7 +75,8 @@ fn token_by_token(scan: &mut Scan<'_>) -> (Option<Unreadable>, bool) {
             Kind::Word => scan.meant(words::meaning(token.of(text)), token, last),
             Kind::Quoted => scan.meant(words::name(token.within(text)), token, last),
             Kind::Open if is_name(last.kind) => {
-                token = scan.opened(name, last, token);
+                let known = scan.functions.known(calls::bare(last, text));
+                token = scan.opened(name, last, token, known);
                 at = token.end;
             }
             Kind::Text | Kind::Coded => scan.string(token),
