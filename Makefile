@@ -21,7 +21,7 @@ endef
 .PHONY: help run build test soak test-regress test-routing test-matrix lint fmt bench bench-routing
 
 help: ## this text
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-12s %s\n' "$$name" "$$text"; done
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done
 
 run: ## 1,000 clients over 20 server connections, with a PostgreSQL of its own; DEMO_SECONDS=N ends it, REPLICAS=2 shows reads by replicas
 	@.ci/install build postgresql

@@ -23,8 +23,8 @@ def arguments():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round: a look, not a measurement")
-    parser.add_argument("--rounds", type=positive, help="rounds of which the median is taken (5; quick: 1)")
-    parser.add_argument("--secs", type=positive, help="seconds of each timed run (5; quick: 2)")
+    parser.add_argument("--rounds", type=positive, help="rounds of which the median is taken (15; quick: 1)")
+    parser.add_argument("--secs", type=positive, help="seconds of each timed run (2)")
     parser.add_argument("--only", type=names_of(tuple(routing.SECTIONS)), default=list(routing.SECTIONS), metavar="SECTIONS", help=f"some of {','.join(routing.SECTIONS)}")
     parser.add_argument("--pgweir", type=pathlib.Path, default=REPOSITORY / "target/release/pgweir", help="the program (target/release/pgweir)")
     parser.add_argument("--output", type=pathlib.Path, help="where the report goes")
@@ -64,7 +64,7 @@ def cost_text(cost):
 
 def run(options):
     """Measures, prints, writes."""
-    rounds, seconds = options.rounds or (1 if options.quick else 5), options.secs or (2 if options.quick else 5)
+    rounds, seconds = options.rounds or (1 if options.quick else 15), options.secs or 2
     whole = not options.quick and options.only == list(routing.SECTIONS)
     output = options.output or (BENCHES / "routing.md" if whole else None)
     load = machine.load_average()
