@@ -33,8 +33,7 @@ pub(crate) fn is_had_anyway(name: &str, value: &str) -> bool {
         | "auth_user"
         | "auth_dbname"
         | "unix_socket_dir"
-        | "unix_socket_group"
-        => value.is_empty(),
+        | "unix_socket_group" => value.is_empty(),
         "disable_pqexec"
         | "dns_zone_check_period"
         | "peer_id"
