@@ -1,11 +1,15 @@
 //! A `pgbouncer.ini` as it stands, in front of a real PostgreSQL.
 
-use std::process::Command;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::Duration;
 
 use pgweir_tests::drivers::finish;
-use pgweir_tests::postgres::PASSWORD;
+use pgweir_tests::postgres::{PASSWORD, free_port};
+use pgweir_tests::process::program;
 use pgweir_tests::scratch::Directory;
-use pgweir_tests::{Pooler, Raw, postgres};
+use pgweir_tests::{Pooler, Raw, postgres, within};
 
 /// These lines of `[databases]`, and what every file here has of `[pgbouncer]`; SERVER is where PostgreSQL is.
 fn ini(databases: &str, settings: &str) -> String {
@@ -136,6 +140,117 @@ async fn hosts_in_a_list_get_connections_in_turn_and_one_that_is_down_is_left_ou
     let turn = databases.iter().find(|row| row[0] == "turn").unwrap();
     assert_eq!(turn[1], format!("{directory},127.0.0.1"));
     assert_eq!(turn[10], "round-robin");
+}
+
+/// The program with an `.ini` of its own and a log file; ended when dropped.
+struct Logged {
+    child: Child,
+    address: SocketAddr,
+    log: PathBuf,
+    _home: Directory,
+}
+
+impl Logged {
+    async fn start(settings: &str) -> Self {
+        let home = Directory::new("logged");
+        let port = free_port();
+        let log = home.path().join("log");
+        let text = ini("p = SERVER dbname=postgres", settings).replace(
+            "listen_port = 0",
+            &format!("listen_port = {port}\nlogfile = {}", log.display()),
+        );
+        let file = home.write("pgbouncer.ini", &text);
+        let child = Command::new(program())
+            .arg("-q")
+            .arg(file)
+            .env_remove("RUST_LOG")
+            .spawn()
+            .unwrap();
+        let logged = Logged {
+            child,
+            address: SocketAddr::from(([127, 0, 0, 1], port)),
+            log,
+            _home: home,
+        };
+        logged.line("process up").await;
+        logged
+    }
+
+    /// The first line with `words` in it, which is waited for.
+    async fn line(&self, words: &str) -> String {
+        let look = async {
+            loop {
+                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+                if let Some(line) = log.lines().find(|line| line.contains(words)) {
+                    return line.to_owned();
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        within(words, look).await
+    }
+}
+
+impl Drop for Logged {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test]
+async fn log_lines_say_what_pgbouncers_say() {
+    let pooler =
+        Logged::start("default_pool_size = 1\nquery_wait_timeout = 1\nstats_period = 1").await;
+    let mut client = Raw::login(pooler.address, "bob", "p").await;
+    client.query("begin").await;
+    let mut waits = Raw::login(pooler.address, "bob", "p").await;
+    assert_eq!(waits.query_or_end("select 1").await.severity, "FATAL");
+    drop(client);
+
+    let login = pooler.line("login attempt").await;
+    let peer = "p/bob@127.0.0.1:";
+    assert!(login.contains(" LOG C"), "{login}");
+    assert!(login.contains(peer), "{login}");
+    assert!(
+        login.ends_with("login attempt: db=p user=bob tls=no replication=no"),
+        "{login}"
+    );
+    let server = pooler.line("new connection to server").await;
+    let at = format!(
+        "p/bob@127.0.0.1:{} new connection to server",
+        postgres().port()
+    );
+    assert!(
+        server.contains(" LOG S-") && server.contains(&at),
+        "{server}"
+    );
+    let error = pooler.line("pooler error: ").await;
+    assert!(
+        error.contains(" WARNING C-") && error.contains("query_wait_timeout"),
+        "{error}"
+    );
+    let closing = pooler
+        .line("closing because: query_wait_timeout (age=")
+        .await;
+    assert!(
+        closing.contains(" LOG C-") && closing.contains(peer),
+        "{closing}"
+    );
+    pooler
+        .line("closing because: client close request (age=")
+        .await;
+    let stats = pooler.line("stats: ").await;
+    for part in [
+        " xacts/s, ",
+        " queries/s, in ",
+        " B/s, out ",
+        " B/s, xact ",
+        " us, query ",
+        " us, wait ",
+    ] {
+        assert!(stats.contains(part), "{stats}");
+    }
 }
 
 #[test]

@@ -19,7 +19,8 @@ const HEAD: &str = "\
      UPDATE_DOCS=1 cargo test -p pgweir-config -->
 
 pgweir reads one TOML file, which is named on its command line; `pooler.toml` is one to start
-from, and `pgweir check FILE` says what is wrong with one. Settings have PgBouncer's names and
+from, and `pgweir check FILE` says what is wrong with one. In its place it also reads PgBouncer's
+`pgbouncer.ini`, to which [pgbouncer.md](pgbouncer.md) is the guide. Settings have PgBouncer's names and
 meanings wherever PgBouncer has the setting. Whatever is not given has its default.
 
 A user's setting comes before a database's, and a database's before the global one. That holds for

@@ -105,7 +105,10 @@ impl Rules<'_> {
     fn topology(&mut self, place: &Place, global: &Global, database: &Database) {
         let needs_patroni = match database.topology {
             Some(own) => own == Topology::Patroni,
-            None => global.topology == Topology::Patroni && !database.hosts.is_empty(),
+            None => {
+                let by_role = !database.hosts.is_empty() && database.load_balance_hosts.is_none();
+                global.topology == Topology::Patroni && by_role
+            }
         };
         let topology = database.topology.unwrap_or(global.topology);
         if needs_patroni && database.patroni.is_empty() {
