@@ -14,6 +14,7 @@ mod copy;
 mod dumps;
 mod failures;
 mod functions;
+mod hba;
 mod limits;
 mod listen;
 mod malformed;

@@ -40,8 +40,8 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
         "pgweir runs in the foreground as the user that starts it; a service manager does the rest",
     ),
     (
-        &["auth_hba_file", "auth_ident_file", "auth_ldap_options"],
-        "pgweir authenticates by auth_type only",
+        &["auth_ldap_options"],
+        "pgweir does not authenticate by LDAP",
     ),
     (
         &["autodb_idle_timeout"],

@@ -6,6 +6,7 @@ pub(crate) mod cancel;
 pub(crate) mod card;
 pub(crate) mod login;
 pub(crate) mod lookup;
+pub(crate) mod policy;
 pub(crate) mod relay;
 pub(crate) mod welcome;
 mod wishes;
