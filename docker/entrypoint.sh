@@ -51,7 +51,7 @@ global() {
 configuration() {
     printf '%s\n\n[pgweir]\n' "$mark"
     first LISTEN_ADDR PGBOUNCER_LISTEN_ADDR >/dev/null || printf 'listen_addr = "*"\n'
-    global listen_addr listen_port listen_backlog workers max_client_conn pool_mode default_pool_size \
+    global listen_addr listen_port unix_socket_dir unix_socket_mode unix_socket_group so_reuseport listen_backlog workers max_client_conn pool_mode default_pool_size \
         min_pool_size reserve_pool_size reserve_pool_timeout server_round_robin \
         max_db_connections max_user_connections max_db_client_connections max_user_client_connections \
         max_packet_size client_buffer_size server_lifetime server_idle_timeout server_connect_timeout \
@@ -61,10 +61,11 @@ configuration() {
         cancel_wait_timeout suspend_timeout max_prepared_statements prepare_unnamed \
         prepared_statement_cache_size max_prepared_statement_bytes \
         max_client_prepared_statements ignore_startup_parameters \
-        application_name_add_host auth_type auth_file admin_users stats_users \
+        application_name_add_host auth_type auth_file auth_hba_file auth_ident_file auth_user auth_query auth_dbname \
+        auth_query_lifetime admin_users stats_users \
         client_tls_sslmode client_tls_key_file client_tls_cert_file client_tls_ca_file \
         client_tls_protocols server_tls_sslmode server_tls_key_file server_tls_cert_file server_tls_ca_file \
-        server_tls_protocols tcp_keepalive tcp_keepidle tcp_keepintvl tcp_keepcnt tcp_user_timeout \
+        server_tls_protocols tcp_keepalive tcp_keepidle tcp_keepintvl tcp_keepcnt tcp_user_timeout tcp_socket_buffer \
         stats_period log_connections log_disconnections log_pooler_errors log_stats log_format log_level \
         metrics_listen
     if ! first ADMIN_USERS PGBOUNCER_ADMIN_USERS >/dev/null && [ -n "${DATABASES_USER-}" ]; then

@@ -16,6 +16,7 @@ mod copy;
 mod dumps;
 mod failures;
 mod functions;
+mod hba;
 mod limits;
 mod listen;
 mod malformed;

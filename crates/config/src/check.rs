@@ -149,12 +149,16 @@ impl Rules<'_> {
     fn users(&mut self, config: &Config) {
         let global = &config.global;
         let nobody = config.users.values().all(|user| user.password.is_none());
+        let lets_in = matches!(
+            global.auth_type,
+            AuthType::Any | AuthType::Trust | AuthType::Hba
+        );
         let asked = global.auth_user.is_some()
             || config
                 .databases
                 .values()
                 .any(|database| database.auth_user.is_some());
-        if global.auth_file.is_none() && nobody && !asked && global.auth_type != AuthType::Trust {
+        if global.auth_file.is_none() && nobody && !asked && !lets_in {
             self.warn(
                 &Place::Global,
                 "auth_type",
@@ -164,6 +168,22 @@ impl Rules<'_> {
                     global.auth_type
                 ),
             );
+        }
+        if global.auth_type == AuthType::Cert && !global.client_tls_sslmode.verifies_certificate() {
+            self.conflict(
+                "auth_type",
+                "cert needs client_tls_sslmode = verify-ca or verify-full",
+            );
+        }
+        match global.auth_type {
+            AuthType::Hba if global.auth_hba_file.is_none() => {
+                self.conflict("auth_type", "hba needs auth_hba_file");
+            }
+            AuthType::Hba => {}
+            _ => self.idle(
+                &["auth_hba_file", "auth_ident_file"],
+                "auth_type is not hba",
+            ),
         }
         if let Some(name) = &global.auth_dbname {
             self.auth_dbname(config, &Place::Global, name);

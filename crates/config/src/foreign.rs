@@ -66,8 +66,8 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
     ),
     (&["job_name"], "it names a service of Windows"),
     (
-        &["auth_hba_file", "auth_ident_file", "auth_ldap_options"],
-        "pgweir authenticates by auth_type only",
+        &["auth_ldap_options"],
+        "pgweir does not authenticate by LDAP",
     ),
     (
         &["autodb_idle_timeout"],

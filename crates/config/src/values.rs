@@ -83,6 +83,8 @@ words! {
 words! {
     /// How clients prove who they are.
     AuthType {
+        /// No proof, and any name will do: the database's own user is the only one.
+        Any = "any",
         /// No proof: any user that is known gets in.
         Trust = "trust",
         /// The password in clear text.
@@ -91,6 +93,10 @@ words! {
         Md5 = "md5",
         /// SCRAM-SHA-256.
         ScramSha256 = "scram-sha-256",
+        /// A certificate with the user's name.
+        Cert = "cert",
+        /// As the rules in `auth_hba_file` say.
+        Hba = "hba",
     }
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod card;
 pub(crate) mod closing;
 pub(crate) mod login;
 pub(crate) mod lookup;
+pub(crate) mod policy;
 pub(crate) mod relay;
 pub(crate) mod replication;
 pub(crate) mod welcome;

@@ -432,7 +432,20 @@ impl Pool {
             .clone()
     }
 
-    /// Notes what a login has brought, for the pools beside it, too.
+    /// Notes what a login has brought. Keys that an earlier one has proved of the same secret stay: not every way to log
+    /// in proves them anew.
+    pub(crate) fn learn_credentials(&self, mut brought: Credentials) {
+        if brought.is_empty() {
+            return;
+        }
+        if let (Some(Secret::Scram(secret)), None) = (&brought.secret, &brought.keys) {
+            let known = self.credentials().keys;
+            brought.keys = known.filter(|keys| secret.matches(keys));
+        }
+        self.set_credentials(brought);
+    }
+
+    /// Has this known, for the pools beside it, too.
     pub(crate) fn set_credentials(&self, credentials: Credentials) {
         for (_, branch) in self.branches() {
             branch.set_credentials(credentials.clone());

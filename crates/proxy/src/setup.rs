@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use pgweir_auth::{Account, AuthType, Mock, MockStyle, Secret, userlist};
+use pgweir_auth::{Account, Mock, MockStyle, Secret, userlist};
 use pgweir_config::Config;
 
+use crate::client::policy::Policy;
 use crate::tls::{ClientTls, ServerTls};
 
 /// Why the pooler cannot start, or cannot take over a new configuration.
@@ -17,6 +18,16 @@ pub enum SetupError {
         /// As configured.
         path: String,
         /// What is wrong with it.
+        reason: String,
+    },
+    /// Rules that say who proves in which way who it is.
+    #[error("{setting} {path}: {reason}", path = .path.display())]
+    Rules {
+        /// The setting that names the file.
+        setting: &'static str,
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it, and on which line.
         reason: String,
     },
     /// Certificates, keys, and what goes with them.
@@ -69,7 +80,7 @@ pub enum SetupError {
 
 /// Who may log in, and how that is judged. Replaced as a whole at a reload.
 pub(crate) struct Logins {
-    pub(crate) auth_type: AuthType,
+    pub(crate) policy: Policy,
     secrets: BTreeMap<String, Option<Secret>>,
     pub(crate) mock: Mock,
 }
@@ -148,16 +159,10 @@ impl Setup {
             }
         }
         let g = &config.global;
-        let auth_type = match g.auth_type {
-            pgweir_config::AuthType::Trust => AuthType::Trust,
-            pgweir_config::AuthType::Plain => AuthType::Plain,
-            pgweir_config::AuthType::Md5 => AuthType::Md5,
-            pgweir_config::AuthType::ScramSha256 => AuthType::ScramSha256,
-        };
         let style = MockStyle::imitating(secrets.values().flatten());
         Ok(Setup {
             logins: Logins {
-                auth_type,
+                policy: Policy::new(g)?,
                 secrets,
                 mock: Mock::new(process_secret, style),
             },

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
-use pgweir_auth::{AuthType, KeyCache};
+use pgweir_auth::KeyCache;
 use pgweir_config::Config;
 use pgweir_pool::{Effect, PoolId, Pools, ServerId};
 use pgweir_session::{Settings, SettingsTable, StatementTable};
@@ -241,7 +241,7 @@ impl Shared {
     /// Derives the keys of all users with plain passwords on a thread of its own, so that no login has to wait for them.
     fn warm_keys(&self) {
         let setup = self.setup();
-        if setup.logins.auth_type != AuthType::ScramSha256 {
+        if !setup.logins.policy.asks_for_scram() {
             return;
         }
         let keys = self.keys.clone();

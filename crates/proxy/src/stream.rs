@@ -241,6 +241,18 @@ impl Stream {
         }
     }
 
+    /// The common name of the certificate that a client has shown, which an authority of ours vouches for; `None` without
+    /// one.
+    pub(crate) fn client_name(&self) -> Option<String> {
+        match self {
+            Stream::Accepted(s) => {
+                let certificates = s.get_ref().1.peer_certificates()?;
+                crate::tls::common_name(certificates.first()?)
+            }
+            Stream::Plain(_) | Stream::Connected(_) => None,
+        }
+    }
+
     pub(crate) fn is_tls(&self) -> bool {
         !matches!(self, Stream::Plain(_))
     }

@@ -21,7 +21,7 @@ use pgweir_config::{SslMode, TlsProtocols};
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::CryptoProvider;
 
-pub(crate) use certificate::end_point;
+pub(crate) use certificate::{common_name, end_point};
 pub(crate) use clients::ClientTls;
 pub(crate) use servers::ServerTls;
 

@@ -64,6 +64,11 @@ fn tls_without_its_files_is_an_error_at_the_mode() {
             "auth_dbname = \"pgbouncer\"",
             "auth_dbname: there is no [databases.pgbouncer] to run auth_query in",
         ),
+        ("auth_type = \"hba\"", "auth_type: hba needs auth_hba_file"),
+        (
+            "auth_type = \"cert\"",
+            "auth_type: cert needs client_tls_sslmode = verify-ca or verify-full",
+        ),
     ];
     for (setting, expected) in cases {
         let text = format!("[pgweir]\n{setting}\n{DATABASE}");

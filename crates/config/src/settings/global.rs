@@ -233,10 +233,23 @@ section! {
 
     "Authentication of clients" {
         /// How clients prove who they are. `md5` uses SCRAM for users whose stored secret is a
-        /// SCRAM secret.
+        /// SCRAM secret. `trust` asks for no proof, but the user must be known; with `any` it need not be: then each
+        /// database has a `user` of its own, and everybody is an administrator of the console. `cert` takes the common
+        /// name of the client's certificate, which must be the user's and known. `hba` has `auth_hba_file` say which of
+        /// these it is for whom.
         auth_type: AuthType = Choice::<AuthType>::NEW, "md5", Reload, Same;
         /// A file of users and their secrets, one `"user" "secret"` per line.
         auth_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// Rules as in PostgreSQL's pg_hba.conf, read with `auth_type = "hba"`: `local`, `host`, `hostssl` and
+        /// `hostnossl`; databases by name, `all`, `sameuser` and `replication`; users by name and `all`; names from
+        /// `@file` beside this one; addresses with masks, and `all`; the methods `trust`, `reject`, `md5`,
+        /// `scram-sha-256`, `password`, `cert` and `peer`, the last two with `map=`. Roles' members, names of hosts,
+        /// `samehost` and `samenet` are not known here. A line that is not understood is an error.
+        auth_hba_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// Maps as in PostgreSQL's pg_ident.conf, for the rules with `map=`: the map's name, the name that a certificate
+        /// or the system vouches for, and the user; `/` begins a regular expression, whose first group is `\1` in the
+        /// user, and `all` is any user.
+        auth_ident_file: Option<PathBuf> = Path, "", Reload, Same;
         /// The user as whom `auth_query` is run for clients whose user has no secret in `auth_file` or `[users.NAME]`.
         /// Its own secret is there. Nothing: such clients are not let in.
         auth_user: Option<String> = Or(Text), "", Reload, Same;

@@ -8,17 +8,19 @@ use pgweir_auth::scram::server::Exchange;
 use pgweir_auth::{
     Account, AuthType, KeyCache, Mechanism, Mock, ScramKeys, ScramSecret, ScramSource, Secret,
 };
+use pgweir_config::Config;
 use pgweir_wire::frontend::{SaslInitial, tag};
 use pgweir_wire::{build, sqlstate};
 use tokio::io::AsyncWriteExt;
 
 use crate::client::login::Stop;
 use crate::client::lookup::{self, Answer};
+use crate::client::policy::Way;
 use crate::message::{Inbox, ReadError};
 use crate::pools::Credentials;
 use crate::report::Refusal;
 use crate::setup::Setup;
-use crate::stream::Stream;
+use crate::stream::{Peer, Stream};
 use crate::worker::Worker;
 
 /// Who a client says it is, and where it wants to go.
@@ -50,12 +52,39 @@ pub(crate) async fn client(
     inbox: &mut Inbox,
     setup: &Setup,
     claim: Claim<'_>,
+    peer: Peer,
     out: &mut Vec<u8>,
 ) -> Result<Credentials, Stop> {
     let logins = &setup.logins;
     let user = claim.user;
+    let (auth_type, refused) = match logins.policy.way(&claim, peer, stream.is_tls())? {
+        Way::Any => {
+            return match may_be_anybody(setup, claim.database) {
+                true => Ok(Credentials::default()),
+                false => Err(needs_own_user(claim.database).into()),
+            };
+        }
+        Way::Secret(auth_type) => {
+            let refused = Refusal::new(sqlstate::INVALID_PASSWORD, refusal(user));
+            (auth_type, refused)
+        }
+        Way::Voucher(voucher, map) => {
+            let refused = voucher.refusal(user);
+            let name = voucher.name(peer, stream).await;
+            let admitted = name
+                .as_deref()
+                .is_some_and(|n| logins.policy.admits(map.as_deref(), n, user));
+            if !admitted {
+                let name = name.as_deref().unwrap_or("nobody");
+                tracing::info!("login of user \"{user}\" is refused to {name:?} at {peer}");
+                return Err(refused.into());
+            }
+            // Such a user must be known all the same.
+            (AuthType::Trust, refused)
+        }
+    };
     let mut known = know(worker, setup, claim, None).await?;
-    let decision = known.decide(logins.auth_type, user, &worker.shared.keys);
+    let decision = known.decide(auth_type, user, &worker.shared.keys);
     if let Some(why) = decision.doomed {
         tracing::info!("login of user \"{user}\" cannot succeed: {why}");
     }
@@ -74,19 +103,34 @@ pub(crate) async fn client(
         // Whether or not there is such a user: only that way the time does not tell.
         Judged::Wrong(evidence) if known.answer.as_ref().is_some_and(|a| a.is_old) => {
             known = know(worker, setup, claim, known.answer.as_ref()).await?;
-            let decision = known.decide(logins.auth_type, user, &worker.shared.keys);
+            let decision = known.decide(auth_type, user, &worker.shared.keys);
             evidence.judge(worker, decision.method, user).await
         }
         judged => judged,
     };
     let Judged::Right(keys) = judged else {
-        return Err(Refusal::new(sqlstate::INVALID_PASSWORD, refusal(user)).into());
+        return Err(refused.into());
     };
     let has_scram = matches!(known.secret, Some(Some(Secret::Scram(_))));
     Ok(Credentials {
         keys: keys.filter(|_| has_scram),
         secret: known.answer.and(known.secret).flatten(),
     })
+}
+
+/// Whether clients of `database` need not be anybody: it has a user of its own, or is the console.
+fn may_be_anybody(setup: &Setup, database: &str) -> bool {
+    // That there is no such database is told later.
+    let found = setup.config.resolve(database);
+    Config::is_console(database) || found.is_none_or(|found| found.database.user.is_some())
+}
+
+fn needs_own_user(database: &str) -> Refusal {
+    Refusal::new(
+        sqlstate::INVALID_AUTHORIZATION,
+        format!("auth_type any needs a user of database \"{database}\" itself"),
+    )
+    .hint("Name it in the pooler's configuration: user in [databases.NAME].")
 }
 
 /// What is stored for a user: in the configuration, or else where `auth_query` finds it.
@@ -159,6 +203,8 @@ impl Evidence {
                     false => Judged::Wrong(Evidence::Nothing),
                 }
             }
+            // Such a user is known by now.
+            (_, Method::Accept) => Judged::Right(None),
             _ => Judged::Wrong(Evidence::Nothing),
         }
     }

@@ -236,7 +236,7 @@ async fn log_in(
     let is_operator = console && console::is_operator(&wishes.user, peer);
     let credentials = match is_operator {
         true => Credentials::default(),
-        false => authenticate::client(worker, stream, inbox, &setup, claim, &mut out).await?,
+        false => authenticate::client(worker, stream, inbox, &setup, claim, peer, &mut out).await?,
     };
     if global.log_connections {
         tracing::info!(
@@ -250,6 +250,9 @@ async fn log_in(
     if console {
         let rights = match is_operator {
             true => console::Rights::Everything,
+            false if global.auth_type == pgweir_config::AuthType::Any => {
+                console::Rights::Everything
+            }
             false => console::admit(global, &wishes.user)?,
         };
         let visitor = console::Visitor {
@@ -278,14 +281,16 @@ async fn log_in(
         .into());
     }
     let live = pool.live();
-    if !credentials.is_empty() && *pool.user.name == *wishes.user {
-        pool.set_credentials(credentials);
+    if *pool.user.name == *wishes.user {
+        pool.learn_credentials(credentials);
     }
-    let user = shared.user(&wishes.user);
-    let limit = setup
-        .config
-        .user_limits(&wishes.user)
-        .max_user_client_connections;
+    let name = match global.auth_type {
+        // Whatever names clients make up, none of them is kept.
+        pgweir_config::AuthType::Any => &*pool.user.name,
+        _ => &*wishes.user,
+    };
+    let user = shared.user(name);
+    let limit = setup.config.user_limits(name).max_user_client_connections;
     let seat = Seat::take(worker, &pool, &live, &user, limit)?;
     let settings = wishes.settings(shared, peer)?;
     let caller = Caller {

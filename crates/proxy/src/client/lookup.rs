@@ -14,7 +14,7 @@ use pgweir_config::AuthQuery;
 use pgweir_wire::sqlstate;
 use tokio::sync::watch;
 
-use crate::client::welcome::obtain;
+use crate::client::welcome::{host_for_login, obtain};
 use crate::report::Refusal;
 use crate::server::held::Held;
 use crate::server::question::{self, Question as ServerQuestion};
@@ -89,9 +89,8 @@ pub(crate) async fn find(
     let lifetime = worker.shared.config().global.auth_query_lifetime;
     let doubted = doubted.map(|answer| answer.question);
     let (tell, hears) = watch::channel(None);
-    let mut known = lookups.known();
-    let seen = known.look(&key, Instant::now(), lifetime, doubted, || hears.clone());
-    drop(known);
+    let now = Instant::now();
+    let seen = (lookups.known()).look(&key, now, lifetime, doubted, || hears.clone());
     let mut hears = match seen {
         Seen::Known(question, found) => {
             return Ok(Answer {
@@ -184,7 +183,8 @@ async fn query(worker: &Rc<Worker>, key: &Key, asker: &str) -> Result<Found, Ref
         )
     })?;
     let live = pool.live();
-    let server = obtain(worker, &pool, &live, shared.nothing_set.fingerprint()).await?;
+    let at = host_for_login(worker, &pool, &live).await?;
+    let server = obtain(worker, &at, &live, shared.nothing_set.fingerprint()).await?;
     let mut server = Held::new(worker.clone(), server);
     let asked = ServerQuestion {
         query: &key.query,

@@ -64,7 +64,7 @@ async fn try_settings(
 }
 
 /// The pool whose servers tell a new client about the database: at the primary, or at a replica while there is none.
-async fn host_for_login(
+pub(super) async fn host_for_login(
     worker: &Worker,
     pool: &Arc<Pool>,
     live: &Live,

@@ -103,6 +103,35 @@ fn the_keys_of_a_login_are_for_the_servers_at_replicas_too() {
 }
 
 #[test]
+fn keys_stay_for_as_long_as_they_are_those_of_the_secret() {
+    use pgweir_auth::{ScramKeys, ScramSecret, Secret};
+    in_a_reactor(async {
+        let house = House::new("");
+        let pool = house.pool("db", "u");
+        let keys = |byte| ScramKeys {
+            client_key: [byte; 32],
+            server_key: [byte; 32],
+        };
+        let iterations = std::num::NonZeroU32::MIN;
+        let secret = |byte| {
+            let secret = ScramSecret::new(b"salt", iterations, &keys(byte));
+            Some(Secret::Scram(secret))
+        };
+        let learn = |secret, keys| pool.learn_credentials(Credentials { secret, keys });
+        learn(secret(1), Some(keys(1)));
+        for brought in [secret(1), None] {
+            learn(brought, None);
+            let known = pool.credentials();
+            assert!(known.secret.is_some());
+            assert_eq!(known.keys.map(|k| k.client_key), Some([1; 32]));
+        }
+        // The password was changed.
+        learn(secret(2), None);
+        assert!(pool.credentials().keys.is_none());
+    });
+}
+
+#[test]
 fn probes_of_hosts_keep_no_pool() {
     in_a_reactor(async {
         let (house, pool, replica) = with_replica();

@@ -104,6 +104,12 @@ fn hash_function(oid: &str) -> Option<Hash> {
     })
 }
 
+/// The common name of a certificate; `None` if it has none, or one with a zero byte, which other programs would cut short.
+pub(crate) fn common_name(certificate: &[u8]) -> Option<String> {
+    let name = Certificate::read(certificate).ok()?.common_name().ok()??;
+    (!name.contains('\0')).then_some(name)
+}
+
 /// A certificate, cut into the fields that are asked for (RFC 5280, section 4.1).
 pub(super) struct Certificate<'a> {
     version: u8,
