@@ -132,12 +132,19 @@ impl Pooler {
                 return Err(failed(reason));
             }
         }
-        shared.metrics.carry_out(metrics, &shared)?;
-        Ok(Pooler {
+        let pooler = Pooler {
             shared,
             threads,
             addresses,
-        })
+        };
+        match pooler.shared.metrics.carry_out(metrics, &pooler.shared) {
+            Ok(()) => Ok(pooler),
+            Err(error) => {
+                pooler.stop();
+                pooler.wait();
+                Err(error)
+            }
+        }
     }
 
     /// Where it listens; with `listen_port = 0` this says on which port.
