@@ -173,10 +173,26 @@ async fn a_reload_moves_it_and_one_that_cannot_changes_nothing() {
     let (status, _) = http(([127, 0, 0, 1], port).into(), "GET /health").await;
     assert_eq!(status, 200);
 
+    // What is refused only then: the address before stays.
+    let other = "127.0.0.2";
+    let taken = std::net::TcpListener::bind((other, 0)).unwrap();
+    let port = taken.local_addr().unwrap().port();
+    listen(&format!("127.0.0.1:{port}"));
+    assert!(errors(&admin.query("reload").await).is_empty());
+    listen(&format!("{other}:{port}"));
+    let told = admin.query("reload").await;
+    let mut notices = told.iter().filter_map(|m| m.error());
+    assert!(
+        notices.any(|n| n.message.contains("cannot listen")),
+        "{told:?}"
+    );
+    let (status, _) = http(([127, 0, 0, 1], port).into(), "GET /health").await;
+    assert_eq!(status, 200);
+
     listen("");
     assert!(errors(&admin.query("reload").await).is_empty());
     assert!(pooler.metrics_addresses().is_empty());
-    assert!(TcpStream::connect(("::1", port)).await.is_err());
+    assert!(TcpStream::connect(("127.0.0.1", port)).await.is_err());
 }
 
 #[tokio::test]

@@ -130,13 +130,22 @@ impl Pooler {
                 return Err(failed(reason));
             }
         }
-        shared.metrics.carry_out(metrics, &shared)?;
-        notify::tell(notify::Notice::Ready);
-        Ok(Pooler {
+        let pooler = Pooler {
             shared,
             threads,
             addresses,
-        })
+        };
+        match pooler.shared.metrics.carry_out(metrics, &pooler.shared) {
+            Ok(()) => {
+                notify::tell(notify::Notice::Ready);
+                Ok(pooler)
+            }
+            Err(error) => {
+                pooler.stop();
+                pooler.wait();
+                Err(error)
+            }
+        }
     }
 
     /// Where it listens by TCP; with `listen_port = 0` this says on which port.

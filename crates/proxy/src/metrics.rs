@@ -1,7 +1,7 @@
 //! `metrics_listen`: the pooler's numbers for Prometheus, and its health for load balancers, by HTTP.
 //!
 //! It has a thread and a reactor of its own, and reads the counters that the console reads when somebody asks: no worker
-//! does anything for it, and no lock of the workers' is held for longer than one pool's numbers take.
+//! does anything for it, and the pools' lock, which clients need, is taken anew for each pool.
 
 mod collect;
 mod health;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::MOST;
 use crate::metrics::text::{Metric, Page, counter, gauge, histogram};
-use crate::pools::Database;
+use crate::pools::{Database, Pool};
 use crate::shared::Shared;
 use crate::stats::Histogram;
 
@@ -141,18 +141,22 @@ pub(super) fn write(shared: &Shared, page: &mut Page) {
 fn databases(shared: &Shared) -> Vec<Row> {
     let config = shared.config();
     let mut times: BTreeMap<Arc<str>, Times> = BTreeMap::new();
-    let mut databases: Vec<Arc<Database>> = {
+    let (pools, mut databases): (Vec<Arc<Pool>>, Vec<Arc<Database>>) = {
         let directory = shared.directory();
-        for pool in directory.pools.values() {
-            let times = times.entry(pool.database.name.clone()).or_default();
-            let totals = pool.stats.totals();
-            times.queries.add(&pool.stats.query_times());
-            times.query_us += totals.query_us;
-            times.waits.add(&pool.stats.wait_times());
-            times.wait_us += totals.wait_us;
-        }
-        directory.databases.values().cloned().collect()
+        let pools = directory.pools.values().cloned();
+        (
+            pools.collect(),
+            directory.databases.values().cloned().collect(),
+        )
     };
+    for pool in &pools {
+        let times = times.entry(pool.database.name.clone()).or_default();
+        let totals = pool.stats.totals();
+        times.queries.add(&pool.stats.query_times());
+        times.query_us += totals.query_us;
+        times.waits.add(&pool.stats.wait_times());
+        times.wait_us += totals.wait_us;
+    }
     databases.sort_by(|a, b| a.name.cmp(&b.name));
     databases.truncate(MOST);
     let row = |database: Arc<Database>| {
