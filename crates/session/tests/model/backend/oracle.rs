@@ -187,13 +187,13 @@ impl Backend {
         ) = statement
             && let Some(prepared) = self.named.get(name.as_bytes())
         {
-            // What cannot be prepared any more fails the block that it is brought to, and is not there to be deallocated.
+            // What cannot be prepared any more fails the block that it is brought to, and its name is not taken elsewhere.
             let fails = prepared
                 .statement
                 .as_ref()
                 .map(|s| self.analyze(s).is_err());
-            let deallocates = matches!(statement, Statement::Session(Session::Deallocate(_)));
-            self.oracle.too_kind |= (in_block || deallocates) && fails == Some(true);
+            let executes = matches!(statement, Statement::Session(Session::Execute(_)));
+            self.oracle.too_kind |= (in_block || !executes) && fails == Some(true);
         }
         if *statement == Statement::Session(Session::Names) {
             // Nor can it be shown on another server.
