@@ -142,29 +142,6 @@ async fn a_slow_login_ends_at_client_login_timeout() {
 }
 
 #[tokio::test]
-async fn a_replication_connection_is_refused() {
-    let pooler = Pooler::new("");
-    for value in ["database", "true", "1"] {
-        let login = Raw::login_with(
-            pooler.address(),
-            "alice",
-            "postgres",
-            &[("replication", value)],
-        )
-        .await;
-        assert_eq!(login.err().unwrap().code, "0A000");
-    }
-    let login = Raw::login_with(
-        pooler.address(),
-        "alice",
-        "postgres",
-        &[("replication", "off")],
-    )
-    .await;
-    assert!(login.is_ok());
-}
-
-#[tokio::test]
 async fn the_database_is_the_users_name_unless_another_is_asked_for() {
     postgres().psql("postgres", "create database carol");
     let pooler = Pooler::new("");

@@ -68,7 +68,7 @@ const PGBOUNCER: [(Show, &str); 21] = [
 const OWN: [(Show, &str); 2] = [
     (
         Show::Hosts,
-        "database, host, port, role, weight, near, timeline, position, received, lag_bytes, lag_time, replay_age, state, in_flight, latency_us, round_trip_us, reads, share",
+        "database, host, port, role, weight, near, timeline, position, received, lag_bytes, lag_time, replay_age, state, in_flight, latency_us, round_trip_us, reads, errors, share",
     ),
     (Show::Routes, "database, to, reason, count"),
 ];
