@@ -42,20 +42,24 @@ def arguments():
     return parser.parse_args()
 
 
+# How tests/pg_regress.toml says where the server is.
+HOST = 'host = "127.0.0.1"\nport = {pg_port}\n'
+
+
 def hosts(primary, replica):
-    """The lines of the database's section that say where it is; `replica` may be None."""
-    if not replica:
-        return f'host = "127.0.0.1"\nport = {primary.port}'
+    """The lines in the place of HOST that name both servers."""
     # A suite that writes all the time would hardly read from a replica if reads did not wait for it.
     return (f'hosts = ["127.0.0.1:{primary.port}", "127.0.0.1:{replica.port}"]\nread_write_split = true\n'
-            f'read_your_writes = "all"\nreplica_wait = "{REPLICA_WAIT}"')
+            f'read_your_writes = "all"\nreplica_wait = "{REPLICA_WAIT}"\n')
 
 
 def start_pgweir(scratch, options, installed, primary, replica):
     """pgweir in front of the servers, of which the second may be None; its process and port."""
     home, port = scratch.directory("pgweir"), free_port()
     text = (REPOSITORY / "tests/pg_regress.toml").read_text()
-    text = text.replace("{port}", str(port)).replace("\n{hosts}\n", f"\n{hosts(primary, replica)}\n")
+    if replica:
+        text = text.replace(HOST, hosts(primary, replica))
+    text = text.replace("{port}", str(port)).replace("{pg_port}", str(primary.port))
     for name, value in (("pool_mode", f'"{options.mode}"'), ("default_pool_size", options.pool)):
         text = re.sub(rf"^{name} = .*$", f"{name} = {value}", text, flags=re.MULTILINE)
     configuration = scratch.write(home / "pooler.toml", text)
