@@ -113,6 +113,14 @@ impl<S, W, E> Pools<S, W, E> {
         self.settle(id, now, effects);
     }
 
+    /// A login that failed before is tried again at once: its server is known to be there again.
+    pub fn retry(&mut self, id: PoolId, now: Instant, effects: &mut Vec<Effect<S, W>>) {
+        if let Some(pool) = self.pools.get_mut(id) {
+            pool.failure = None;
+            self.settle(id, now, effects);
+        }
+    }
+
     /// Servers of the database that RECONNECT or KILL left to be closed; WAIT_CLOSE answers when it is 0.
     pub fn close_needed(&self, id: DatabaseId) -> usize {
         let stale = |pool: PoolId, epoch| {

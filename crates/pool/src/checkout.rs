@@ -135,6 +135,7 @@ impl<S, W, E> Pools<S, W, E> {
             request.worker,
             request.fingerprint,
             pool.settings.server_round_robin,
+            now,
         )?;
         pool.in_use += 1;
         let needs_check =

@@ -312,9 +312,32 @@ impl Shared {
         if !events.is_empty() {
             cluster.wanted.notify_waiters();
         }
+        for event in events {
+            if let Event::LetBack { host, .. } = event {
+                self.retry_at(database, host.id);
+            }
+        }
         self.aim(database, cluster);
         let waiting = std::mem::take(&mut *lock(&cluster.waiting));
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Has logins at a replica that answers again tried at once: the error of the last one says nothing any more, and each
+    /// read that met it would speak against the host.
+    fn retry_at(&self, database: &Database, host: HostId) {
+        let branch = Branch::Replica(host);
+        let directory = self.directory();
+        let of_it = directory.pools.values();
+        let of_it = of_it.filter(|pool| pool.database.id == database.id);
+        let there: Vec<_> = of_it.filter_map(|pool| pool.branch(branch)).collect();
+        drop(directory);
+        let mut effects = Vec::new();
+        let mut pools = self.pools();
+        for pool in there {
+            pools.retry(pool.id, Instant::now(), &mut effects);
+        }
+        drop(pools);
+        self.carry_out(effects);
     }
 
     /// Moves the servers of the database's pools to the host that is primary, if that is another one.

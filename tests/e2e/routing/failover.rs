@@ -12,7 +12,11 @@ const WRITE: &str = "update counter set n = n + 1 where id = 1 returning n";
 async fn reads_go_on_when_the_replica_is_killed_and_writes_that_find_no_primary_end_in_an_error() {
     let mut cluster = Cluster::start(1);
     let database = database(&cluster);
-    let pooler = splitting(&cluster, "failover_timeout = \"1s\"");
+    // What a login to the replica has said is not held against it once it is there again.
+    let pooler = cluster.pooler(
+        "function_catalog_refresh = 3600\nserver_login_retry = 3600",
+        "read_write_split = true\nfailover_timeout = \"1s\"",
+    );
     let mut client = Raw::login(pooler.address(), "alice", &database).await;
     until_at(&mut client, &port(&cluster, 1)).await;
     cluster.kill(1);

@@ -166,6 +166,20 @@ fn reconnect_starts_connections_in_progress_anew_and_forgets_a_failure() {
 }
 
 #[test]
+fn a_login_that_failed_is_tried_again_once_its_server_is_known_to_be_there() {
+    let mut w = World::new(size(2));
+    let lease = w.lease(w.pool);
+    w.wait(w.pool, 1);
+    w.fail_all("refused");
+    w.wait(w.pool, 2);
+    assert!(w.connects().is_empty());
+    w.pools.retry(w.pool, w.now, &mut w.effects);
+    assert_eq!(w.connects().len(), 1);
+    assert!(w.closed().is_empty());
+    w.release(lease);
+}
+
+#[test]
 fn the_sweep_closes_the_dead_of_its_worker_and_counts_them() {
     let mut w = World::new(size(4));
     let leases: Vec<_> = (0..4).map(|_| w.lease(w.pool)).collect();
