@@ -297,3 +297,22 @@ fn users_that_auth_query_finds_come_by_rules_too() {
         "{told}"
     );
 }
+
+#[tokio::test]
+async fn to_replicate_the_cluster_a_rule_for_replication_is_needed() {
+    let databases = "host all all 127.0.0.1/32 trust";
+    let both = format!("host replication postgres 127.0.0.1/32 trust\n{databases}");
+    for (rules, replication, expected) in [
+        (databases, "true", Some("28000")),
+        (databases, "database", None),
+        (&both, "true", None),
+        (&both, "database", None),
+    ] {
+        let house = House::new(rules, "", "");
+        let start = [("replication", replication)];
+        let address = house.pooler.address();
+        let login = Raw::login_with(address, "postgres", "postgres", &start).await;
+        let code = login.err().map(|e| e.code);
+        assert_eq!(code.as_deref(), expected, "{rules} {replication}");
+    }
+}

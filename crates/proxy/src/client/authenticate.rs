@@ -28,6 +28,8 @@ use crate::worker::Worker;
 pub(crate) struct Claim<'c> {
     pub(crate) user: &'c str,
     pub(crate) database: &'c str,
+    /// It wants to replicate the whole cluster, for which rules of databases do not hold.
+    pub(crate) is_replication: bool,
 }
 
 /// The longest password or SASL message, as in PostgreSQL (`PG_MAX_AUTH_TOKEN_LENGTH`).

@@ -232,6 +232,7 @@ async fn log_in(
     let claim = Claim {
         user: &wishes.user,
         database: &wishes.database,
+        is_replication: wishes.replication == Some(Replication::Physical),
     };
     let is_operator = console && console::is_operator(&wishes.user, peer);
     let credentials = match is_operator {

@@ -79,7 +79,7 @@ impl Policy {
         let rule = hba.find(&Connection {
             address,
             is_tls,
-            is_replication: false,
+            is_replication: claim.is_replication,
             database: claim.database,
             user: claim.user,
         });
@@ -201,6 +201,7 @@ mod tests {
     const CLAIM: Claim<'_> = Claim {
         user: "anna",
         database: "shop",
+        is_replication: false,
     };
 
     #[test]
