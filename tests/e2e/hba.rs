@@ -314,5 +314,11 @@ async fn to_replicate_the_cluster_a_rule_for_replication_is_needed() {
         let login = Raw::login_with(address, "postgres", "postgres", &start).await;
         let code = login.err().map(|e| e.code);
         assert_eq!(code.as_deref(), expected, "{rules} {replication}");
+        let console = Raw::login_with(address, "postgres", "pgbouncer", &start).await;
+        assert_eq!(
+            console.err().unwrap().code,
+            "08P01",
+            "{rules} {replication}"
+        );
     }
 }

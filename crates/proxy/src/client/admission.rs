@@ -125,19 +125,19 @@ impl<'w> Registered<'w> {
             worker: worker.id,
             slot,
         });
-        let registered = Registered {
-            worker,
-            slot,
-            pid: cancel::process_id(worker.id, slot).unwrap_or_default(),
-            kept: Cell::new(false),
-        };
-        match registered.pid {
-            0 => Err(too_many(
+        let Some(pid) = cancel::process_id(worker.id, slot) else {
+            worker.clients.borrow_mut().strike(slot);
+            return Err(too_many(
                 "too many clients on one worker".into(),
                 "Raise workers.",
-            )),
-            _ => Ok(registered),
-        }
+            ));
+        };
+        Ok(Registered {
+            worker,
+            slot,
+            pid,
+            kept: Cell::new(false),
+        })
     }
 }
 

@@ -218,6 +218,10 @@ async fn log_in(
         build::negotiate_protocol_version(&mut out, newest, &unknown);
     }
     let console = Config::is_console(&wishes.database);
+    if console && wishes.replication.is_some() {
+        // Before anybody is asked who it is: rules for replication admit nobody to the console.
+        return Err(violation("the console has nothing to replicate").into());
+    }
     if !admit_client(&worker.shared, console, &wishes.user, peer) {
         return Err(too_many(
             format!("max_client_conn ({}) is reached", global.max_client_conn),
