@@ -1,6 +1,7 @@
 //! What others on the same worker know of a client: the console lists it, ticks expire it, cancels and KILL reach it.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -121,6 +122,18 @@ pub(crate) struct ClientRow {
     pub(crate) application_name: Option<Arc<str>>,
     pub(crate) replication: Option<Replication>,
     pub(crate) buffers: Buffers,
+}
+
+/// As log lines name it: number, database, user and address.
+impl fmt::Display for ClientCard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "C-{}: ", self.id)?;
+        match &*self.pool.borrow() {
+            Some(pool) => write!(f, "{}/{}", pool.database.name, pool.user.name)?,
+            None => f.write_str(&self.user)?,
+        }
+        write!(f, "@{}", self.peer)
+    }
 }
 
 impl ClientCard {

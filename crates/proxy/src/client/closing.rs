@@ -1,7 +1,20 @@
 //! Why a client's connection is closed, in PgBouncer's words, by which operators search their logs.
 
+use pgweir_config::Global;
+
+use crate::client::card::ClientCard;
+
+/// Logs, where that is wanted, that a client's connection is closed, and why.
+pub(crate) fn log(global: &Global, card: &ClientCard, reason: &str) {
+    if global.log_disconnections {
+        let age = card.connected_at.elapsed().unwrap_or_default();
+        let (reason, age) = (in_pgbouncers_words(reason), age.as_secs());
+        tracing::info!("{card} closing because: {reason} (age={age}s)");
+    }
+}
+
 /// What stands behind `closing because:` when a client was told `message`.
-pub(crate) fn in_pgbouncers_words(message: &str) -> &str {
+fn in_pgbouncers_words(message: &str) -> &str {
     /// The setting that a message names, and what PgBouncer writes; a name that is within another comes later.
     const WORDS: [(&str, &str); 6] = [
         ("query_wait_timeout", "query_wait_timeout"),

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::client::admission::forget;
 use crate::client::card::{ClientCard, ClientState, Summons};
-use crate::client::{cancel, farewell, welcome};
+use crate::client::{cancel, closing, farewell, welcome};
 use crate::pools::{Branch, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::connect::connect_walsender;
@@ -228,16 +228,7 @@ impl Tunnel {
             End::Server => "server ended the connection",
             End::Told(error) => &error.message,
         };
-        if guest.worker.shared.config().global.log_disconnections {
-            tracing::info!(
-                "C-{}: {}/{}@{} closing because: {reason} (age={}s)",
-                guest.card.id,
-                guest.pool.database.name,
-                guest.pool.user.name,
-                guest.card.peer,
-                guest.card.connected_at.elapsed().map_or(0, |d| d.as_secs())
-            );
-        }
+        closing::log(&guest.worker.shared.config().global, &guest.card, reason);
         guest.worker.discard(server.let_go(), reason);
         if matches!(end, End::Server) {
             // The client reads to the end what the server said last. Else it is not told why: a message of the pooler's

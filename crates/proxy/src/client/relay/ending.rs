@@ -7,8 +7,7 @@ use pgweir_session::{Fault, ServerFault, UpkeepError};
 use pgweir_wire::sqlstate;
 
 use super::{Link, Relay};
-use crate::client::closing::in_pgbouncers_words;
-use crate::client::farewell;
+use crate::client::{closing, farewell};
 use crate::report::Refusal;
 use crate::server::upkeep;
 use crate::stream::{Socket, Stream};
@@ -89,7 +88,7 @@ impl Relay {
         }
         let reason = match &end {
             End::Gone => "client close request",
-            End::Told(error) | End::ServerFailed(error) => in_pgbouncers_words(&error.message),
+            End::Told(error) | End::ServerFailed(error) => &error.message,
             End::ServerSaid => "server ended the connection",
             End::Moves(_) => "moved",
         };
@@ -97,20 +96,12 @@ impl Relay {
             self.worker.shared.client_errors.note(&error.code);
         }
         let global = &self.worker.shared.config().global;
-        let who = format_args!(
-            "C-{}: {}/{}@{}",
-            self.card.id, self.pool.database.name, self.pool.user.name, self.card.peer
-        );
         if global.log_pooler_errors
             && let End::Told(error) = &end
         {
-            tracing::warn!("{who} pooler error: {error}");
+            tracing::warn!("{} pooler error: {error}", self.card);
         }
-        if global.log_disconnections {
-            let age = self.card.connected_at.elapsed().unwrap_or_default();
-            let age = age.as_secs();
-            tracing::info!("{who} closing because: {reason} (age={age}s)");
-        }
+        closing::log(global, &self.card, reason);
         let stream = std::mem::replace(&mut self.stream, Stream::Plain(Socket::Lost));
         let outbox = std::mem::take(&mut self.outbox);
         match end {

@@ -29,13 +29,7 @@ impl Relay {
         }
         if !self.told_of_pin {
             self.told_of_pin = true;
-            tracing::info!(
-                "C-{}: {}/{}@{} keeps its server: {holds}",
-                self.card.id,
-                self.pool.database.name,
-                self.pool.user.name,
-                self.card.peer,
-            );
+            tracing::info!("{} keeps its server: {holds}", self.card);
         }
         match self.live.settings.max_pinned {
             // What a function did, that no text told of.
