@@ -114,10 +114,11 @@ impl Pooler {
                 };
                 let _ = started.send(Ok(()));
                 runtime.block_on(async move {
+                    let worker = Worker::new(id as u16, shared);
                     for listener in listeners {
-                        tokio::task::spawn_local(listener::accept(listener, shared.clone()));
+                        tokio::task::spawn_local(listener::accept(listener, worker.clone()));
                     }
-                    Worker::new(id as u16, shared).run(orders).await;
+                    worker.run(orders).await;
                 });
             };
             let (started, result) = std::sync::mpsc::channel();

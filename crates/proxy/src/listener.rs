@@ -3,26 +3,25 @@
 mod passed;
 mod unix;
 
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use pgweir_config::{Config, Global};
+use rustix::net::{SocketAddrAny, SocketFlags};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::AsyncWrite;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
+use crate::client::login;
 use crate::placement;
 use crate::setup::SetupError;
-use crate::shared::Shared;
-use crate::stream::{self, Peer};
-use crate::worker::Order;
+use crate::stream::{Homeless, Peer};
+use crate::worker::{Order, Worker};
 
 /// A socket that clients connect to, on no reactor yet.
 pub(crate) enum Listener {
@@ -129,9 +128,14 @@ fn start_listening(socket: &Socket, backlog: u32) -> io::Result<()> {
 
 const EAFNOSUPPORT: i32 = 97;
 
-/// Sets the options of the configuration on a connection by TCP.
+/// Sets the options of a connection by TCP to a server.
 pub(crate) fn tune(socket: &SockRef<'_>, g: &Global) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
+    tune_accepted(socket, g)
+}
+
+/// Sets those options of a client's connection by TCP that it does not have from the socket that accepted it.
+pub(crate) fn tune_accepted(socket: &SockRef<'_>, g: &Global) -> io::Result<()> {
     if g.tcp_keepalive {
         let mut keepalive = TcpKeepalive::new();
         if let Some(idle) = g.tcp_keepidle {
@@ -143,7 +147,7 @@ pub(crate) fn tune(socket: &SockRef<'_>, g: &Global) -> io::Result<()> {
         if g.tcp_keepcnt > 0 {
             keepalive = keepalive.with_retries(g.tcp_keepcnt);
         }
-        socket.set_keepalive(true)?;
+        // Turns them on as well.
         socket.set_tcp_keepalive(&keepalive)?;
     }
     if let Some(timeout) = g.tcp_user_timeout {
@@ -159,9 +163,9 @@ pub(crate) fn tune(socket: &SockRef<'_>, g: &Global) -> io::Result<()> {
 
 /// A socket that clients connect to, on the reactor of the worker that accepts.
 enum Listening {
-    Tcp(TcpListener),
+    Tcp(AsyncFd<std::net::TcpListener>),
     Unix {
-        socket: UnixListener,
+        socket: AsyncFd<std::os::unix::net::UnixListener>,
         /// In its name.
         port: u16,
         /// Removed with it.
@@ -172,47 +176,93 @@ enum Listening {
 impl Listening {
     fn new(listener: Listener) -> io::Result<Listening> {
         Ok(match listener {
-            Listener::Tcp(listener) => Listening::Tcp(TcpListener::from_std(listener)?),
-            Listener::Unix(unix::Listener { socket, port, file }) => Listening::Unix {
-                socket: UnixListener::from_std(socket)?,
-                port,
-                _file: file,
-            },
+            Listener::Tcp(listener) => {
+                listener.set_nonblocking(true)?;
+                // Connections have it from here: a call less for each.
+                SockRef::from(&listener).set_tcp_nodelay(true)?;
+                Listening::Tcp(register(listener)?)
+            }
+            Listener::Unix(unix::Listener { socket, port, file }) => {
+                socket.set_nonblocking(true)?;
+                Listening::Unix {
+                    socket: register(socket)?,
+                    port,
+                    _file: file,
+                }
+            }
         })
     }
 
-    async fn accept(&self) -> io::Result<(stream::Socket, Peer)> {
+    /// The next connection, on no reactor yet: it may be another worker's.
+    async fn accept(&self) -> io::Result<Arrival> {
         match self {
             Listening::Tcp(listener) => {
-                let (socket, address) = listener.accept().await?;
-                Ok((stream::Socket::Tcp(socket), Peer::Tcp(address)))
+                let (socket, from) = listener.async_io(Interest::READABLE, accept_one).await?;
+                let socket = std::net::TcpStream::from(socket);
+                let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+                Ok(Arrival {
+                    peer: Peer::Tcp(from.ok_or(io::ErrorKind::NotConnected)?),
+                    local: socket.local_addr().ok(),
+                    socket: Homeless::Tcp(socket),
+                })
             }
             Listening::Unix { socket, port, .. } => {
-                let (socket, _) = socket.accept().await?;
-                let credentials = socket.peer_cred()?;
-                let peer = Peer::Unix {
-                    uid: credentials.uid(),
-                    pid: credentials.pid().map_or(0, i32::cast_unsigned),
-                    port: *port,
-                };
-                Ok((stream::Socket::Unix(socket), peer))
+                let (socket, _) = socket.async_io(Interest::READABLE, accept_one).await?;
+                let credentials = rustix::net::sockopt::socket_peercred(&socket)?;
+                Ok(Arrival {
+                    peer: Peer::Unix {
+                        uid: credentials.uid.as_raw(),
+                        pid: credentials.pid.as_raw_nonzero().get().cast_unsigned(),
+                        port: *port,
+                    },
+                    local: None,
+                    socket: Homeless::Unix(socket.into()),
+                })
             }
         }
     }
 }
 
+/// Puts a listening socket of the standard library's on the reactor of the worker that calls. Tokio's own would put every
+/// connection that they accept there, too.
+#[expect(unsafe_code)]
+fn register<L: OwnedListener>(listener: L) -> io::Result<AsyncFd<L>> {
+    // SAFETY: an `OwnedListener` has one descriptor, which it keeps open until it is dropped, as the `AsyncFd` drops it.
+    let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
+    Ok(registered?)
+}
+
+/// A listening socket that owns its descriptor, and has no other.
+trait OwnedListener: AsRawFd {}
+impl OwnedListener for std::net::TcpListener {}
+impl OwnedListener for std::os::unix::net::UnixListener {}
+
+fn accept_one(listener: &impl AsFd) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    Ok(rustix::net::acceptfrom_with(listener, flags)?)
+}
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) struct Arrival {
+    pub(crate) socket: Homeless,
+    pub(crate) peer: Peer,
+    /// Our own end's address; `None` for a Unix socket.
+    pub(crate) local: Option<SocketAddr>,
+}
+
 /// Accepts until the pooler shuts down, and gives each connection to a worker.
-pub(crate) async fn accept(listener: Listener, shared: Arc<Shared>) {
-    let mut closed = shared.gate.closed.subscribe();
+pub(crate) async fn accept(listener: Listener, worker: Rc<Worker>) {
+    let mut closed = worker.shared.gate.closed.subscribe();
     tokio::select! {
         biased;
         // An error would say that the sender is gone; it is in `shared`.
         _ = closed.wait_for(|closed| *closed) => {}
-        () = accept_all(listener, &shared) => {}
+        () = accept_all(listener, &worker) => {}
     }
 }
 
-async fn accept_all(listener: Listener, shared: &Shared) {
+async fn accept_all(listener: Listener, worker: &Rc<Worker>) {
     let listener = match Listening::new(listener) {
         Ok(l) => l,
         Err(e) => {
@@ -224,11 +274,11 @@ async fn accept_all(listener: Listener, shared: &Shared) {
     let mut spare = std::fs::File::open("/dev/null").ok();
     loop {
         match listener.accept().await {
-            Ok((socket, peer)) => hand_over(shared, socket, peer),
+            Ok(arrival) => hand_over(worker, arrival),
             Err(e) if matches!(e.raw_os_error(), Some(EMFILE | ENFILE)) => {
                 drop(spare.take());
-                if let Ok((socket, peer)) = listener.accept().await {
-                    refuse(socket, peer, &e);
+                if let Ok(arrival) = listener.accept().await {
+                    refuse(arrival, &e);
                 }
                 spare = std::fs::File::open("/dev/null").ok();
                 if spare.is_none() {
@@ -247,7 +297,8 @@ async fn accept_all(listener: Listener, shared: &Shared) {
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
-fn refuse(mut socket: stream::Socket, peer: Peer, reason: &io::Error) {
+fn refuse(arrival: Arrival, reason: &io::Error) {
+    let Arrival { socket, peer, .. } = arrival;
     tracing::error!(
         "no file descriptor for a connection from {peer}: {reason} (ulimit -n, LimitNOFILE)"
     );
@@ -257,29 +308,26 @@ fn refuse(mut socket: stream::Socket, peer: Peer, reason: &io::Error) {
     )
     .hint("Raise the limit of open files of the pooler (ulimit -n, LimitNOFILE).");
     // A socket just made takes so little at once; if not, the client sees it closed.
-    let mut cx = Context::from_waker(Waker::noop());
-    let _ = Pin::new(&mut socket).poll_write(&mut cx, &error.fatal());
+    let _ = match socket {
+        Homeless::Tcp(mut socket) => socket.write(&error.fatal()),
+        Homeless::Unix(mut socket) => socket.write(&error.fatal()),
+    };
 }
 
-fn hand_over(shared: &Shared, socket: stream::Socket, peer: Peer) {
-    let socket = match socket.uproot() {
-        Ok(s) => s,
-        Err(e) => {
-            tracing::warn!("connection from {peer} could not be handed over: {e}");
-            return;
-        }
-    };
-    let loads = shared.workers.iter().map(|w| {
+fn hand_over(worker: &Rc<Worker>, arrival: Arrival) {
+    let workers = &worker.shared.workers;
+    let loads = workers.iter().map(|w| {
         (
             w.load.load(Ordering::Relaxed),
             w.clients.load(Ordering::Relaxed),
         )
     });
-    let worker = placement::of_new_client(loads);
-    shared.workers[worker]
-        .clients
-        .fetch_add(1, Ordering::Relaxed);
-    shared.order(worker as u16, Order::Accept(socket, peer));
+    let chosen = placement::of_new_client(loads);
+    workers[chosen].clients.fetch_add(1, Ordering::Relaxed);
+    match chosen == usize::from(worker.id) {
+        true => login::begin(worker, arrival),
+        false => worker.shared.order(chosen as u16, Order::Accept(arrival)),
+    }
 }
 
 /// The name of the socket for `port` in `directory`, as libpq makes it.

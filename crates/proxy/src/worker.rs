@@ -17,6 +17,7 @@ use crate::client::card::ClientRow;
 use crate::client::login;
 use crate::client::relay::Baggage;
 use crate::kill::Kill;
+use crate::listener::Arrival;
 use crate::placement::{self, Handover};
 use crate::pools::Pool;
 use crate::register::{Address, Found, Register};
@@ -25,7 +26,6 @@ use crate::server::connect::connect;
 use crate::server::held::Connecting;
 use crate::shared::{Shared, WorkerHandle};
 use crate::stats::count;
-use crate::stream::{Homeless, Peer};
 
 /// What the pools ask the proxy to do.
 pub(crate) type PoolEffect = Effect<Box<Server>, std::task::Waker>;
@@ -39,7 +39,7 @@ pub(crate) const SCRATCH_BYTES: usize = 64 << 10;
 /// What another thread asks of a worker.
 pub(crate) enum Order {
     /// A connection that was accepted; it was counted among the worker's clients.
-    Accept(Homeless, Peer),
+    Accept(Arrival),
     /// Make a server connection.
     Connect(Arc<Pool>, ServerId),
     /// Close a server that is on this worker's reactor.
@@ -134,7 +134,7 @@ impl Worker {
 
     fn obey(self: &Rc<Self>, order: Order) {
         match order {
-            Order::Accept(socket, peer) => login::begin(self, socket, peer),
+            Order::Accept(arrival) => login::begin(self, arrival),
             Order::Connect(pool, id) => self.open_server(pool, id),
             Order::Close(server, reason) => self.close(server, &reason.to_string()),
             Order::List(answer) => {

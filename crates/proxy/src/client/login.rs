@@ -23,6 +23,7 @@ use crate::client::replication::{self, Guest, Replication, Tunnel};
 use crate::client::wishes::Wishes;
 use crate::client::{cancel, farewell, welcome};
 use crate::console;
+use crate::listener::Arrival;
 use crate::message::{Inbox, ReadError};
 use crate::pools::{Credentials, Live, Pool, User};
 use crate::report::Refusal;
@@ -30,7 +31,7 @@ use crate::server::held::Held;
 use crate::setup::Setup;
 use crate::shared::Shared;
 use crate::stats::count;
-use crate::stream::{Homeless, Outbox, Peer, Socket, Stream};
+use crate::stream::{Outbox, Peer, Socket, Stream};
 use crate::worker::Worker;
 
 /// Why a login ended without a session.
@@ -65,10 +66,15 @@ impl From<Refusal> for Stop {
 }
 
 /// Begins the login of a connection in a task of its own; a task for the session follows it.
-pub(crate) fn begin(worker: &Rc<Worker>, socket: Homeless, peer: Peer) {
+pub(crate) fn begin(worker: &Rc<Worker>, arrival: Arrival) {
     let worker = worker.clone();
     let login = async move {
         let attempt = Attempt::new(&worker);
+        let Arrival {
+            socket,
+            peer,
+            local,
+        } = arrival;
         let mut stream = match socket.settle() {
             Ok(socket) => Stream::Plain(socket),
             Err(e) => {
@@ -78,19 +84,21 @@ pub(crate) fn begin(worker: &Rc<Worker>, socket: Homeless, peer: Peer) {
         };
         let limit = worker.shared.config().global.client_login_timeout;
         let mut inbox = Inbox::default();
-        let work = log_in(&worker, &mut stream, &mut inbox, peer);
-        let result = match limit {
-            None => work.await,
-            Some(limit) => match tokio::time::timeout(limit, work).await {
-                Ok(result) => result,
-                Err(_) => Err(Stop::Told(Refusal::new(
-                    sqlstate::INVALID_AUTHORIZATION,
-                    format!(
-                        "login took longer than client_login_timeout ({} s)",
-                        limit.as_secs_f64()
-                    ),
-                ))),
-            },
+        let result = {
+            let work = std::pin::pin!(log_in(&worker, &mut stream, &mut inbox, peer, local));
+            match limit {
+                None => work.await,
+                Some(limit) => match tokio::time::timeout(limit, work).await {
+                    Ok(result) => result,
+                    Err(_) => Err(Stop::Told(Refusal::new(
+                        sqlstate::INVALID_AUTHORIZATION,
+                        format!(
+                            "login took longer than client_login_timeout ({} s)",
+                            limit.as_secs_f64()
+                        ),
+                    ))),
+                },
+            }
         };
         match result {
             Ok(Entry::Pooled(ready)) => {
@@ -142,7 +150,8 @@ pub(crate) fn begin(worker: &Rc<Worker>, socket: Homeless, peer: Peer) {
             }
         }
     };
-    tokio::task::spawn_local(login);
+    // A box is what the task's cell is moved about with, not these kilobytes.
+    tokio::task::spawn_local(Box::pin(login));
 }
 
 /// Counts a connection among the worker's while nobody else does.
@@ -168,6 +177,9 @@ impl Drop for Attempt<'_> {
     }
 }
 
+/// What a client is told at its login takes about as much.
+const GREETING_BYTES: usize = 512;
+
 enum Entry {
     Pooled(Box<Ready>),
     Console(Box<console::Visitor>),
@@ -188,11 +200,11 @@ async fn log_in(
     stream: &mut Stream,
     inbox: &mut Inbox,
     peer: Peer,
+    local: Option<SocketAddr>,
 ) -> Result<Entry, Stop> {
-    let (_, local) = stream.addresses();
     if let Stream::Plain(Socket::Tcp(socket)) = &*stream {
         let global = &worker.shared.config().global;
-        crate::listener::tune(&socket2::SockRef::from(socket), global)?;
+        crate::listener::tune_accepted(&socket2::SockRef::from(socket), global)?;
     }
     // One for the whole login: a certificate must be the one that the handshake showed.
     let setup = worker.shared.setup();
@@ -209,7 +221,7 @@ async fn log_in(
                 .into(),
         );
     }
-    let mut out = Vec::new();
+    let mut out = Vec::with_capacity(GREETING_BYTES);
     if wishes.version != VERSION_3_0 && wishes.version != VERSION_3_2
         || !wishes.unknown_options.is_empty()
     {
@@ -328,8 +340,13 @@ async fn log_in(
         return Ok(Entry::Replication(Box::new((guest, server))));
     }
     let (welcome, accepted) = welcome::prepare(worker, &pool, &settings).await?;
-    let start = welcome.settings.iter().chain(accepted.settings.iter());
-    let settings = shared.settings.intern(start);
+    let settings = match welcome.settings.is_empty() {
+        true => accepted.settings.clone(),
+        false => {
+            let start = welcome.settings.iter().chain(accepted.settings.iter());
+            shared.settings.intern(start)
+        }
+    };
 
     let card = caller.card(worker, &pool, &user, &settings);
     let registered = Registered::enter(worker, card.clone())?;
@@ -338,7 +355,8 @@ async fn log_in(
     for (name, value) in &welcome.parameters {
         let other = accepted.besides.iter().find(|(n, _)| n == name);
         let value = other.map_or(value, |(_, v)| v);
-        let told = settings.get(&name.to_ascii_lowercase()).unwrap_or(value);
+        let own = settings.iter().find(|(n, _)| n.eq_ignore_ascii_case(name));
+        let told = own.map_or(&**value, |(_, v)| v);
         build::parameter_status(&mut out, name.as_bytes(), told.as_bytes());
     }
     build::backend_key_data(&mut out, registered.pid, card.secret());
@@ -409,11 +427,9 @@ async fn open(
     /// The first byte of a TLS record: a client that starts TLS without asking.
     const TLS_HANDSHAKE: u8 = 0x16;
     if let Stream::Plain(socket) = &*stream
+        && setup.client_tls.is_offered()
         && socket.peek_byte().await? == TLS_HANDSHAKE
     {
-        if !setup.client_tls.is_offered() {
-            return Err(Stop::Gone);
-        }
         start_tls(stream, &setup.client_tls, true).await?;
     }
     loop {
