@@ -6,15 +6,12 @@ run only prints, unless --output names a file.
 """
 import argparse
 import datetime
-import pathlib
-import signal
 import statistics
-import sys
 
-from lib import machine, postgres, poolers, report, routing
+from lib import command, machine, postgres, poolers, report, routing
+from lib.command import BENCHES, commit, names_of, positive
 from lib.progress import Progress
 from lib.scratch import CannotRun, Scratch
-from run import BENCHES, IDLE_LOAD, REPOSITORY, commit, names_of, positive
 
 SCALE = 10
 
@@ -22,12 +19,10 @@ SCALE = 10
 def arguments():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one short round: a look, not a measurement")
+    command.add_common(parser)
     parser.add_argument("--rounds", type=positive, help="rounds of which the median is taken (15; quick: 1)")
     parser.add_argument("--secs", type=positive, help="seconds of each timed run (2)")
     parser.add_argument("--only", type=names_of(tuple(routing.SECTIONS)), default=list(routing.SECTIONS), metavar="SECTIONS", help=f"some of {','.join(routing.SECTIONS)}")
-    parser.add_argument("--pgweir", type=pathlib.Path, default=REPOSITORY / "target/release/pgweir", help="the program (target/release/pgweir)")
-    parser.add_argument("--output", type=pathlib.Path, help="where the report goes")
     return parser.parse_args()
 
 
@@ -69,8 +64,7 @@ def run(options):
     output = options.output or (BENCHES / "routing.md" if whole else None)
     load = machine.load_average()
     progress = Progress(routing.planned_seconds(options.only, rounds, seconds))
-    if load > IDLE_LOAD:
-        progress.note(f"the load is {load:.1f}: something else is running, and the figures will show it")
+    command.note_load(load, progress)
     with Scratch() as scratch:
         progress.step("a primary and its replicas: starting", 0)
         primary = postgres.Postgres(scratch, postgres.find_programs(), max_connections=200, scale=SCALE, settings=postgres.OF_PRIMARY)
@@ -92,24 +86,8 @@ Medians of {rounds} round{'s' if rounds > 1 else ''} of {seconds} seconds each, 
         text += f"\n{scale_text(bench.results.scale)}\n"
     if bench.results.cost:
         text += f"\n{cost_text(bench.results.cost)}\n"
-    print(text)
-    if output:
-        output.write_text(text)
-        progress.note(f"written to {output.name}")
-    else:
-        progress.note("not written to a file (a part or a quick run); --output FILE does")
-
-
-def main():
-    # A terminated benchmark cleans up like an interrupted one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        run(arguments())
-    except CannotRun as error:
-        sys.exit(f"\nbenches/routing.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nbenches/routing.py: interrupted")
+    command.conclude(text, output, progress)
 
 
 if __name__ == "__main__":
-    main()
+    command.main(run, arguments)

@@ -7,52 +7,26 @@ only prints, unless --output names a file.
 import argparse
 import datetime
 import os
-import pathlib
 import shlex
-import signal
-import subprocess
 import sys
 
-from lib import machine, postgres, poolers, report
+from lib import command, machine, postgres, poolers, report
+from lib.command import BENCHES, commit, names_of, positive
 from lib.measure import SECTIONS, Bench, Size, planned_seconds
 from lib.progress import Progress
 from lib.scratch import CannotRun, Scratch
 
-BENCHES = pathlib.Path(__file__).resolve().parent
-REPOSITORY = BENCHES.parent
 TARGETS = ("pgweir", "pgbouncer", "haproxy", "direct")
-# Above this many runnable processes something else is using the cores.
-IDLE_LOAD = 0.7
-
-
-def names_of(allowed):
-    """An argument that names some of `allowed`, with commas between them."""
-    def parse(text):
-        names = text.split(",")
-        for name in names:
-            if name not in allowed:
-                raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(allowed)}")
-        return [name for name in allowed if name in names]
-    return parse
-
-
-def positive(text):
-    """An argument that is a whole number above 0."""
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
 
 
 def arguments():
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one short round: a look, not a measurement")
+    command.add_common(parser)
     parser.add_argument("--rounds", type=positive, help="rounds of which the median is taken (3; quick: 1)")
     parser.add_argument("--secs", type=positive, help="seconds of each timed run (5; quick: 1)")
     parser.add_argument("--only", type=names_of(tuple(SECTIONS)), default=list(SECTIONS), metavar="SECTIONS", help=f"some of {','.join(SECTIONS)}")
     parser.add_argument("--targets", type=names_of(TARGETS), default=list(TARGETS), help=f"some of {','.join(TARGETS)}")
-    parser.add_argument("--pgweir", type=pathlib.Path, default=REPOSITORY / "target/release/pgweir", help="the program (target/release/pgweir)")
-    parser.add_argument("--output", type=pathlib.Path, help="where the report goes")
     return parser.parse_args()
 
 
@@ -95,17 +69,6 @@ def require_open_files(size, sections):
                         "in /etc/security/limits.conf or by running as root")
 
 
-def commit():
-    """The commit measured, with a note when the tree has changes (results.md does not count); unknown outside git."""
-    def git(*words):
-        return subprocess.run(["git", "-C", REPOSITORY, *words], capture_output=True, text=True)
-    head = git("rev-parse", "--short=12", "HEAD")
-    if head.returncode != 0:
-        return "unknown"
-    changed = git("status", "--porcelain", "--", ".", ":!benches/results.md").stdout.strip()
-    return head.stdout.strip() + (" and uncommitted changes" if changed else "")
-
-
 def command_line():
     """How the benchmark was called, without this machine's directories."""
     words = ["python3", "benches/run.py"]
@@ -130,31 +93,14 @@ def run(options):
     with Scratch() as scratch:
         kinds = kinds_of(options, scratch)
         progress = Progress(planned_seconds(options.only, kinds, size))
-        if load > IDLE_LOAD:
-            progress.note(f"the load is {load:.1f}: something else is running, and the figures will show it")
+        command.note_load(load, progress)
         bench = Bench(scratch, postgres.find_programs(), kinds, size, progress)
         for section in options.only:
             SECTIONS[section](bench)
         progress.finish()
         text = report.markdown(bench.results, [k.name for k in kinds], size, facts_of(bench, kinds, load))
-    print(text)
-    if output:
-        output.write_text(text)
-        progress.note(f"written to {os.path.relpath(output)}")
-    else:
-        progress.note("not written to a file (a part or a quick run); --output FILE does")
-
-
-def main():
-    # A terminated benchmark cleans up like an interrupted one.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    try:
-        run(arguments())
-    except CannotRun as error:
-        sys.exit(f"\nbenches/run.py: {error}")
-    except KeyboardInterrupt:
-        sys.exit("\nbenches/run.py: interrupted")
+    command.conclude(text, output, progress)
 
 
 if __name__ == "__main__":
-    main()
+    command.main(run, arguments)
