@@ -194,13 +194,13 @@ impl Listening {
     }
 
     /// The next connection, on no reactor yet: it may be another worker's.
-    async fn accept(&self) -> io::Result<Arrival> {
+    async fn accept(&self) -> io::Result<Newcomer> {
         match self {
             Listening::Tcp(listener) => {
                 let (socket, from) = listener.async_io(Interest::READABLE, accept_one).await?;
                 let socket = std::net::TcpStream::from(socket);
                 let from = from.and_then(|from| SocketAddr::try_from(from).ok());
-                Ok(Arrival {
+                Ok(Newcomer {
                     peer: Peer::Tcp(from.ok_or(io::ErrorKind::NotConnected)?),
                     local: socket.local_addr().ok(),
                     socket: Homeless::Tcp(socket),
@@ -209,7 +209,7 @@ impl Listening {
             Listening::Unix { socket, port, .. } => {
                 let (socket, _) = socket.async_io(Interest::READABLE, accept_one).await?;
                 let credentials = rustix::net::sockopt::socket_peercred(&socket)?;
-                Ok(Arrival {
+                Ok(Newcomer {
                     peer: Peer::Unix {
                         uid: credentials.uid.as_raw(),
                         pid: credentials.pid.as_raw_nonzero().get().cast_unsigned(),
@@ -244,7 +244,7 @@ fn accept_one(listener: &impl AsFd) -> io::Result<(OwnedFd, Option<SocketAddrAny
 
 /// A connection that was accepted.
 #[derive(Debug)]
-pub(crate) struct Arrival {
+pub(crate) struct Newcomer {
     pub(crate) socket: Homeless,
     pub(crate) peer: Peer,
     /// Our own end's address; `None` for a Unix socket.
@@ -274,11 +274,11 @@ async fn accept_all(listener: Listener, worker: &Rc<Worker>) {
     let mut spare = std::fs::File::open("/dev/null").ok();
     loop {
         match listener.accept().await {
-            Ok(arrival) => hand_over(worker, arrival),
+            Ok(newcomer) => hand_over(worker, newcomer),
             Err(e) if matches!(e.raw_os_error(), Some(EMFILE | ENFILE)) => {
                 drop(spare.take());
-                if let Ok(arrival) = listener.accept().await {
-                    refuse(arrival, &e);
+                if let Ok(newcomer) = listener.accept().await {
+                    refuse(newcomer, &e);
                 }
                 spare = std::fs::File::open("/dev/null").ok();
                 if spare.is_none() {
@@ -297,8 +297,8 @@ async fn accept_all(listener: Listener, worker: &Rc<Worker>) {
 const ENFILE: i32 = 23;
 const EMFILE: i32 = 24;
 
-fn refuse(arrival: Arrival, reason: &io::Error) {
-    let Arrival { socket, peer, .. } = arrival;
+fn refuse(newcomer: Newcomer, reason: &io::Error) {
+    let Newcomer { socket, peer, .. } = newcomer;
     tracing::error!(
         "no file descriptor for a connection from {peer}: {reason} (ulimit -n, LimitNOFILE)"
     );
@@ -314,7 +314,7 @@ fn refuse(arrival: Arrival, reason: &io::Error) {
     };
 }
 
-fn hand_over(worker: &Rc<Worker>, arrival: Arrival) {
+fn hand_over(worker: &Rc<Worker>, newcomer: Newcomer) {
     let workers = &worker.shared.workers;
     let loads = workers.iter().map(|w| {
         (
@@ -325,8 +325,8 @@ fn hand_over(worker: &Rc<Worker>, arrival: Arrival) {
     let chosen = placement::of_new_client(loads);
     workers[chosen].clients.fetch_add(1, Ordering::Relaxed);
     match chosen == usize::from(worker.id) {
-        true => login::begin(worker, arrival),
-        false => worker.shared.order(chosen as u16, Order::Accept(arrival)),
+        true => login::begin(worker, newcomer),
+        false => worker.shared.order(chosen as u16, Order::Accept(newcomer)),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::client::card::ClientRow;
 use crate::client::login;
 use crate::client::relay::Baggage;
 use crate::kill::Kill;
-use crate::listener::Arrival;
+use crate::listener::Newcomer;
 use crate::placement::{self, Handover};
 use crate::pools::Pool;
 use crate::register::{Address, Found, Register};
@@ -39,7 +39,7 @@ pub(crate) const SCRATCH_BYTES: usize = 64 << 10;
 /// What another thread asks of a worker.
 pub(crate) enum Order {
     /// A connection that was accepted; it was counted among the worker's clients.
-    Accept(Arrival),
+    Accept(Newcomer),
     /// Make a server connection.
     Connect(Arc<Pool>, ServerId),
     /// Close a server that is on this worker's reactor.
@@ -134,7 +134,7 @@ impl Worker {
 
     fn obey(self: &Rc<Self>, order: Order) {
         match order {
-            Order::Accept(arrival) => login::begin(self, arrival),
+            Order::Accept(newcomer) => login::begin(self, newcomer),
             Order::Connect(pool, id) => self.open_server(pool, id),
             Order::Close(server, reason) => self.close(server, &reason.to_string()),
             Order::List(answer) => {

@@ -23,7 +23,7 @@ use crate::client::replication::{self, Guest, Replication, Tunnel};
 use crate::client::wishes::Wishes;
 use crate::client::{cancel, farewell, welcome};
 use crate::console;
-use crate::listener::Arrival;
+use crate::listener::Newcomer;
 use crate::message::{Inbox, ReadError};
 use crate::pools::{Credentials, Live, Pool, User};
 use crate::report::Refusal;
@@ -66,15 +66,15 @@ impl From<Refusal> for Stop {
 }
 
 /// Begins the login of a connection in a task of its own; a task for the session follows it.
-pub(crate) fn begin(worker: &Rc<Worker>, arrival: Arrival) {
+pub(crate) fn begin(worker: &Rc<Worker>, newcomer: Newcomer) {
     let worker = worker.clone();
     let login = async move {
         let attempt = Attempt::new(&worker);
-        let Arrival {
+        let Newcomer {
             socket,
             peer,
             local,
-        } = arrival;
+        } = newcomer;
         let mut stream = match socket.settle() {
             Ok(socket) => Stream::Plain(socket),
             Err(e) => {
