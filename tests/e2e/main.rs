@@ -13,6 +13,7 @@ mod console;
 mod console_commands;
 mod console_shows;
 mod copy;
+mod dns;
 mod dumps;
 mod failures;
 mod functions;

@@ -26,7 +26,6 @@ pub(crate) fn is_had_anyway(name: &str, value: &str) -> bool {
         "track_extra_parameters" => true,
         "client_tls13_ciphers"
         | "server_tls13_ciphers"
-        | "resolv_conf"
         | "auth_hba_file"
         | "auth_ident_file"
         | "auth_ldap_options"
@@ -34,15 +33,9 @@ pub(crate) fn is_had_anyway(name: &str, value: &str) -> bool {
         | "auth_dbname"
         | "unix_socket_dir"
         | "unix_socket_group" => value.is_empty(),
-        "disable_pqexec"
-        | "dns_zone_check_period"
-        | "peer_id"
-        | "pool_idle_timeout"
-        | "server_fast_close"
-        | "so_reuseport"
-        | "tcp_socket_buffer" => value == "0",
-        // A name is looked up for each connection, so nothing is kept for any time.
-        "dns_max_ttl" | "dns_nxdomain_ttl" | "tcp_defer_accept" => value == "0",
+        "disable_pqexec" | "peer_id" | "pool_idle_timeout" | "server_fast_close"
+        | "so_reuseport" | "tcp_socket_buffer" => value == "0",
+        "tcp_defer_accept" => value == "0",
         _ => false,
     }
 }
@@ -98,15 +91,6 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
     (
         &["disable_pqexec"],
         "statements that need more than a look at the protocol are not refused",
-    ),
-    (
-        &[
-            "dns_max_ttl",
-            "dns_nxdomain_ttl",
-            "dns_zone_check_period",
-            "resolv_conf",
-        ],
-        "host names are looked up by the system for each new connection",
     ),
     (
         &["peer_id"],

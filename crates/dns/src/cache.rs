@@ -44,6 +44,8 @@ pub enum Answer {
         alike: usize,
         /// For how long they may be used.
         ttl: Duration,
+        /// Of both families. If not, those that were known of the other one stay.
+        is_whole: bool,
     },
     /// None.
     Failure(Failure),
@@ -90,6 +92,7 @@ struct Entry {
     until: Instant,
     /// When the last look-up ended.
     noted_at: Option<Instant>,
+    notes: u64,
     /// One is on its way.
     looking: bool,
     /// The last addresses that were answered, best first, and how many are used in turn.
@@ -124,6 +127,7 @@ impl Cache {
                 known: Known::Nothing,
                 until: now,
                 noted_at: None,
+                notes: 0,
                 looking: true,
                 addresses: Vec::new(),
                 alike: 0,
@@ -148,6 +152,17 @@ impl Cache {
         entry.and_then(Entry::told).unwrap_or(Asked::Wait)
     }
 
+    /// Whether addresses of `host` are known, even if their time is over.
+    pub fn is_known(&self, host: &str) -> bool {
+        let entry = self.entries.get(host);
+        entry.is_some_and(|e| matches!(e.known, Known::Addresses | Known::OldAddresses))
+    }
+
+    /// How many look-ups of `host` have ended.
+    pub fn notes(&self, host: &str) -> u64 {
+        self.entries.get(host).map_or(0, |entry| entry.notes)
+    }
+
     /// A look-up has ended.
     pub fn note(&mut self, host: &str, answer: Answer, now: Instant, times: Times) -> Noted {
         let mut noted = Noted::default();
@@ -155,6 +170,7 @@ impl Cache {
             return noted;
         };
         entry.looking = false;
+        entry.notes += 1;
         entry.noted_at = Some(now);
         let was_kept = entry.known == Known::OldAddresses;
         match answer {
@@ -162,8 +178,16 @@ impl Cache {
                 addresses,
                 alike,
                 ttl,
+                is_whole,
             } => {
                 let old = std::mem::replace(&mut entry.addresses, addresses);
+                if !is_whole {
+                    let is_of_other = |a: &&IpAddr| {
+                        (entry.addresses.iter()).all(|new| new.is_ipv4() != a.is_ipv4())
+                    };
+                    let kept: Vec<IpAddr> = old.iter().filter(is_of_other).copied().collect();
+                    entry.addresses.extend(kept);
+                }
                 noted.gone = old;
                 noted
                     .gone
@@ -210,6 +234,8 @@ impl Cache {
                 due.push(host.clone());
                 return true;
             }
+            // Not to be looked at again at once.
+            entry.noted_at = Some(now);
             now < entry.until + LINGER
         });
         due.sort_unstable();

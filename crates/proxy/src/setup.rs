@@ -68,6 +68,14 @@ pub enum SetupError {
         /// The system's reason.
         reason: std::io::Error,
     },
+    /// The file that says which DNS servers to ask.
+    #[error("resolv_conf {path}: {reason}", path = .path.display())]
+    ResolvConf {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
     /// A worker's thread or reactor.
     #[error("cannot start worker {worker}: {reason}")]
     Worker {
@@ -159,6 +167,7 @@ impl Setup {
             }
         }
         let g = &config.global;
+        crate::names::check(g)?;
         let style = MockStyle::imitating(secrets.values().flatten());
         Ok(Setup {
             logins: Logins {

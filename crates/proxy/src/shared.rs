@@ -25,6 +25,7 @@ use crate::control::{OnChange, Watch};
 use crate::gate::Gate;
 use crate::listen::Hubs;
 use crate::metrics::Endpoint;
+use crate::names::Names;
 use crate::pools::{Branch, Database, Directory, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::{Server, ServerCard};
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) on_change: Mutex<Vec<OnChange>>,
     pub(crate) consoles: Consoles,
     pub(crate) catalogs: Catalogs,
+    /// Where names of hosts lead.
+    pub(crate) names: Names,
     /// Told to clients that did not get in.
     pub(crate) login_errors: Errors,
     /// Told to clients that had got in, as the end of their connection.
@@ -115,6 +118,7 @@ impl Shared {
         random.fill_bytes(&mut key_cache_secret);
         let capacity = config.global.prepared_statement_cache_size as usize;
         let settings = SettingsTable::default();
+        let names = Names::new(&config);
         let consoles = Consoles::new(workers.len());
         let shared = Arc::new(Shared {
             setup: RwLock::new(Arc::new(Setup::new(config, process_secret)?)),
@@ -140,6 +144,7 @@ impl Shared {
             on_change: Mutex::default(),
             consoles,
             catalogs: Catalogs::default(),
+            names,
             login_errors: Errors::default(),
             client_errors: Errors::default(),
             reloads: Reloads::new(SystemTime::now()),
@@ -575,11 +580,18 @@ impl Shared {
         totals
     }
 
+    /// Has a server's card known from now on. One whose name has come to lead elsewhere while it was connected is closed
+    /// as soon as nobody uses it.
     pub(crate) fn add_card(&self, card: &Arc<ServerCard>) {
         self.cards
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(card.id, card.clone());
+        // Behind the line above: a change from now on finds it there.
+        let is_elsewhere = |remote: SocketAddr| !self.names.lead_to(&card.target.host, remote.ip());
+        if card.remote.is_some_and(is_elsewhere) {
+            self.step(|pools, effects| pools.retire(card.id, effects));
+        }
     }
 
     pub(crate) fn remove_card(&self, id: ServerId) {

@@ -204,6 +204,7 @@ impl Worker {
         if me == 0 {
             crate::catalog::tick(self, now);
             crate::cluster::tick(self);
+            crate::names::tick(self);
         }
         crate::control::tick(self, now_ms);
         self.balance(now);

@@ -320,6 +320,23 @@ section! {
         tcp_socket_buffer: u32 = Count::ANY, "0", Reload, Same;
     }
 
+    "Names of hosts" {
+        /// For how long the addresses of a name are used at most before it is looked up again; if DNS gives a shorter time,
+        /// that holds. While a name is in use it is looked up again by itself, and server connections to addresses that it
+        /// has no longer are closed as soon as no client uses them. 0 looks a name up for each connection.
+        dns_max_ttl: Duration = Delay::ANY, "15", Reload, Same;
+        /// For how long it is believed that a name has no address, or that no DNS server answers. Addresses that are known
+        /// are used beyond their time while no server answers.
+        dns_nxdomain_ttl: Duration = Delay::ANY, "15", Reload, Same;
+        /// How often to look whether a zone of DNS has another serial number; its names are looked up again then, whatever
+        /// their times say. The zone of a name is what is behind its first dot. 0 is never.
+        dns_zone_check_period: Option<Duration> = Timeout::SECONDS, "0", Reload, Same;
+        /// The file that says which DNS servers to ask, in the place of `/etc/resolv.conf`: `nameserver` (also as
+        /// `[10.0.0.1]:5353`), `search`, `domain`, and of `options` `ndots`, `timeout`, `attempts` and `use-vc`. It is read
+        /// again when it has changed.
+        resolv_conf: Option<PathBuf> = Path, "", Restart, Same;
+    }
+
     "Log and statistics" {
         /// How often averages are computed and, with `log_stats`, logged.
         stats_period: Duration = Delay { min: Duration::from_secs(1) }, "60", Reload, Same;

@@ -20,6 +20,7 @@ fn addresses(last: &[u8], ttl: u64) -> Answer {
         addresses: last.iter().map(|&n| ip(n)).collect(),
         alike: last.len(),
         ttl: secs(ttl),
+        is_whole: true,
     }
 }
 
@@ -70,7 +71,12 @@ fn one_looks_a_name_up_and_the_others_wait() {
     assert_eq!(one.ask(0), Asked::Wait);
     assert_eq!(one.cache.looking(), 1);
     assert_eq!(one.cache.latest("db"), Asked::Wait);
+    assert_eq!(
+        (one.cache.notes("db"), one.cache.is_known("db")),
+        (0, false)
+    );
     one.note(1, addresses(&[1], 5));
+    assert_eq!((one.cache.notes("db"), one.cache.is_known("db")), (1, true));
     assert_eq!(one.ask(5), known(&[1]));
     assert_eq!(one.ask(6), Asked::LookUp);
     assert_eq!(one.ask(6), Asked::Wait);
@@ -158,6 +164,25 @@ fn addresses_that_are_gone_are_told_whatever_the_order() {
 }
 
 #[test]
+fn an_answer_of_one_family_leaves_what_is_known_of_the_other() {
+    let v6 = IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, 1]);
+    let answer = |addresses: &[IpAddr], is_whole| Answer::Addresses {
+        addresses: addresses.to_vec(),
+        alike: 1,
+        ttl: secs(5),
+        is_whole,
+    };
+    let mut one = One::new();
+    one.ask(0);
+    one.note(0, answer(&[ip(1), v6], true));
+    one.due(5);
+    assert_eq!(one.note(5, answer(&[ip(2)], false)).gone, [ip(1)]);
+    assert_eq!(one.ask(5), Asked::Known(vec![ip(2), v6]));
+    one.due(10);
+    assert_eq!(one.note(10, answer(&[ip(2)], true)).gone, [v6]);
+}
+
+#[test]
 fn the_best_addresses_are_used_in_turn_and_the_others_stay_behind_them() {
     let mut one = One::new();
     one.ask(0);
@@ -165,6 +190,7 @@ fn the_best_addresses_are_used_in_turn_and_the_others_stay_behind_them() {
         addresses: vec![ip(1), ip(2), ip(3)],
         alike: 2,
         ttl: secs(5),
+        is_whole: true,
     };
     one.note(0, answer);
     for expected in [[1, 2, 3], [2, 1, 3], [1, 2, 3]] {
