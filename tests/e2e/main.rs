@@ -39,6 +39,7 @@ mod routing_console;
 mod servers;
 mod session_state;
 mod signals;
+mod small_settings;
 mod sockets;
 mod state;
 mod timeouts;

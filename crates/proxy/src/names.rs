@@ -300,6 +300,7 @@ impl Shared {
                 pools.retire(id, effects);
             }
         });
+        self.hurry_outdated();
         self.hubs
             .reconnect(|shown| is_there(&shown.target.host, shown.remote));
         ids.len()

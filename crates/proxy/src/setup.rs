@@ -1,8 +1,10 @@
 //! A configuration with everything that is made from it: who may log in, certificates and keys.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use pgweir_auth::scram::DEFAULT_ITERATIONS;
 use pgweir_auth::{Account, Mock, MockStyle, Secret, userlist};
 use pgweir_config::Config;
 
@@ -169,11 +171,12 @@ impl Setup {
         let g = &config.global;
         crate::names::check(g)?;
         let style = MockStyle::imitating(secrets.values().flatten());
+        let iterations = NonZeroU32::new(g.scram_iterations).unwrap_or(DEFAULT_ITERATIONS);
         Ok(Setup {
             logins: Logins {
                 policy: Policy::new(g)?,
                 secrets,
-                mock: Mock::new(process_secret, style),
+                mock: Mock::new(process_secret, style).with_iterations(iterations),
             },
             client_tls: ClientTls::new(g)?,
             server_tls: Arc::new(ServerTls::new(g)?),

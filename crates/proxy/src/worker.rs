@@ -200,6 +200,7 @@ impl Worker {
         });
         if me == 0 {
             self.shared.turn_stats_period(now);
+            self.shared.forget_unused_pools(now);
         }
         if me == 0 {
             crate::catalog::tick(self, now);

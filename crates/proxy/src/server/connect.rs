@@ -202,6 +202,7 @@ fn card_of(
         replication,
         client: AtomicU64::new(0),
         prepared_statements: AtomicU32::new(0),
+        is_outdated: AtomicBool::new(false),
         cancels: AtomicU32::new(0),
         stray_cancel: AtomicBool::new(false),
     })
