@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pgweir_tests::dns::Manner;
 use pgweir_tests::raw::{errors, heads};
@@ -61,19 +61,35 @@ async fn until_at(admin: &mut Raw, expected: &[&str]) {
     .await;
 }
 
-/// Has the shared PostgreSQL answer at another address of this machine, on the same port.
-async fn also_at(address: &str) {
+/// Has the shared PostgreSQL answer at another address of this machine, on the same port. Says how many connections there
+/// are there.
+async fn also_at(address: &str) -> Arc<AtomicUsize> {
     let port = postgres().port();
     let listener = TcpListener::bind((address, port)).await.unwrap();
+    let open = Arc::new(AtomicUsize::new(0));
+    let count = open.clone();
     tokio::spawn(async move {
         while let Ok((mut client, _)) = listener.accept().await {
+            let open = open.clone();
+            open.fetch_add(1, Ordering::AcqRel);
             tokio::spawn(async move {
                 let mut server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
                 // One of the two ends it.
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                open.fetch_sub(1, Ordering::AcqRel);
             });
         }
     });
+    count
+}
+
+async fn until_open(count: &AtomicUsize, is_so: impl Fn(usize) -> bool) {
+    within("connections to come or go", async {
+        while !is_so(count.load(Ordering::Acquire)) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -388,6 +404,71 @@ async fn a_cancel_request_goes_to_the_address_that_its_server_has() {
     let mut raw = within("the cancel request's end", cancel).await.unwrap();
     backend.answer("1").await;
     raw.until_ready().await;
+}
+
+#[tokio::test]
+async fn who_listens_hears_of_what_is_notified_where_the_name_leads_now() {
+    also_at("127.0.1.8").await;
+    let dns = DnsServer::new().await;
+    dns.set("db.test", &["127.0.0.1"], 1);
+    let pooler = pooler(&dns, "db.test", postgres().port(), "");
+    let mut raw = Raw::login(pooler.address(), "carol", "postgres").await;
+    raw.query("listen moved").await;
+    dns.set("db.test", &["127.0.1.8"], 1);
+    let notice = raw.until(b'N').await;
+    let notice = notice.last().and_then(|m| m.error()).unwrap();
+    assert!(
+        notice.message.contains("may have been missed"),
+        "{notice:?}"
+    );
+    let mut other = Raw::login(pooler.address(), "carol", "postgres").await;
+    let mut admin = admin(&pooler).await;
+    within("the connection that listens", async {
+        loop {
+            let all = rows(&mut admin, "show servers").await;
+            let listens = all.iter().find(|row| text(row, "state") == "listen");
+            if listens.is_some_and(|row| text(row, "addr") == "127.0.1.8") {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    raw.query("listen moved").await;
+    other.query("notify moved").await;
+    raw.until(b'A').await;
+}
+
+#[tokio::test]
+async fn the_prober_of_a_host_follows_its_name() {
+    let (old, new) = (also_at("127.0.1.9").await, also_at("127.0.1.10").await);
+    let dns = DnsServer::new().await;
+    dns.set("db.test", &["127.0.1.9"], 1);
+    let file = dns.resolv_conf("");
+    let pooler = Pooler::new(&format!(
+        "resolv_conf = \"{}\"\nprobe_interval = \"100ms\"\n[databases.\"*\"]\n\
+         hosts = [\"db.test:{}\"]\ntarget_session_attrs = \"primary\"\n",
+        file.display(),
+        postgres().port()
+    ));
+    let mut raw = Raw::login(pooler.address(), "carol", "postgres").await;
+    raw.value("select 1").await;
+    // The client's server, and the prober.
+    until_open(&old, |n| n >= 2).await;
+    dns.set("db.test", &["127.0.1.10"], 1);
+    until_open(&old, |n| n == 0).await;
+    assert_eq!(raw.value("select 1").await, "1");
+    until_open(&new, |n| n >= 2).await;
+}
+
+#[tokio::test]
+async fn an_address_that_means_this_machine_is_where_a_connection_to_it_is() {
+    let dns = DnsServer::new().await;
+    dns.set("db.test", &["0.0.0.0"], 600);
+    let pooler = pooler(&dns, "db.test", postgres().port(), "");
+    let mut raw = Raw::login(pooler.address(), "carol", "postgres").await;
+    let pid = raw.value("select pg_backend_pid()").await;
+    assert_eq!(raw.value("select pg_backend_pid()").await, pid);
 }
 
 #[tokio::test]

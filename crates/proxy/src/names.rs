@@ -207,15 +207,14 @@ async fn look_up(shared: Arc<Shared>, host: String) {
 /// Asks for the number of a zone, and has its names looked up if it is another one.
 async fn watch(shared: Arc<Shared>, zone: String) {
     let conf = lock(&shared.names.files).read();
-    match lookup::serial(&conf.resolv, &zone).await {
-        Ok(Some(serial)) => {
-            if lock(&shared.names.zones).note(&zone, serial) {
-                tracing::info!("DNS zone {zone} has changed: its serial number is {serial}");
-                shared.names.cache().expire(&zone, Instant::now());
-            }
-        }
-        Ok(None) => {}
-        Err(why) => tracing::debug!("DNS zone {zone}: no serial number: {why}"),
+    let serial = lookup::serial(&conf.resolv, &zone).await;
+    let serial = serial.unwrap_or_else(|why| {
+        tracing::debug!("DNS zone {zone}: no serial number: {why}");
+        None
+    });
+    if lock(&shared.names.zones).note(&zone, serial) {
+        tracing::info!("DNS: zone {zone} has changed");
+        shared.names.cache().expire(&zone, Instant::now());
     }
 }
 

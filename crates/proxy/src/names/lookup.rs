@@ -117,15 +117,27 @@ async fn by_system(host: &str) -> Option<Answer> {
 }
 
 fn found(addresses: Vec<IpAddr>, ttl: Duration, is_whole: bool) -> Answer {
-    let ways = addresses
-        .into_iter()
-        .map(|address| (address, source(address)));
-    let (addresses, alike) = order(ways.collect());
+    let mut ways: Vec<(IpAddr, Option<IpAddr>)> = Vec::new();
+    for address in addresses.into_iter().map(as_connected) {
+        if ways.iter().all(|(known, _)| *known != address) {
+            ways.push((address, source(address)));
+        }
+    }
+    let (addresses, alike) = order(ways);
     Answer::Addresses {
         addresses,
         alike,
         ttl,
         is_whole,
+    }
+}
+
+/// The address that a connection to `address` says that it is to: else it would seem to have been lost by the name.
+fn as_connected(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(v4) if v4.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(v6) if v6.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        other => other,
     }
 }
 
@@ -148,5 +160,30 @@ pub(super) async fn serial(conf: &ResolvConf, zone: &str) -> Result<Option<u32>,
     match ask(conf, &name, Kind::Soa).await? {
         Reply::Serial(serial) => Ok(Some(serial)),
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_those_that_connections_say_they_lead_to() {
+        let addresses = ["0.0.0.0", "127.0.0.1", "::ffff:127.0.0.2", "127.0.0.2"];
+        let addresses = addresses.iter().map(|a| a.parse().unwrap()).collect();
+        let Answer::Addresses {
+            addresses, alike, ..
+        } = found(addresses, NO_TTL, true)
+        else {
+            panic!("there are addresses");
+        };
+        let shown: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+        assert_eq!(shown, ["127.0.0.1", "127.0.0.2"]);
+        assert_eq!(alike, 2);
+        // That is so: a connection to the one is to the other.
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stream = std::net::TcpStream::connect(("0.0.0.0", port)).unwrap();
+        assert_eq!(stream.peer_addr().unwrap().ip(), Ipv4Addr::LOCALHOST);
     }
 }
