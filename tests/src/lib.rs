@@ -13,6 +13,7 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod dns;
 pub mod drivers;
 pub mod fake;
 pub mod patroni;
@@ -28,6 +29,7 @@ pub mod tls;
 use std::time::Duration;
 
 pub use cluster::{Cluster, Rejoin};
+pub use dns::DnsServer;
 pub use fake::FakeServer;
 pub use patroni::PatroniCluster;
 pub use pooler::Pooler;

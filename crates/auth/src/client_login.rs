@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use crate::key_cache::{Derivation, KeyCache, Lookup};
 use crate::md5::Md5Hash;
 use crate::mock::Mock;
-use crate::scram::{DEFAULT_ITERATIONS, ScramKeys, sha256};
+use crate::scram::{ScramKeys, sha256};
 use crate::secret::{ScramSecret, Secret};
 
 /// PgBouncer's `auth_type`, as far as it needs nothing but a stored secret.
@@ -174,10 +174,9 @@ pub fn decide(
 /// The SCRAM secret of a user whose password is stored plain, or the derivation it needs.
 pub fn scram_source(user: &str, password: &str, mock: &Mock, cache: &KeyCache) -> ScramSource {
     let salt = mock.salt(user);
-    match cache.lookup(password.as_bytes(), &salt, DEFAULT_ITERATIONS) {
-        Lookup::Ready(keys) => {
-            ScramSource::Ready(ScramSecret::new(&salt, DEFAULT_ITERATIONS, &keys))
-        }
+    let iterations = mock.iterations();
+    match cache.lookup(password.as_bytes(), &salt, iterations) {
+        Lookup::Ready(keys) => ScramSource::Ready(ScramSecret::new(&salt, iterations, &keys)),
         Lookup::Missing(derivation) => ScramSource::Derive(derivation),
     }
 }

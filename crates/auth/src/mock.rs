@@ -57,6 +57,7 @@ impl MockStyle {
 pub struct Mock {
     process_secret: [u8; 32],
     style: MockStyle,
+    iterations: NonZeroU32,
 }
 
 impl Mock {
@@ -66,14 +67,25 @@ impl Mock {
         Self {
             process_secret,
             style,
+            iterations: DEFAULT_ITERATIONS,
         }
+    }
+
+    /// One for which keys are derived with so many rounds where no secret says how many.
+    pub const fn with_iterations(self, iterations: NonZeroU32) -> Self {
+        Self { iterations, ..self }
+    }
+
+    /// The rounds of SCRAM secrets where none is stored.
+    pub const fn iterations(&self) -> NonZeroU32 {
+        self.iterations
     }
 
     /// One that gives the same salts, for users whose secrets have another form.
     pub fn in_style(&self, style: MockStyle) -> Self {
         Self {
-            process_secret: self.process_secret,
             style,
+            ..self.clone()
         }
     }
 
@@ -86,7 +98,7 @@ impl Mock {
     pub fn secret(&self, auth_type: AuthType, user: &str) -> Secret {
         match (auth_type, self.style) {
             (AuthType::ScramSha256, MockStyle::Md5) => {
-                Secret::Scram(self.scram_secret(user, DEFAULT_ITERATIONS))
+                Secret::Scram(self.scram_secret(user, self.iterations))
             }
             (_, MockStyle::Scram { iterations }) => {
                 Secret::Scram(self.scram_secret(user, iterations))

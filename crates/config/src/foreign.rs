@@ -16,33 +16,14 @@ pub(crate) fn known(name: &str) -> Option<(&'static str, &'static str)> {
     })
 }
 
-/// Settings that make PgBouncer safer than it is without them.
-pub(crate) const PROTECTING: [&str; 1] = ["disable_pqexec"];
-
 /// Whether nothing is missing with `value`: it turns off what is off in PgBouncer unless it is turned on, or it asks for
 /// what is so anyway.
 pub(crate) fn is_had_anyway(name: &str, value: &str) -> bool {
     match name {
         "track_extra_parameters" => true,
-        "client_tls13_ciphers"
-        | "server_tls13_ciphers"
-        | "resolv_conf"
-        | "auth_hba_file"
-        | "auth_ident_file"
-        | "auth_ldap_options"
-        | "auth_user"
-        | "auth_dbname"
-        | "unix_socket_dir"
-        | "unix_socket_group" => value.is_empty(),
-        "disable_pqexec"
-        | "dns_zone_check_period"
-        | "peer_id"
-        | "pool_idle_timeout"
-        | "server_fast_close"
-        | "so_reuseport"
-        | "tcp_socket_buffer" => value == "0",
-        // A name is looked up for each connection, so nothing is kept for any time.
-        "dns_max_ttl" | "dns_nxdomain_ttl" | "tcp_defer_accept" => value == "0",
+        "auth_hba_file" | "auth_ident_file" | "auth_ldap_options" | "auth_user" | "auth_dbname"
+        | "unix_socket_dir" | "unix_socket_group" => value.is_empty(),
+        "peer_id" | "so_reuseport" | "tcp_socket_buffer" | "tcp_defer_accept" => value == "0",
         _ => false,
     }
 }
@@ -50,19 +31,8 @@ pub(crate) fn is_had_anyway(name: &str, value: &str) -> bool {
 /// Groups of PgBouncer's settings that are missing here for one reason.
 pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
     (
-        &[
-            "client_tls_ciphers",
-            "server_tls_ciphers",
-            "client_tls13_ciphers",
-            "server_tls13_ciphers",
-        ],
-        "rustls offers only cipher suites that are considered safe and does not read OpenSSL's \
-         cipher lists; leave it out",
-    ),
-    (
-        &["client_tls_dheparams", "client_tls_ecdhcurve"],
-        "rustls chooses the key exchange itself and has no finite-field Diffie-Hellman; leave it \
-         out",
+        &["client_tls_dheparams"],
+        "rustls has no finite-field Diffie-Hellman; leave it out",
     ),
     (&["job_name"], "it names a service of Windows"),
     (
@@ -70,43 +40,12 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
         "pgweir does not authenticate by LDAP",
     ),
     (
-        &["autodb_idle_timeout"],
-        "pools of databases that \"*\" stands for are forgotten when they have neither clients nor \
-         servers",
-    ),
-    (
-        &["pool_idle_timeout"],
-        "a pool without clients costs nothing but its idle servers; see server_idle_timeout",
-    ),
-    (
-        &["server_fast_close"],
-        "servers that are to be closed are closed when their client gives them back",
-    ),
-    (
         &["track_extra_parameters"],
         "every parameter that the server reports is tracked",
     ),
     (
-        &["scram_iterations"],
-        "keys of plain passwords are derived with 4,096 rounds; store a SCRAM secret to have \
-         another number",
-    ),
-    (
         &["conffile"],
         "the configuration file is named on the command line",
-    ),
-    (
-        &["disable_pqexec"],
-        "statements that need more than a look at the protocol are not refused",
-    ),
-    (
-        &[
-            "dns_max_ttl",
-            "dns_nxdomain_ttl",
-            "dns_zone_check_period",
-            "resolv_conf",
-        ],
-        "host names are looked up by the system for each new connection",
     ),
     (
         &["peer_id"],

@@ -3,6 +3,7 @@
 //! A kind knows nothing of files or of which setting it serves; `1`, `"1"` in TOML and `= 1` in
 //! an `.ini` file all reach it as the text `1`.
 
+mod ciphers;
 mod hosts;
 mod lag;
 mod mode;
@@ -10,6 +11,7 @@ mod number;
 mod text;
 mod time;
 
+pub(crate) use ciphers::Ciphers;
 pub(crate) use hosts::{Hosts, Listen, RestAddresses};
 pub(crate) use lag::Lag;
 pub(crate) use mode::Mode;

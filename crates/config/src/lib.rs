@@ -49,6 +49,6 @@ pub use settings::{Changeable, Database, Global, PgBouncer, Section, Setting, Us
 pub use source::{Origin, Place};
 pub use values::{
     AuthType, CheckQuery, Host, HostSpec, ListenAddress, ListenLost, LoadBalanceHosts, LogFormat,
-    LogLevel, PoolMode, ReadYourWrites, ReplicaLag, RestAddress, SessionState, SslMode,
+    LogLevel, PoolMode, Preference, ReadYourWrites, ReplicaLag, RestAddress, SessionState, SslMode,
     SyslogFacility, TargetSessionAttrs, TlsProtocols, Topology, Word,
 };

@@ -37,7 +37,10 @@ macro_rules! words {
     };
 }
 
+mod ciphers;
 mod hosts;
+pub use ciphers::Preference;
+pub(crate) use ciphers::{groups, suites, suites_1_3};
 pub(crate) use hosts::DEFAULT_PORT;
 pub use hosts::{
     HostSpec, ListenAddress, LoadBalanceHosts, ReadYourWrites, ReplicaLag, RestAddress,

@@ -113,6 +113,28 @@ impl<S, W, E> Pools<S, W, E> {
         self.settle(id, now, effects);
     }
 
+    /// One server that is not to be used again: closed now if it is idle, else at its next release.
+    pub fn retire(&mut self, id: ServerId, effects: &mut Vec<Effect<S, W>>) {
+        let Some(server) = self.servers.get_mut(id) else {
+            return;
+        };
+        let pool = &mut self.pools[server.pool];
+        // None of its pool's coming epochs is this one.
+        server.epoch = pool.epoch.wrapping_sub(1);
+        if !matches!(server.hold, Hold::Idle(_)) {
+            return;
+        }
+        for lane in 0..pool.idle.lanes() {
+            let mut places = (0..).map_while(|at| pool.idle.get(lane, at));
+            if let Some(at) = places.position(|entry| entry.id == id) {
+                pool.idle.remove(lane, at);
+                // Nobody waits for the slot that this frees: an idle server would have been evicted before.
+                self.close_idle(id, CloseReason::Reconnect, effects);
+                return;
+            }
+        }
+    }
+
     /// A login that failed before is tried again at once: its server is known to be there again.
     pub fn retry(&mut self, id: PoolId, now: Instant, effects: &mut Vec<Effect<S, W>>) {
         if let Some(pool) = self.pools.get_mut(id) {

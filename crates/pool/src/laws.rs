@@ -207,6 +207,12 @@ impl Model {
             Step::Resume(n) => self.pools.resume(self.databases[n % 2], now, &mut fx),
             Step::Kill(n) => self.pools.kill(self.databases[n % 2], now, &mut fx),
             Step::Reconnect(n) => self.pools.reconnect(self.databases[n % 2], now, &mut fx),
+            Step::Retire(n) => {
+                let servers: Vec<_> = self.pools.servers(now).map(|s| s.id).collect();
+                if let Some(n) = pick(n, servers.len()) {
+                    self.pools.retire(servers[n], &mut fx);
+                }
+            }
             Step::Sweep(rest) => {
                 let swept = self
                     .pools

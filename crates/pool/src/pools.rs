@@ -280,12 +280,19 @@ impl<S, W, E> Pools<S, W, E> {
         }
     }
 
-    /// Removes the pool if it has no client, no waiter and no server. Whether it is gone.
+    /// Whether the pool has no client, no waiter and no server.
+    pub fn is_unused(&self, id: PoolId) -> bool {
+        let is_unused =
+            |pool: &Pool<E>| pool.clients == 0 && pool.total() == 0 && pool.waiters.len() == 0;
+        self.pools.get(id).is_none_or(is_unused)
+    }
+
+    /// Removes the pool if it is unused. Whether it is gone.
     pub fn remove_pool_if_unused(&mut self, id: PoolId) -> bool {
         let Some(pool) = self.pools.get(id) else {
             return true;
         };
-        if pool.clients > 0 || pool.total() > 0 || pool.waiters.len() > 0 {
+        if !self.is_unused(id) {
             return false;
         }
         let (database, user) = (pool.database, pool.user);

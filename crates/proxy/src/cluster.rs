@@ -207,6 +207,14 @@ impl Cluster {
         self.probed.load(Ordering::Acquire)
     }
 
+    /// The hosts that are probed.
+    pub(crate) fn hosts_in_use(&self) -> Vec<Host> {
+        let specs = lock(&self.specs);
+        let is_probed = self.probed.load(Ordering::Acquire);
+        let hosts = specs.iter().filter(|_| is_probed);
+        hosts.map(|(_, spec)| spec.host.clone()).collect()
+    }
+
     fn ids(&self) -> Vec<HostId> {
         lock(&self.specs).iter().map(|(id, _)| *id).collect()
     }

@@ -182,6 +182,7 @@ impl Control {
         let effects = shared.adopt(config).map_err(failed)?;
         shared.carry_out(effects);
         shared.wake_all();
+        shared.hurry_outdated();
         // Only an address that shares its port with the one before can still be refused: then that one stays.
         let not_done = shared.metrics.carry_out(metrics, shared).err();
         let config = shared.config();
@@ -292,6 +293,7 @@ impl Control {
                 pools.reconnect(id, Instant::now(), effects);
             }
         });
+        self.0.hurry_outdated();
         Ok(())
     }
 

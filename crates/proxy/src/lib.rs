@@ -15,6 +15,7 @@ mod listen;
 mod listener;
 mod message;
 mod metrics;
+mod names;
 mod notify;
 mod placement;
 mod pools;

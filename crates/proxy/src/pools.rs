@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pgweir_auth::{ScramKeys, Secret};
 use pgweir_config::{CheckQuery, Config, HostSpec, PoolSettings, Routing};
@@ -85,6 +85,8 @@ pub(crate) struct Pool {
     pub(crate) clients: AtomicU32,
     /// One has logged in since it was last looked what is to be read of the database's catalog.
     pub(crate) visited: AtomicBool,
+    /// Since when nobody has anything of it, as far as was looked.
+    pub(crate) unused_since: Mutex<Option<Instant>>,
     /// Clients that wait for a host, and not yet for a server of one.
     pub(crate) held: AtomicU32,
     /// Pools beside it, of the same clients.
@@ -225,6 +227,7 @@ impl Live {
             limits: Limits {
                 packet_bytes: cap(g.max_packet_size),
                 statement_bytes: cap(g.max_prepared_statement_bytes),
+                refuses_queries: g.disable_pqexec,
                 client_statements: g.max_client_prepared_statements,
                 prepared: g.max_prepared_statements as usize,
                 prepare_unnamed: g.prepare_unnamed,
@@ -287,6 +290,7 @@ impl Pool {
             credentials: Mutex::default(),
             clients: AtomicU32::new(0),
             visited: AtomicBool::new(false),
+            unused_since: Mutex::default(),
             held: AtomicU32::new(0),
             branches: RwLock::default(),
             branch,
@@ -312,6 +316,22 @@ impl Pool {
     /// Whether its servers are at a replica.
     pub(crate) fn is_replica(&self) -> bool {
         matches!(self.branch, Some(Branch::Replica(_)))
+    }
+
+    /// Whether nobody has had anything of it for `limit`, as far as was looked; `None` is never.
+    pub(crate) fn is_unused_for(
+        &self,
+        limit: Option<Duration>,
+        now: Instant,
+        is_unused: impl FnOnce() -> bool,
+    ) -> bool {
+        let since = self.unused_since.lock();
+        let mut since = since.unwrap_or_else(PoisonError::into_inner);
+        let Some(limit) = limit.filter(|_| is_unused()) else {
+            *since = None;
+            return false;
+        };
+        now.saturating_duration_since(*since.get_or_insert(now)) >= limit
     }
 
     /// The pool beside it of this kind.

@@ -73,6 +73,8 @@ pub(crate) struct ServerCard {
     /// The client that has it now, by its number; 0 for none.
     pub(crate) client: AtomicU64,
     pub(crate) prepared_statements: AtomicU32,
+    /// It is to be closed, and its client is not to keep it for longer than its transaction.
+    pub(crate) is_outdated: AtomicBool,
     /// Cancel requests on their way to it: it must not change hands before they have ended.
     pub(crate) cancels: AtomicU32,
     /// A cancel request was sent of which it is not known that it has arrived: it may still come, at any time.

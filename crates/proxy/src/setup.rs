@@ -1,8 +1,10 @@
 //! A configuration with everything that is made from it: who may log in, certificates and keys.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use pgweir_auth::scram::DEFAULT_ITERATIONS;
 use pgweir_auth::{Account, Mock, MockStyle, Secret, userlist};
 use pgweir_config::Config;
 
@@ -65,6 +67,14 @@ pub enum SetupError {
     Metrics {
         /// Address and port.
         address: String,
+        /// The system's reason.
+        reason: std::io::Error,
+    },
+    /// The file that says which DNS servers to ask.
+    #[error("resolv_conf {path}: {reason}", path = .path.display())]
+    ResolvConf {
+        /// The file.
+        path: std::path::PathBuf,
         /// The system's reason.
         reason: std::io::Error,
     },
@@ -159,12 +169,14 @@ impl Setup {
             }
         }
         let g = &config.global;
+        crate::names::check(g)?;
         let style = MockStyle::imitating(secrets.values().flatten());
+        let iterations = NonZeroU32::new(g.scram_iterations).unwrap_or(DEFAULT_ITERATIONS);
         Ok(Setup {
             logins: Logins {
                 policy: Policy::new(g)?,
                 secrets,
-                mock: Mock::new(process_secret, style),
+                mock: Mock::new(process_secret, style).with_iterations(iterations),
             },
             client_tls: ClientTls::new(g)?,
             server_tls: Arc::new(ServerTls::new(g)?),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use pgweir_auth::KeyCache;
-use pgweir_config::Config;
+use pgweir_config::{Config, Global};
 use pgweir_pool::{Effect, PoolId, Pools, ServerId};
 use pgweir_session::{Settings, SettingsTable, StatementTable};
 use rand::rngs::StdRng;
@@ -25,6 +25,7 @@ use crate::control::{OnChange, Watch};
 use crate::gate::Gate;
 use crate::listen::Hubs;
 use crate::metrics::Endpoint;
+use crate::names::Names;
 use crate::pools::{Branch, Database, Directory, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::{Server, ServerCard};
@@ -64,6 +65,8 @@ pub(crate) struct Shared {
     pub(crate) on_change: Mutex<Vec<OnChange>>,
     pub(crate) consoles: Consoles,
     pub(crate) catalogs: Catalogs,
+    /// Where names of hosts lead.
+    pub(crate) names: Names,
     /// Told to clients that did not get in.
     pub(crate) login_errors: Errors,
     /// Told to clients that had got in, as the end of their connection.
@@ -115,6 +118,7 @@ impl Shared {
         random.fill_bytes(&mut key_cache_secret);
         let capacity = config.global.prepared_statement_cache_size as usize;
         let settings = SettingsTable::default();
+        let names = Names::new(&config);
         let consoles = Consoles::new(workers.len());
         let shared = Arc::new(Shared {
             setup: RwLock::new(Arc::new(Setup::new(config, process_secret)?)),
@@ -140,6 +144,7 @@ impl Shared {
             on_change: Mutex::default(),
             consoles,
             catalogs: Catalogs::default(),
+            names,
             login_errors: Errors::default(),
             client_errors: Errors::default(),
             reloads: Reloads::new(SystemTime::now()),
@@ -215,6 +220,23 @@ impl Shared {
                 } => self.order(worker, Order::Close(server, reason)),
             }
         }
+    }
+
+    /// Has the clients in session mode leave whose servers are to be closed, if that is how it is configured.
+    pub(crate) fn hurry_outdated(&self) {
+        if !self.config().global.server_fast_close {
+            return;
+        }
+        let pools = self.pools();
+        let outdated = pools.servers(Instant::now()).filter(|s| s.close_needed);
+        let outdated: Vec<ServerId> = outdated.map(|server| server.id).collect();
+        drop(pools);
+        let cards = self.cards.lock().unwrap_or_else(PoisonError::into_inner);
+        for card in outdated.iter().filter_map(|id| cards.get(id)) {
+            card.is_outdated.store(true, Ordering::Release);
+        }
+        drop(cards);
+        self.wake_all();
     }
 
     pub(crate) fn pool_by_id(&self, id: PoolId) -> Option<Arc<Pool>> {
@@ -488,7 +510,6 @@ impl Shared {
             return;
         }
         history.began = Some(now);
-        self.forget_unused_pools();
         history.length = length;
         history.before = std::mem::take(&mut history.latest);
         history.latest = self.totals();
@@ -513,10 +534,10 @@ impl Shared {
         }
     }
 
-    /// Drops the pools of databases that only `*` stands for, once nobody has anything of them: else a client could make
-    /// one for every name it thinks of, and they would stay for ever. So it does with pools at hosts that have left, and
-    /// with those of walsenders.
-    fn forget_unused_pools(&self) {
+    /// Drops the pools of databases that only `*` stands for, and of which nobody has anything for `autodb_idle_timeout`,
+    /// and all others after `pool_idle_timeout`. Those that never had a server go at once: else a client could make one for
+    /// every name it thinks of, and they would stay. So do pools at hosts that have left, and those of walsenders.
+    pub(crate) fn forget_unused_pools(&self, now: Instant) {
         let config = self.config();
         let mut directory = self.directory();
         let Directory {
@@ -531,7 +552,8 @@ impl Shared {
             let held = Arc::strong_count(pool) > 2;
             let cluster = pool.database.cluster();
             pool.retain_branches(|branch, beside| {
-                let serves = (named || held)
+                let stays = held || (named && config.global.pool_idle_timeout.is_none());
+                let serves = stays
                     && match branch {
                         Branch::Replica(host) => {
                             (cluster.as_ref()).is_some_and(|cluster| cluster.spec(host).is_some())
@@ -549,7 +571,12 @@ impl Shared {
                 keep
             });
             let held = held || !pool.branches().is_empty();
-            let keep = named || held || !self.pools().remove_pool_if_unused(pool.id);
+            let limit = match named {
+                true => config.global.pool_idle_timeout,
+                false => idle_limit(&config.global, pool),
+            };
+            let keep = !pool.is_unused_for(limit, now, || !held && self.pools().is_unused(pool.id))
+                || !self.pools().remove_pool_if_unused(pool.id);
             if !keep {
                 by_id.remove(&pool.id);
             }
@@ -575,11 +602,18 @@ impl Shared {
         totals
     }
 
+    /// Has a server's card known from now on. One whose name has come to lead elsewhere while it was connected is closed
+    /// as soon as nobody uses it.
     pub(crate) fn add_card(&self, card: &Arc<ServerCard>) {
         self.cards
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .insert(card.id, card.clone());
+        // Behind the line above: a change from now on finds it there.
+        let is_elsewhere = |remote: SocketAddr| !self.names.lead_to(&card.target.host, remote.ip());
+        if card.remote.is_some_and(is_elsewhere) {
+            self.step(|pools, effects| pools.retire(card.id, effects));
+        }
     }
 
     pub(crate) fn remove_card(&self, id: ServerId) {
@@ -587,6 +621,17 @@ impl Shared {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&id);
+    }
+}
+
+/// For how long a pool stays unused of a database that only `*` stands for; `None` is for ever.
+fn idle_limit(global: &Global, pool: &Pool) -> Option<Duration> {
+    match pool.welcome() {
+        None => Some(Duration::ZERO),
+        Some(_) => {
+            let limits = [global.autodb_idle_timeout, global.pool_idle_timeout];
+            limits.into_iter().flatten().min()
+        }
     }
 }
 

@@ -133,6 +133,7 @@ fn server(pool: &Arc<Pool>, id: ServerId) -> Box<Server> {
         replication: None,
         client: AtomicU64::new(0),
         prepared_statements: AtomicU32::new(0),
+        is_outdated: AtomicBool::new(false),
         cancels: AtomicU32::new(0),
         stray_cancel: AtomicBool::new(false),
     });

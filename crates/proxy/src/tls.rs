@@ -15,9 +15,8 @@ mod tests;
 mod verifier;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use pgweir_config::{SslMode, TlsProtocols};
+use pgweir_config::{Preference, SslMode, TlsProtocols};
 use rustls::SupportedProtocolVersion;
 use rustls::crypto::CryptoProvider;
 
@@ -108,8 +107,31 @@ pub enum TlsError {
     },
 }
 
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(rustls::crypto::ring::default_provider())
+fn provider() -> CryptoProvider {
+    rustls::crypto::ring::default_provider()
+}
+
+/// Everything that may be spoken, by these preferences.
+fn preferring(suites: &Preference, suites_1_3: &Preference) -> CryptoProvider {
+    let mut provider = provider();
+    let all = std::mem::take(&mut provider.cipher_suites);
+    let numbers = suites_1_3.numbers().iter().chain(suites.numbers());
+    let chosen = numbers.filter_map(|&number| {
+        let mut all = all.iter();
+        all.find(|suite| u16::from(suite.suite()) == number)
+    });
+    provider.cipher_suites = chosen.copied().collect();
+    provider
+}
+
+/// Restricts the key exchange to these groups.
+fn exchanging_by(groups: &Preference, provider: &mut CryptoProvider) {
+    let all = std::mem::take(&mut provider.kx_groups);
+    let chosen = groups.numbers().iter().filter_map(|&number| {
+        let mut all = all.iter();
+        all.find(|group| u16::from(group.name()) == number)
+    });
+    provider.kx_groups = chosen.copied().collect();
 }
 
 /// The versions to speak, the newest first.

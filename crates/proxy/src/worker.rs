@@ -200,10 +200,12 @@ impl Worker {
         });
         if me == 0 {
             self.shared.turn_stats_period(now);
+            self.shared.forget_unused_pools(now);
         }
         if me == 0 {
             crate::catalog::tick(self, now);
             crate::cluster::tick(self);
+            crate::names::tick(self);
         }
         crate::control::tick(self, now_ms);
         self.balance(now);

@@ -45,6 +45,8 @@ pub struct Limits {
     pub packet_bytes: u32,
     /// The longest statement in bytes that is kept to be prepared elsewhere (`max_prepared_statement_bytes`).
     pub statement_bytes: u32,
+    /// Whether the simple query protocol ends a client (`disable_pqexec`).
+    pub refuses_queries: bool,
     /// Named statements that a client may have (`max_client_prepared_statements`); `None`: any number.
     pub client_statements: Option<u32>,
     /// Statements a server keeps prepared (`max_prepared_statements`); 0: the pooler leaves them all to the client.
@@ -66,6 +68,7 @@ impl Default for Limits {
         Limits {
             packet_bytes: MAX_MESSAGE_BYTES,
             statement_bytes: 16 << 20,
+            refuses_queries: false,
             client_statements: Some(10_000),
             prepared: 200,
             prepare_unnamed: true,
@@ -83,6 +86,9 @@ pub enum Fault {
     /// Bytes that are no message.
     #[error(transparent)]
     Wire(#[from] WireError),
+    /// A Query where `disable_pqexec` is set; in PgBouncer's words.
+    #[error("PQexec disallowed")]
+    Query,
     /// A statement's name too long to be kept.
     #[error("prepared statement name of {bytes} bytes is longer than {MAX_NAME_BYTES} bytes")]
     NameTooLong {
@@ -105,7 +111,7 @@ impl Fault {
     /// The SQLSTATE to report it with.
     pub fn sqlstate(&self) -> &'static str {
         match self {
-            Fault::Wire(_) => sqlstate::PROTOCOL_VIOLATION,
+            Fault::Wire(_) | Fault::Query => sqlstate::PROTOCOL_VIOLATION,
             Fault::StatementTooLong { .. } | Fault::NameTooLong { .. } => {
                 sqlstate::PROGRAM_LIMIT_EXCEEDED
             }
@@ -385,11 +391,12 @@ impl ClientSession {
 
 /// The head of the client's next message, checked against what PostgreSQL and the configuration allow for its type.
 #[inline]
-pub(crate) fn header(input: &[u8], limits: &Limits) -> Result<Option<Header>, WireError> {
+pub(crate) fn header(input: &[u8], limits: &Limits) -> Result<Option<Header>, Fault> {
     let Some(&first) = input.first() else {
         return Ok(None);
     };
     let limit = match first {
+        tag::QUERY if limits.refuses_queries => return Err(Fault::Query),
         tag::QUERY | tag::PARSE | tag::BIND | tag::FUNCTION_CALL | tag::COPY_DATA => {
             MAX_MESSAGE_BYTES
         }
@@ -400,11 +407,11 @@ pub(crate) fn header(input: &[u8], limits: &Limits) -> Result<Option<Header>, Wi
         | tag::EXECUTE
         | tag::TERMINATE => MAX_SMALL_MESSAGE_BYTES,
         tag::FLUSH | tag::SYNC => 4,
-        other => return Err(WireError::UnknownType(other)),
+        other => return Err(WireError::UnknownType(other).into()),
     };
     match Header::peek(input) {
         None => Ok(None),
-        Some(h) => h.check(limit.min(limits.packet_bytes)).map(Some),
+        Some(h) => Ok(Some(h.check(limit.min(limits.packet_bytes))?)),
     }
 }
 

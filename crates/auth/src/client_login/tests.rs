@@ -1,7 +1,9 @@
+use std::num::NonZeroU32;
+
 use super::*;
 use crate::mock::MockStyle;
 use crate::scram::client::{self, ChannelBinding};
-use crate::scram::{Nonce, derive, server};
+use crate::scram::{DEFAULT_ITERATIONS, Nonce, derive, server};
 
 const MD5: &str = "md53858f62230ac3c915f300c664312c63f"; // of foo, for bar
 const TYPES: [AuthType; 4] = AuthType::ALL;
@@ -91,6 +93,22 @@ fn unknown_user_is_asked_as_most_known_users_are() {
         decision.method,
         Method::Scram(ScramSource::Ready(_))
     ));
+}
+
+#[test]
+fn the_rounds_of_plain_passwords_are_those_of_users_that_do_not_exist() {
+    let rounds = NonZeroU32::new(8192).unwrap();
+    let mock = mock().with_iterations(rounds);
+    let plain = Secret::Plain("foo".into());
+    for account in [Account::Unknown, Account::Known(Some(&plain))] {
+        let decision = decide(AuthType::ScramSha256, "bar", account, &mock, &cache());
+        let Method::Scram(source) = decision.method else {
+            panic!("not SCRAM: {decision:?}");
+        };
+        assert_eq!(source.secret().iterations, rounds);
+    }
+    let other = mock.in_style(MockStyle::Md5);
+    assert_eq!(other.iterations(), rounds);
 }
 
 /// A SCRAM login with `password`, to what was decided.

@@ -1,12 +1,16 @@
 //! `[pgweir]`: what holds for the whole process, and the defaults of databases and users.
 
 use super::{SHORTEST_PROBE_INTERVAL, section};
-use crate::kinds::{Bool, Check, Choice, Count, Delay, Lag, Limit, List, Listen, Mode, Or, Path};
+use crate::kinds::{
+    Bool, Check, Choice, Ciphers, Count, Delay, Lag, Limit, List, Listen, Mode, Or, Path,
+};
 use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
 use crate::values::{
     AuthType, CheckQuery, ListenAddress, ListenLost, LogFormat, LogLevel, PoolMode, SessionState,
 };
-use crate::values::{ReadYourWrites, ReplicaLag, SslMode, SyslogFacility, TlsProtocols, Topology};
+use crate::values::{
+    Preference, ReadYourWrites, ReplicaLag, SslMode, SyslogFacility, TlsProtocols, Topology,
+};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -61,6 +65,11 @@ section! {
         reserve_pool_size: u32 = Count::ANY, "0", Reload, Same;
         /// How long a client waits before the reserve is opened to it. 0 turns the reserve off.
         reserve_pool_timeout: Option<Duration> = Timeout::SECONDS, "5", Reload, Same;
+        /// For how long a pool of a database that `"*"` stands for is remembered when it has neither clients nor server
+        /// connections; its statistics go with it. A pool that never had a server connection is forgotten at once.
+        autodb_idle_timeout: Option<Duration> = Timeout::SECONDS, "3600", Reload, Same;
+        /// The same for every pool, also those of databases that have a section of their own. 0 is never.
+        pool_idle_timeout: Option<Duration> = Timeout::SECONDS, "0", Reload, Same;
         /// Give out the idle server connection that was used longest ago instead of the latest
         /// one. Spreads the work evenly, but keeps more connections than the load needs from
         /// ever being idle long enough to be closed.
@@ -142,6 +151,10 @@ section! {
         /// The longest message that is passed on in either direction. Long messages stream
         /// through, so this does not bound memory; it stops what must be a mistake.
         max_packet_size: u64 = Size { min: 1024, max: LARGEST_MESSAGE }, "2147483647", Reload, Same;
+        /// End clients that use the simple query protocol, which can bring several statements in one text and so makes
+        /// more of an SQL injection. Only clients that use the extended protocol for everything can stay then; the console
+        /// and replication connections are not held to it.
+        disable_pqexec: bool = Bool, "0", Restart, Same;
         /// How many bytes may wait in memory for a client or a server that reads slowly. Past
         /// that, nothing more is read from its peer until it catches up.
         client_buffer_size: u64 = Size { min: 4096, max: GIGABYTE }, "64kB", Reload, Absent;
@@ -153,6 +166,10 @@ section! {
         server_lifetime: Duration = Delay::ANY, "3600", Reload, Same;
         /// Close a server connection that no client has used for this long. 0 is never.
         server_idle_timeout: Option<Duration> = Timeout::SECONDS, "600", Reload, Same;
+        /// End clients in session mode, between two transactions, whose server connection is to be closed because of
+        /// RECONNECT, a reload that changed where it leads, or a host name that changed its addresses. Otherwise they keep
+        /// it until they disconnect. In the other modes there is nothing to wait for.
+        server_fast_close: bool = Bool, "0", Reload, Same;
         /// How long connecting and logging in to a server may take. 0 is as long as it takes.
         server_connect_timeout: Option<Duration> = Timeout::SECONDS, "15", Reload, Same;
         /// How long to wait, after connecting to a server failed, before it is tried again.
@@ -265,6 +282,10 @@ section! {
         /// How long the answer of `auth_query` is believed, be it that there is no such user. A login that fails by an
         /// answer from before has it asked anew. 0 is asked for each login, and only once for those that come together.
         auth_query_lifetime: Duration = Delay::ANY, "10s", Reload, Absent;
+        /// How many rounds the keys of passwords are derived with that are stored as plain text, for clients that log in by
+        /// SCRAM. More make a stolen exchange harder to guess from, and each login dearer. A stored SCRAM secret has its
+        /// own number.
+        scram_iterations: u32 = Count::from(1), "4096", Reload, Same;
         /// Users who may do everything on the console.
         admin_users: Vec<String> = List, "", Reload, Same;
         /// Users who may look at the console (SHOW), but change nothing.
@@ -284,6 +305,14 @@ section! {
         /// TLS versions spoken with clients: `secure` (1.2 and 1.3), or a list of `tlsv1.2` and
         /// `tlsv1.3`.
         client_tls_protocols: TlsProtocols = Protocols, "secure", Reload, Same;
+        /// Cipher suites for clients by TLS 1.2, as a cipher list of OpenSSL. What of it is not spoken is left out: here are
+        /// ECDHE with AES-GCM and ChaCha20-Poly1305 only. Nothing left is an error. An order that is given holds; else the
+        /// client's does.
+        client_tls_ciphers: Preference = Ciphers::Suites, "default", Reload, Same;
+        /// Cipher suites for clients by TLS 1.3, by name. Nothing is all.
+        client_tls13_ciphers: Preference = Ciphers::Suites13, "", Reload, Same;
+        /// Groups for the key exchange with clients: `auto` for all, or a list of `X25519`, `prime256v1` and `secp384r1`.
+        client_tls_ecdhcurve: Preference = Ciphers::Groups, "auto", Reload, Same;
     }
 
     "TLS to servers" {
@@ -300,6 +329,10 @@ section! {
         /// TLS versions spoken with servers: `secure` (1.2 and 1.3), or a list of `tlsv1.2` and
         /// `tlsv1.3`.
         server_tls_protocols: TlsProtocols = Protocols, "secure", Reload, Same;
+        /// Cipher suites for servers by TLS 1.2; as `client_tls_ciphers`.
+        server_tls_ciphers: Preference = Ciphers::Suites, "default", Reload, Same;
+        /// Cipher suites for servers by TLS 1.3; as `client_tls13_ciphers`.
+        server_tls13_ciphers: Preference = Ciphers::Suites13, "", Reload, Same;
     }
 
     "TCP" {
@@ -318,6 +351,23 @@ section! {
         /// The size of the kernel's buffers for each connection, in bytes, either way. 0 is the kernel's own setting,
         /// by which they grow as they are needed.
         tcp_socket_buffer: u32 = Count::ANY, "0", Reload, Same;
+    }
+
+    "Names of hosts" {
+        /// For how long the addresses of a name are used at most before it is looked up again; if DNS gives a shorter time,
+        /// that holds. While a name is in use it is looked up again by itself, and server connections to addresses that it
+        /// has no longer are closed as soon as no client uses them. 0 looks a name up for each connection.
+        dns_max_ttl: Duration = Delay::ANY, "15", Reload, Same;
+        /// For how long it is believed that a name has no address, or that no DNS server answers. Addresses that are known
+        /// are used beyond their time while no server answers.
+        dns_nxdomain_ttl: Duration = Delay::ANY, "15", Reload, Same;
+        /// How often to look whether a zone of DNS has another serial number; its names are looked up again then, whatever
+        /// their times say. The zone of a name is what is behind its first dot. 0 is never.
+        dns_zone_check_period: Option<Duration> = Timeout::SECONDS, "0", Reload, Same;
+        /// The file that says which DNS servers to ask, in the place of `/etc/resolv.conf`: `nameserver` (also as
+        /// `[10.0.0.1]:5353`), `search`, `domain`, and of `options` `ndots`, `timeout`, `attempts` and `use-vc`. It is read
+        /// again when it has changed.
+        resolv_conf: Option<PathBuf> = Path, "", Restart, Same;
     }
 
     "Log and statistics" {

@@ -149,6 +149,30 @@ fn reconnect_replaces_every_server_at_its_next_release() {
 }
 
 #[test]
+fn a_retired_server_is_closed_and_the_others_of_its_pool_stay() {
+    let mut w = World::new(size(4));
+    let lease = w.lease(w.pool);
+    let idle = w.idle(w.pool, 2);
+    w.pools.retire(idle[0], &mut w.effects);
+    w.pools.retire(idle[0], &mut w.effects);
+    assert_eq!(w.closed(), [(idle[0], CloseReason::Reconnect)]);
+    w.pools.retire(lease.id, &mut w.effects);
+    assert_eq!(w.closed(), []);
+    assert_eq!(w.pools.close_needed(w.database), 1);
+    let id = w.release(lease);
+    assert_eq!(w.closed(), [(id, CloseReason::Reconnect)]);
+    let Checkout::Ready(other) = w.ask(w.pool, 1, 0) else {
+        panic!("the other one was closed too");
+    };
+    assert_eq!(other.id, idle[1]);
+    w.pools.retire(other.id, &mut w.effects);
+    // Which does not bring it back.
+    w.pools.reconnect_pool(w.pool, w.now, &mut w.effects);
+    let id = w.release(other);
+    assert_eq!(w.closed(), [(id, CloseReason::Reconnect)]);
+}
+
+#[test]
 fn reconnect_starts_connections_in_progress_anew_and_forgets_a_failure() {
     let mut w = World::new(size(1));
     w.wait(w.pool, 1);

@@ -16,7 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use crate::server::ServerCard;
-use crate::server::connect::{ask_for_tls, open_socket};
+use crate::server::connect::{address_of, ask_for_tls, open_socket};
 use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::worker::{Order, Worker};
@@ -118,7 +118,7 @@ async fn deliver(worker: &Worker, card: &ServerCard) -> Result<(), String> {
     let Some(key) = &card.key else {
         return Err("the server gave no cancel key".to_owned());
     };
-    let socket = open_socket(worker, &card.target)
+    let socket = open_socket(worker, &card.target, &address_of(&card.target, card.remote))
         .await
         .map_err(|e| e.to_string())?;
     let mut stream = if card.tls.is_some() {

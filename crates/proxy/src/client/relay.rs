@@ -22,6 +22,7 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -46,7 +47,7 @@ pub(crate) use routing::{LOOK, no_host};
 use listening::Listening;
 use routing::{Counted, Site};
 
-use ending::{End, server_lost};
+use ending::{End, outdated, server_lost};
 use summons::timeouts;
 
 /// What a client has of a server.
@@ -240,6 +241,9 @@ impl Relay {
                 None => Ok(true),
             };
         }
+        if self.live.mode == PoolMode::Session && self.must_leave(server) {
+            return Err(End::Told(outdated()));
+        }
         let Link::Linked(server) = &mut self.link else {
             return Ok(true);
         };
@@ -285,6 +289,16 @@ impl Relay {
             && server.outbox.is_empty()
             && server.kept.is_empty()
             && !self.fresh
+            && !server.card.cancels_in_flight()
+    }
+
+    /// Whether the client is not to keep `server`, which is to be closed, and is between two transactions.
+    #[inline]
+    fn must_leave(&self, server: &Server) -> bool {
+        server.card.is_outdated.load(Ordering::Relaxed)
+            && server.session.is_free()
+            && self.session.at_boundary()
+            && server.outbox.is_empty()
             && !server.card.cancels_in_flight()
     }
 

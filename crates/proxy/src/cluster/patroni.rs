@@ -3,12 +3,17 @@
 //! Source: Patroni documentation, "Patroni REST API", `GET /cluster`.
 
 use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use pgweir_config::RestAddress;
+use pgweir_config::{Host, RestAddress};
 use pgweir_route::patroni::{Member, members};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::names;
+use crate::shared::Shared;
 
 /// How long one member of the cluster may take to answer.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -17,10 +22,13 @@ const ANSWER: Duration = Duration::from_secs(2);
 const ANSWER_BYTES: u64 = 1 << 20;
 
 /// Asks one address after the other for the members of the cluster; the last error if none tells.
-pub(super) async fn ask(addresses: &[RestAddress]) -> Result<Vec<Member>, String> {
+pub(super) async fn ask(
+    shared: &Arc<Shared>,
+    addresses: &[RestAddress],
+) -> Result<Vec<Member>, String> {
     let mut last = "no address".to_owned();
     for address in addresses {
-        match tokio::time::timeout(ANSWER, get(address)).await {
+        match tokio::time::timeout(ANSWER, get(shared, address)).await {
             Ok(Ok(body)) => match members(&body) {
                 Ok(members) => return Ok(members),
                 Err(e) => last = format!("{address}: {e}"),
@@ -33,8 +41,8 @@ pub(super) async fn ask(addresses: &[RestAddress]) -> Result<Vec<Member>, String
 }
 
 /// The body of the answer.
-async fn get(address: &RestAddress) -> io::Result<Vec<u8>> {
-    let mut socket = TcpStream::connect((address.host.as_str(), address.port)).await?;
+async fn get(shared: &Arc<Shared>, address: &RestAddress) -> io::Result<Vec<u8>> {
+    let mut socket = connect(shared, address).await?;
     // Of this version the answer ends with the connection.
     let request = format!(
         "GET /cluster HTTP/1.0\r\nHost: {}\r\nAccept: application/json\r\n\r\n",
@@ -44,6 +52,20 @@ async fn get(address: &RestAddress) -> io::Result<Vec<u8>> {
     let mut answer = Vec::new();
     socket.take(ANSWER_BYTES).read_to_end(&mut answer).await?;
     body(answer).ok_or_else(|| io::Error::other("the answer is no HTTP response of status 200"))
+}
+
+/// A connection to the first of the host's addresses that takes one.
+async fn connect(shared: &Arc<Shared>, address: &RestAddress) -> io::Result<TcpStream> {
+    let host = Host::Tcp(address.host.clone());
+    let found = names::addresses(shared, &host, None).await;
+    let found = found.map_err(|why| io::Error::other(why.message))?;
+    if found.is_empty() {
+        return TcpStream::connect((address.host.as_str(), address.port)).await;
+    }
+    let found = found
+        .into_iter()
+        .map(|ip| SocketAddr::new(ip, address.port));
+    TcpStream::connect(&*found.collect::<Vec<_>>()).await
 }
 
 /// What follows the head of a response of status 200.

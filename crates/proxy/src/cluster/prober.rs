@@ -111,7 +111,7 @@ async fn heed_patroni(worker: &Worker, database: &Database, cluster: &Cluster, f
     if routing.topology != Topology::Patroni {
         return;
     }
-    let told = patroni::ask(&routing.patroni).await;
+    let told = patroni::ask(&worker.shared, &routing.patroni).await;
     let now = worker.shared.since_start();
     let told = told.and_then(|members| {
         let mut judge = cluster.judge();
@@ -154,7 +154,8 @@ async fn probe(worker: Rc<Worker>, login: Login, cluster: Arc<Cluster>, host: Ho
     }
 }
 
-/// Connects, and asks again and again. Ends when the host or the pool has left, or another user is to ask.
+/// Connects, and asks again and again. Ends when the host or the pool has left, another user is to ask, or the host's name
+/// leads to another machine: whoever looks after the probers begins anew then.
 async fn talk(
     worker: &Worker,
     login: &Login,
@@ -186,7 +187,10 @@ async fn talk(
         let now = worker.shared.since_start();
         let events = cluster.judge().report(now, host, report, Some(number));
         worker.shared.heard(&login.database, cluster, &events);
-        if cluster.spec(host).is_none() || cluster.routing().probe_user != user {
+        let (remote, _) = stream.addresses();
+        let names = &worker.shared.names;
+        let is_elsewhere = remote.is_some_and(|to| !names.lead_to(&spec.host, to.ip()));
+        if cluster.spec(host).is_none() || cluster.routing().probe_user != user || is_elsewhere {
             // It closes whether or not it has heard.
             let _ = stream.write_all(&build::TERMINATE).await;
             return Ok(());

@@ -143,6 +143,10 @@ async fn listen(worker: &Worker, hub: &Arc<Hub>, stream: &mut Stream, inbox: &mu
                 None => pending().await,
             }
         };
+        if hub.is_astray() {
+            let why = lost(&"the host's name leads elsewhere");
+            return End::Lost { why, served };
+        }
         let message = tokio::select! {
             message = next(stream, inbox) => message,
             () = hub.work.notified() => continue,

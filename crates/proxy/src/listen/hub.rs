@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::SystemTime;
@@ -68,6 +68,8 @@ pub(crate) struct Hub {
     /// There may be something for the task to do.
     pub(super) work: Notify,
     connection: Mutex<Option<Connection>>,
+    /// The connection leads where it should lead no longer.
+    is_astray: AtomicBool,
 }
 
 /// The connection of a hub, as the console shows it.
@@ -141,6 +143,12 @@ impl Hub {
     /// Says which connection there is from now on.
     pub(super) fn set_connection(&self, connection: Option<Connection>) {
         *self.slot() = connection;
+        self.is_astray.store(false, Ordering::Release);
+    }
+
+    /// Whether the connection is to be made anew.
+    pub(super) fn is_astray(&self) -> bool {
+        self.is_astray.load(Ordering::Acquire)
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<Connection>> {
@@ -196,6 +204,16 @@ impl Hubs {
         all.iter()
             .filter_map(|(_, hub)| hub.slot().clone())
             .collect()
+    }
+
+    /// Has those connections made anew that `are_astray`.
+    pub(crate) fn reconnect(&self, are_astray: impl Fn(&Connection) -> bool) {
+        for (_, hub) in self.all().iter() {
+            if hub.slot().as_ref().is_some_and(&are_astray) {
+                hub.is_astray.store(true, Ordering::Release);
+                hub.work.notify_one();
+            }
+        }
     }
 
     /// Takes `hub` away if nobody uses it. Says whether it did.

@@ -1,5 +1,7 @@
 //! A new connection to PostgreSQL: socket, TLS, login.
 
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::client::replication::Replication;
+use crate::names;
 use crate::pools::{Branch, Credentials, Live, Pool};
 use crate::report::Refusal;
 use crate::server::balance::Alike;
@@ -86,7 +89,7 @@ pub(crate) async fn connect(
     let mut left = live.target.alike.as_ref().map_or(1, Alike::count);
     loop {
         let target = turn.take(&live.target);
-        let work = connect_to(worker, pool, &live, &target, id);
+        let work = async |at: &[IpAddr]| connect_to(worker, pool, &live, &target, at, id).await;
         let why = match in_time(worker, &target, work).await {
             Ok(server) => return Ok(server),
             Err(why) => why,
@@ -105,11 +108,12 @@ async fn connect_to(
     pool: &Arc<Pool>,
     live: &Live,
     target: &Arc<Target>,
+    at: &[IpAddr],
     id: ServerId,
 ) -> Result<Box<Server>, Refusal> {
     let start: Vec<(&str, &str)> = target.start().collect();
     let (stream, logged_in) =
-        log_in_anew(worker, &pool.credentials(), live, target, &start).await?;
+        log_in_anew(worker, &pool.credentials(), live, target, at, &start).await?;
     if live.cluster.is_some() && !pool.is_replica() && is_standby(&logged_in) {
         return Err(Refusal::new(
             sqlstate::CANNOT_CONNECT_NOW,
@@ -198,6 +202,7 @@ fn card_of(
         replication,
         client: AtomicU64::new(0),
         prepared_statements: AtomicU32::new(0),
+        is_outdated: AtomicBool::new(false),
         cancels: AtomicU32::new(0),
         stray_cancel: AtomicBool::new(false),
     })
@@ -216,12 +221,8 @@ pub(crate) async fn dial(
     live: &Live,
 ) -> Result<(Stream, LoggedIn), Refusal> {
     let target = &live.target;
-    in_time(
-        worker,
-        target,
-        log_in_anew(worker, credentials, live, target, &[]),
-    )
-    .await
+    let work = async |at: &[IpAddr]| log_in_anew(worker, credentials, live, target, at, &[]).await;
+    in_time(worker, target, work).await
 }
 
 async fn log_in_anew(
@@ -229,10 +230,11 @@ async fn log_in_anew(
     credentials: &Credentials,
     live: &Live,
     target: &Target,
+    at: &[IpAddr],
     parameters: &[(&str, &str)],
 ) -> Result<(Stream, LoggedIn), Refusal> {
     let tls = worker.shared.server_tls();
-    let mut stream = open(worker, target, &tls).await?;
+    let mut stream = open(worker, target, at, &tls).await?;
     match login::log_in(worker, &mut stream, credentials, live, target, parameters).await {
         // As libpq: a server may admit one of the two only.
         Err(first) if first.code == sqlstate::INVALID_AUTHORIZATION => {
@@ -247,16 +249,18 @@ async fn log_in_anew(
     }
 }
 
-/// Bounds `work` by `server_connect_timeout`.
+/// Gives `work` the addresses of the host, in the order in which to try them, and bounds both by `server_connect_timeout`.
 async fn in_time<T>(
     worker: &Worker,
     target: &Target,
-    work: impl Future<Output = Result<T, Refusal>>,
+    work: impl AsyncFnOnce(&[IpAddr]) -> Result<T, Refusal>,
 ) -> Result<T, Refusal> {
     let timeout = worker.shared.config().global.server_connect_timeout;
-    match timeout {
-        None => work.await,
-        Some(limit) => match tokio::time::timeout(limit, work).await {
+    let deadline = timeout.map(|limit| tokio::time::Instant::now() + limit);
+    let at = names::addresses(&worker.shared, &target.host, deadline).await?;
+    match timeout.zip(deadline) {
+        None => work(&at).await,
+        Some((limit, deadline)) => match tokio::time::timeout_at(deadline, work(&at)).await {
             Ok(result) => result,
             Err(_) => Err(Refusal::new(
                 sqlstate::CANNOT_CONNECT,
@@ -313,7 +317,8 @@ pub(crate) async fn connect_walsender(
     let pool = server.pool.clone();
     let target = pool.database.turn.take(&live.target);
     let credentials = pool.credentials();
-    let log_in = log_in_anew(worker, &credentials, live, &target, start);
+    let log_in =
+        async |at: &[IpAddr]| log_in_anew(worker, &credentials, live, &target, at, start).await;
     let (stream, logged_in) = in_time(worker, &target, log_in).await?;
     let (id, key) = (server.id, logged_in.key);
     let card = card_of(&pool, id, &target, &stream, key, Some(replication));
@@ -337,8 +342,14 @@ impl Server {
     }
 }
 
-async fn open(worker: &Worker, target: &Target, tls: &ServerTls) -> Result<Stream, Refusal> {
-    let socket = open_socket(worker, target).await?;
+async fn open(
+    worker: &Worker,
+    target: &Target,
+    at: &[IpAddr],
+    tls: &ServerTls,
+) -> Result<Stream, Refusal> {
+    let socket = open_socket(worker, target, at).await?;
+    let there = address_of(target, socket.addresses().0);
     if !tls.asks_first(&target.host) {
         return Ok(Stream::Plain(socket));
     }
@@ -346,14 +357,30 @@ async fn open(worker: &Worker, target: &Target, tls: &ServerTls) -> Result<Strea
         // As libpq: what is only preferred is not worth the connection.
         Err(why) if tls.mode() == SslMode::Prefer => {
             tracing::debug!("{why}; trying without TLS");
-            open_socket(worker, target).await.map(Stream::Plain)
+            let socket = open_socket(worker, target, &there).await;
+            socket.map(Stream::Plain)
         }
         other => other,
     }
 }
 
-/// A socket to the server, with the options of the configuration.
-pub(crate) async fn open_socket(worker: &Worker, target: &Target) -> Result<Socket, Refusal> {
+/// The one address to which a connection leads, as [`open_socket`] takes it: another connection that belongs to it has to
+/// lead there, too.
+pub(crate) fn address_of(target: &Target, remote: Option<SocketAddr>) -> Vec<IpAddr> {
+    match &target.host {
+        // An address alone does not say on which link it is.
+        Host::Tcp(name) if name.contains('%') => Vec::new(),
+        _ => remote.map(|remote| remote.ip()).into_iter().collect(),
+    }
+}
+
+/// A socket to the server, with the options of the configuration. Each of the addresses `at` is tried; without any, the
+/// system finds them.
+pub(crate) async fn open_socket(
+    worker: &Worker,
+    target: &Target,
+    at: &[IpAddr],
+) -> Result<Socket, Refusal> {
     let failed = |e: std::io::Error| {
         Refusal::new(
             sqlstate::CANNOT_CONNECT,
@@ -365,14 +392,15 @@ pub(crate) async fn open_socket(worker: &Worker, target: &Target) -> Result<Sock
     };
     match &target.host {
         Host::Tcp(host) => {
-            let stream = TcpStream::connect((host.as_str(), target.port))
-                .await
-                .map_err(failed)?;
-            crate::listener::tune(
-                &socket2::SockRef::from(&stream),
-                &worker.shared.config().global,
-            )
-            .map_err(failed)?;
+            let global = &worker.shared.config().global;
+            let share = global.server_connect_timeout;
+            let share = share.map(|limit| limit / at.len().max(1) as u32);
+            let stream = match at {
+                [] => TcpStream::connect((host.as_str(), target.port)).await,
+                at => connect_to_one(at, target, share).await,
+            };
+            let stream = stream.map_err(failed)?;
+            crate::listener::tune(&socket2::SockRef::from(&stream), global).map_err(failed)?;
             Ok(Socket::Tcp(stream))
         }
         Host::UnixDirectory(dir) => {
@@ -381,6 +409,39 @@ pub(crate) async fn open_socket(worker: &Worker, target: &Target) -> Result<Sock
             Ok(Socket::Unix(stream))
         }
     }
+}
+
+/// Tries one address after the other, each for its `share` of the time. The error of the last one, if all fail.
+async fn connect_to_one(
+    at: &[IpAddr],
+    target: &Target,
+    share: Option<Duration>,
+) -> io::Result<TcpStream> {
+    let mut last = io::ErrorKind::AddrNotAvailable.into();
+    for (n, &address) in at.iter().enumerate() {
+        let connect = TcpStream::connect((address, target.port));
+        let connected = match share.filter(|_| at.len() > 1) {
+            None => connect.await,
+            Some(share) => match tokio::time::timeout(share, connect).await {
+                Ok(connected) => connected,
+                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            },
+        };
+        match connected {
+            Ok(stream) => return Ok(stream),
+            Err(e) => {
+                if n + 1 < at.len() {
+                    tracing::warn!(
+                        "server {}:{}: {address}: {e}; trying the next address",
+                        target.host,
+                        target.port
+                    );
+                }
+                last = e;
+            }
+        }
+    }
+    Err(last)
 }
 
 /// Sends SSLRequest and starts TLS if the server agrees.
@@ -429,12 +490,14 @@ async fn the_other_way(
     tls: &ServerTls,
     refused: &Stream,
 ) -> Option<Stream> {
+    let there = address_of(target, refused.addresses().0);
     match (tls.mode(), refused.is_tls(), &target.host) {
         (SslMode::Prefer, true, Host::Tcp(_)) => {
-            open_socket(worker, target).await.ok().map(Stream::Plain)
+            let socket = open_socket(worker, target, &there).await;
+            socket.ok().map(Stream::Plain)
         }
         (SslMode::Allow, false, Host::Tcp(_)) => {
-            let socket = open_socket(worker, target).await.ok()?;
+            let socket = open_socket(worker, target, &there).await.ok()?;
             ask_for_tls(socket, target, tls, true).await.ok()
         }
         _ => None,

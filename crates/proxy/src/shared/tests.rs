@@ -34,15 +34,15 @@ fn a_pool_that_nobody_uses_is_forgotten_with_those_at_replicas() {
         assert_ne!(pool.id, replica.id);
         house.ask_for_server(&replica);
         drop((pool, replica));
-        house.shared.forget_unused_pools();
+        house.shared.forget_unused_pools(Instant::now());
         assert_eq!(known(&house), (1, 2), "a client waits for a server there");
 
         let (house, pool, replica) = with_replica();
         drop(pool);
-        house.shared.forget_unused_pools();
+        house.shared.forget_unused_pools(Instant::now());
         assert_eq!(known(&house), (1, 2), "somebody has the replica's pool");
         drop(replica);
-        house.shared.forget_unused_pools();
+        house.shared.forget_unused_pools(Instant::now());
         assert_eq!(known(&house), (0, 0));
         assert!(house.shared.directory().databases.is_empty());
     });
@@ -53,10 +53,10 @@ fn a_pool_at_a_host_that_has_left_is_forgotten_and_the_others_are_not() {
     in_a_reactor(async {
         let (house, pool, replica) = with_replica();
         drop(replica);
-        house.shared.forget_unused_pools();
+        house.shared.forget_unused_pools(Instant::now());
         assert_eq!(known(&house), (1, 2));
         reload(&house, "hosts = [\"10.0.0.1\", \"10.0.0.3\"]\n");
-        house.shared.forget_unused_pools();
+        house.shared.forget_unused_pools(Instant::now());
         assert_eq!(known(&house), (1, 1));
         assert!(pool.branches().is_empty());
     });
@@ -138,14 +138,14 @@ fn probes_of_hosts_keep_no_pool() {
         let cluster = pool.database.cluster().unwrap();
         drop((pool, replica));
         crate::cluster::tick(&house.worker);
-        house.shared.forget_unused_pools();
+        house.shared.forget_unused_pools(Instant::now());
         assert_eq!(known(&house), (0, 0));
         // The probes end by that, and leave their place to those of another pool.
         while cluster.is_probed() {
             tokio::task::yield_now().await;
         }
         drop(cluster);
-        house.shared.forget_unused_pools();
+        house.shared.forget_unused_pools(Instant::now());
         assert!(house.shared.directory().databases.is_empty());
     });
 }

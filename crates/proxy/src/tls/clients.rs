@@ -14,7 +14,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificate::end_point;
 use super::files::{self, File};
-use super::{ALPN, TlsError, provider, versions};
+use super::{ALPN, TlsError, exchanging_by, preferring, versions};
 
 /// TLS towards clients: certificate, key and authorities as the files had them when it was made.
 ///
@@ -69,7 +69,10 @@ impl ClientTls {
             return Err(missing("client_tls_ca_file"));
         }
 
-        let provider = provider();
+        let (suites, suites_1_3) = (&global.client_tls_ciphers, &global.client_tls13_ciphers);
+        let mut provider = preferring(suites, suites_1_3);
+        exchanging_by(&global.client_tls_ecdhcurve, &mut provider);
+        let provider = Arc::new(provider);
         let identity = files::identity(certificate, key, &provider)?;
         let end_point = end_point(&identity.cert[0]);
         let builder = ServerConfig::builder_with_provider(provider.clone())
@@ -85,6 +88,8 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(identity)));
+        // Whoever has written a list has meant its order.
+        config.ignore_client_order = !suites.is_default() || !suites_1_3.is_default();
         config.alpn_protocols = vec![ALPN.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;

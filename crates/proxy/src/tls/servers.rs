@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::files::{self, File};
 use super::verifier::{ServerVerifier, Trust};
-use super::{ALPN, TlsError, provider, versions};
+use super::{ALPN, TlsError, preferring, versions};
 
 /// TLS towards servers, with libpq's meanings of `sslmode`.
 ///
@@ -38,7 +38,8 @@ impl ServerTls {
                 connector: None,
             });
         }
-        let provider = provider();
+        let suites = (&global.server_tls_ciphers, &global.server_tls13_ciphers);
+        let provider = Arc::new(preferring(suites.0, suites.1));
         let verifier = ServerVerifier::new(trust(global)?, &provider);
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(&versions(global.server_tls_protocols))

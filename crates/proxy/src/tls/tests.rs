@@ -2,6 +2,7 @@
 //! (`fixtures/make.sh`).
 
 mod certificates;
+mod ciphers;
 mod clients;
 mod files;
 mod servers;

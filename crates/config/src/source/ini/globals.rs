@@ -65,19 +65,11 @@ impl Reader<'_> {
         if foreign::is_had_anyway(key, value) {
             return;
         }
-        if foreign::PROTECTING.contains(&key) {
-            let kind = ProblemKind::Conflict {
-                key,
-                reason: format!("{reason}; running without it would be less safe than it was"),
-            };
-            self.problem(origin, kind);
-        } else {
-            self.document.warnings.push(Warning {
-                origin,
-                key,
-                message: format!("has no effect: {reason}"),
-            });
-        }
+        self.document.warnings.push(Warning {
+            origin,
+            key,
+            message: format!("has no effect: {reason}"),
+        });
     }
 
     /// `value` without the versions of TLS that nobody should speak any more, if `key` is a list

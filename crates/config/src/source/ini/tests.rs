@@ -221,8 +221,8 @@ fn errors_name_file_and_line() {
             "pgbouncer.ini:6: pool_mode = \"all\": expected session, transaction or statement",
         ),
         (
-            "[pgbouncer]\ndisable_pqexec = 1",
-            "pgbouncer.ini:6: disable_pqexec: statements that need more than a look at the protocol are not refused; running without it would be less safe than it was",
+            "[pgbouncer]\nserver_tls_ciphers = AES128-SHA",
+            "pgbouncer.ini:6: server_tls_ciphers = \"AES128-SHA\": expected a cipher list of OpenSSL of which something is spoken here: ECDHE with AES-GCM or ChaCha20-Poly1305 (ECDHE-RSA-AES256-GCM-SHA384, HIGH, default)",
         ),
         (
             "[database]",

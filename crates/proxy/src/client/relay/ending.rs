@@ -137,6 +137,15 @@ pub(super) fn settings_failed(why: &UpkeepError) -> Refusal {
     )
 }
 
+/// What a client in session mode is told whose server is to be closed.
+pub(super) fn outdated() -> Refusal {
+    Refusal::new(
+        sqlstate::ADMIN_SHUTDOWN,
+        "terminating connection because its server connection is to be replaced (server_fast_close)",
+    )
+    .hint("Connect again: no transaction was lost.")
+}
+
 /// What clients are told while the pooler ends.
 pub(crate) fn shutting_down() -> Refusal {
     Refusal::new(

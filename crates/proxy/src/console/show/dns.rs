@@ -1,31 +1,31 @@
-//! SHOW DNS_HOSTS and SHOW DNS_ZONES. The system looks names up, each time a connection is made: nothing is kept here that
-//! could be stale, but what the servers are connected to says what a name has led to.
+//! SHOW DNS_HOSTS and SHOW DNS_ZONES: what is known of names, and of the zones that are watched.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::PoisonError;
+use std::net::SocketAddr;
+use std::time::Instant;
 
-use pgweir_config::Host;
+use pgweir_dns::Shown;
 
 use crate::console::relation::{self, Column, Head, Value, int4, int8, text};
 use crate::shared::Shared;
 
-type Row = (String, BTreeSet<IpAddr>);
+type Zone = (String, Option<u32>, usize);
 
-const HOSTS: &[Column<Row>] = &[
-    text("hostname", |row: &Row| row.0.as_str().into()),
-    int8("ttl", |_| 0u32.into()),
+const HOSTS: &[Column<Shown>] = &[
+    text("hostname", |row: &Shown| row.host.as_str().into()),
+    int8("ttl", |row| row.ttl.as_secs().into()),
     // With a port, as PgBouncer has them: a name knows none.
     text("addrs", |row| {
-        let addresses = row.1.iter().map(|&ip| SocketAddr::new(ip, 0).to_string());
+        let addresses = row.addresses.iter();
+        let addresses = addresses.map(|&ip| SocketAddr::new(ip, 0).to_string());
         addresses.collect::<Vec<_>>().join(",").into()
     }),
 ];
 
-const ZONES: &[Column<()>] = &[
-    text("zonename", |()| Value::Null),
-    int8("serial", |()| Value::Null),
-    int4("count", |()| Value::Null),
+const ZONES: &[Column<Zone>] = &[
+    text("zonename", |row: &Zone| row.0.as_str().into()),
+    // As PgBouncer: 0 of a zone of which none is known.
+    int8("serial", |row| row.1.unwrap_or_default().into()),
+    int4("count", |row| row.2.into()),
 ];
 
 pub(super) fn heads() -> Vec<Head> {
@@ -36,18 +36,10 @@ pub(super) fn zones_heads() -> Vec<Head> {
     relation::heads(ZONES)
 }
 
-/// Every name that servers are connected by, and the addresses that they are connected to.
 pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
-    let mut hosts: BTreeMap<String, BTreeSet<IpAddr>> = BTreeMap::new();
-    let cards = shared.cards.lock().unwrap_or_else(PoisonError::into_inner);
-    for card in cards.values() {
-        if let (Host::Tcp(name), Some(remote)) = (&card.target.host, card.remote)
-            && name.parse::<IpAddr>().is_err()
-        {
-            let addresses = hosts.entry(name.clone()).or_default();
-            addresses.insert(remote.ip().to_canonical());
-        }
-    }
-    drop(cards);
-    relation::rows(HOSTS, hosts)
+    relation::rows(HOSTS, shared.names.shown(Instant::now()))
+}
+
+pub(super) fn zones_rows(shared: &Shared) -> Vec<Vec<Value>> {
+    relation::rows(ZONES, shared.names.zones())
 }

@@ -20,6 +20,7 @@ pub(super) fn heads() -> Vec<Head> {
 
 pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
     let setup = shared.setup();
+    let now = Instant::now();
     let consoles = shared.consoles.present.load(Ordering::Acquire) as usize;
     let directory = shared.directory();
     let named = setup.config.databases.keys().map(|name| &**name);
@@ -45,12 +46,12 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
         ("free_servers", 0),
         (
             "used_servers",
-            shared.pools().servers(Instant::now()).count() + shared.hubs.connections().len(),
+            shared.pools().servers(now).count() + shared.hubs.connections().len(),
         ),
-        // Names are looked up by the system, which keeps no list for us.
-        ("dns_names", 0),
-        ("dns_zones", 0),
-        ("dns_queries", 0),
+        ("dns_names", shared.names.shown(now).len()),
+        ("dns_zones", shared.names.zones().len()),
+        ("dns_queries", shared.names.looking()),
+        // None waits for another to end.
         ("dns_pending", 0),
     ];
     relation::rows(TABLE, counts)

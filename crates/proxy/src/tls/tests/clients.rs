@@ -83,7 +83,7 @@ async fn every_mode_treats_client_certificates_as_its_name_says() {
 
 /// Shakes hands as a client that offers these protocols by ALPN; what the pooler says.
 async fn client_with_alpn(clients: &ClientTls, offered: &[&[u8]], direct: bool) -> Option<String> {
-    let provider = provider();
+    let provider = std::sync::Arc::new(provider());
     let verifier = ServerVerifier::new(Trust::Anyone, &provider);
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -252,7 +252,7 @@ async fn a_server_without_the_key_of_its_certificate_is_refused_in_every_mode() 
     let ours = Authority::new("ours");
     let [right, wrong] = [(); 2].map(|()| ours.issue(named(None, &["db"])));
     let version_1 = std::fs::read_to_string(fixture("version-1.pem")).unwrap();
-    let provider = provider();
+    let provider = std::sync::Arc::new(provider());
     let key = PrivateKeyDer::from_pem_slice(wrong.key.as_bytes()).unwrap();
     let key = provider.key_provider.load_private_key(key).unwrap();
     for protocols in [TLS_1_2, TLS_1_3] {
