@@ -37,6 +37,7 @@ mod routing;
 mod routing_console;
 mod servers;
 mod session_state;
+mod sessions;
 mod signals;
 mod sockets;
 mod state;

@@ -220,6 +220,11 @@ impl ServerSession {
         if effects.is_empty() && !self.holds.contains(Holds::UNKNOWN) {
             return false;
         }
+        if !client.is_shared() {
+            let t = &self.transaction;
+            let emptied = t.emptied.iter().map(|n| &**n);
+            self.sole.settles(effects, t.custom.iter().chain(emptied));
+        }
         let only_settings = |effects| Questions {
             settings: Questions::after(effects, Holds::NONE).settings,
             ..Questions::default()
@@ -289,6 +294,14 @@ impl ServerSession {
         self.ask(asked, Effects::NONE, query, to_server);
     }
 
+    /// Asks a free server for all that there may be, where `custom` parameters may be set too, if only to nothing.
+    pub(crate) fn ask_everything(&mut self, custom: &CustomNames, to_server: &mut Vec<u8>) {
+        let asked = Questions::after(ANYTHING, Holds::NONE);
+        let kept: Vec<&str> = custom.iter().collect();
+        let query = asked.query(custom, &kept);
+        self.ask(asked, Effects::NONE, query, to_server);
+    }
+
     fn ask(&mut self, asked: Questions, effects: Effects, query: Vec<u8>, to_server: &mut Vec<u8>) {
         build::query(to_server, &query);
         self.unnamed = None;
@@ -320,7 +333,20 @@ impl ServerSession {
             self.transaction.effects |= inventory.effects;
             return;
         }
-        let asked = inventory.asked;
+        let mut asked = inventory.asked;
+        if client.as_deref().is_some_and(|c| !c.is_shared()) {
+            // What is there stays, but for the settings.
+            if !(inventory.holds.is_empty()
+                && inventory.names.is_empty()
+                && inventory.channels.is_empty())
+            {
+                self.sole.finds_more();
+            }
+            asked = Questions {
+                settings: asked.settings,
+                ..Questions::default()
+            };
+        }
         for (asked, kind) in [
             (asked.temporary, Holds::TEMPORARY),
             (asked.cursors, Holds::CURSORS),
