@@ -1,7 +1,10 @@
 //! Session mode: what a session would have on a direct connection, though servers have had other clients.
 
+use std::collections::BTreeMap;
+
 use pgweir_tests::raw::{errors, heads, values};
-use pgweir_tests::{Pooler, Raw, Script};
+use pgweir_tests::{Pooler, Raw, Script, postgres};
+use pgweir_wire::backend::{ParameterStatus, tag};
 
 const PID: &str = "select pg_backend_pid()";
 
@@ -233,4 +236,94 @@ async fn a_process_in_which_something_stays_is_given_to_nobody_else() {
     let before = left.value(PID).await;
     drop(left);
     assert_eq!(client(&pooler).await.value(PID).await, before);
+}
+
+/// What a client sees of its parameters.
+const DIGEST: &str = "select concat_ws('|', current_user, session_user, current_setting('role'), \
+    current_setting('work_mem'), current_setting('application_name'), current_setting('timezone'), \
+    current_setting('datestyle'), current_setting('search_path'), current_setting('statement_timeout'), \
+    current_setting('lock_timeout'), current_setting('client_encoding'), current_setting('shop.who', true))";
+
+/// What a client sees: answers, errors, and what was last reported of each parameter.
+async fn seen(raw: &mut Raw, scripts: &[Script]) -> String {
+    let mut reported = BTreeMap::new();
+    let mut seen = String::new();
+    for script in scripts {
+        let answers = raw.ask(script, 1).await;
+        for message in answers.iter().filter(|m| m.tag == tag::PARAMETER_STATUS) {
+            let status = ParameterStatus::read(&message.body).unwrap();
+            let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
+            reported.insert(text(status.name), text(status.value));
+        }
+        let codes: Vec<String> = errors(&answers).into_iter().map(|e| e.code).collect();
+        seen += &format!("{codes:?} {:?} ", values(&answers));
+    }
+    format!("{seen} {reported:?}")
+}
+
+#[tokio::test]
+async fn reset_and_discard_return_to_where_a_session_of_ones_own_began() {
+    let database = postgres().database();
+    postgres().psql(
+        "postgres",
+        &format!(
+            "alter database {database} set work_mem = '7MB'; \
+             alter role postgres in database {database} set statement_timeout = '9s'; \
+             alter role postgres in database {database} set application_name = 'of the role'"
+        ),
+    );
+    let pooler = one_server("");
+    let starts: [&[(&str, &str)]; 3] = [
+        &[],
+        &[("application_name", "shop"), ("TimeZone", "Asia/Tokyo")],
+        &[
+            ("DateStyle", "SQL, DMY"),
+            ("client_encoding", "LATIN1"),
+            (
+                "options",
+                "-c work_mem=3MB -c shop.who=me --lock_timeout=5s",
+            ),
+        ],
+    ];
+    let changes = "set work_mem = '4MB'; set application_name = 'other'; set timezone = 'UTC'; \
+                   set datestyle = 'German'; set search_path = elsewhere; set statement_timeout = '1s'; \
+                   set lock_timeout = '2s'; set client_encoding = 'UTF8'; set shop.who = 'you'; \
+                   set session authorization carol; set role carol";
+    for start in starts {
+        for sql in [
+            "reset all",
+            "discard all",
+            "reset work_mem",
+            "reset datestyle",
+            "reset application_name",
+            "reset shop.who",
+            "set timezone to default",
+            "set session client_encoding to default",
+            "set local timezone to default",
+            "reset role",
+            "set role none",
+            "reset session authorization",
+            "set session authorization default",
+            "begin; reset all; rollback",
+            "begin; reset timezone; savepoint a; set timezone = 'UTC'; rollback to a; commit",
+            "begin; reset all; select 1/0",
+        ] {
+            for extended in [false, true] {
+                let direct = ([127, 0, 0, 1], postgres().port()).into();
+                let mut answers = Vec::new();
+                for address in [direct, pooler.address()] {
+                    let login = Raw::login_with(address, "postgres", &database, start);
+                    let mut raw = login.await.unwrap();
+                    let query = |sql| Script::new().query(sql);
+                    let script = match extended && !sql.contains(';') {
+                        true => Script::new().extended(sql, &[]),
+                        false => query(sql),
+                    };
+                    let scripts = [query(changes), script, query("rollback"), query(DIGEST)];
+                    answers.push(seen(&mut raw, &scripts).await);
+                }
+                assert_eq!(answers[1], answers[0], "{sql} after {start:?}");
+            }
+        }
+    }
 }

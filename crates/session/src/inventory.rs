@@ -12,6 +12,7 @@ use crate::client::{ClientSession, SessionState};
 use crate::custom::CustomNames;
 use crate::holds::Holds;
 use crate::names::OwnText;
+use crate::out::Out;
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
 use crate::settings::{IDENTITIES, SettingsTable, quote_literal};
@@ -325,6 +326,7 @@ impl ServerSession {
         inventory: Inventory,
         client: Option<&mut ClientSession>,
         table: &SettingsTable,
+        out: &mut Out<'_>,
         again: &mut Vec<u8>,
     ) {
         self.holds.set(Holds::UNKNOWN, inventory.failed);
@@ -391,10 +393,28 @@ impl ServerSession {
             self.settings_in_doubt = false;
             self.unlisted = true;
             if let Some(client) = client {
+                if !client.is_shared() {
+                    self.tell_of_lost_start(client, out);
+                }
                 // What the client started with was set here too: what is missing was reset.
                 let initial = client.initial.iter();
                 client.settings = table.intern(initial.chain(self.settings.iter()));
                 self.note_path(client);
+            }
+        }
+    }
+
+    /// Tells the client of reported parameters that were reset to the server's own value, which is not the one that the
+    /// client started with and gets back: where it had set that very value, the server has reported nothing.
+    fn tell_of_lost_start(&self, client: &ClientSession, out: &mut Out<'_>) {
+        for (name, here) in &self.parameters {
+            let start = client.initial.get(&name.to_ascii_lowercase());
+            let is_set = self.settings.get(&name.to_ascii_lowercase()).is_some();
+            if let Some(start) = start
+                && !is_set
+                && **here != *start
+            {
+                build::parameter_status(out.insert(), name.as_bytes(), start.as_bytes());
             }
         }
     }
