@@ -38,6 +38,7 @@ mod routing;
 mod routing_console;
 mod servers;
 mod session_state;
+mod sessions;
 mod signals;
 mod small_settings;
 mod sockets;

@@ -110,6 +110,8 @@ impl ServerSession {
         for kind in Holds::REMOVED_BY_DISCARD_ALL {
             self.holds.set(kind, false);
         }
+        // What could not be told of is gone too.
+        self.holds.set(Holds::UNKNOWN, false);
     }
 
     /// Notes that statements are about to be sent of which nobody knows what they do to the server's settings and

@@ -28,6 +28,12 @@ impl CustomNames {
         }
     }
 
+    /// Adds names as [`CustomNames::add`] does. False if there was no room for one of them, or may have been none earlier.
+    pub(crate) fn add_all<'n>(&mut self, names: impl Iterator<Item = &'n str>) -> bool {
+        names.for_each(|name| self.add(name));
+        self.0.len() < NAMES
+    }
+
     /// Adds a parameter's name, if it is one of a custom parameter.
     pub(crate) fn add(&mut self, name: &str) {
         let name = name.to_ascii_lowercase();

@@ -165,11 +165,8 @@ impl Forward<'_, '_> {
                         Some(text) => Told::read(text, &self.limits.functions),
                         None => Told::unseen(),
                     };
-                    if told.sees_history() && self.wants_fresh_server() {
-                        return Ok(match self.server.is_untouched() {
-                            true => Need::FreshServer,
-                            false => Need::Replies,
-                        });
+                    if let Some(need) = self.renewal(&told, text.unwrap_or_default()) {
+                        return Ok(need);
                     }
                     if told.effects.intersects(MAY_SPEAK_OF_NAMES)
                         && self.awaits_names(told.effects, text.unwrap_or_default())
@@ -205,6 +202,7 @@ impl Forward<'_, '_> {
                     self.client.passage = Passage::Forward(h.total());
                 }
                 tag::FUNCTION_CALL => {
+                    self.server.sole.notes_unread(Effects::PROCEDURE);
                     // A function named by its number only, and no command tag will come.
                     self.server.transaction.may(Effects::PROCEDURE);
                     self.server.owe(Owed::Query {
@@ -321,6 +319,9 @@ impl Forward<'_, '_> {
                         }
                         Err(_) => Effects::UNSEEN,
                     };
+                    if !self.client.is_shared() {
+                        self.server.sole.notes_unread(effects);
+                    }
                     let effects = self.server.note_definitions(self.client, effects);
                     self.server.transaction.may(effects | Effects::PREPARES);
                     if effects.contains(Effects::RESETS) {

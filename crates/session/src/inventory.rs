@@ -12,6 +12,7 @@ use crate::client::{ClientSession, SessionState};
 use crate::custom::CustomNames;
 use crate::holds::Holds;
 use crate::names::OwnText;
+use crate::out::Out;
 use crate::owed::{Hidden, Owed};
 use crate::server::ServerSession;
 use crate::settings::{IDENTITIES, SettingsTable, quote_literal};
@@ -220,6 +221,11 @@ impl ServerSession {
         if effects.is_empty() && !self.holds.contains(Holds::UNKNOWN) {
             return false;
         }
+        if !client.is_shared() {
+            let t = &self.transaction;
+            let emptied = t.emptied.iter().map(|n| &**n);
+            self.sole.settles(effects, t.custom.iter().chain(emptied));
+        }
         let only_settings = |effects| Questions {
             settings: Questions::after(effects, Holds::NONE).settings,
             ..Questions::default()
@@ -289,6 +295,14 @@ impl ServerSession {
         self.ask(asked, Effects::NONE, query, to_server);
     }
 
+    /// Asks a free server for all that there may be, where `custom` parameters may be set too, if only to nothing.
+    pub(crate) fn ask_everything(&mut self, custom: &CustomNames, to_server: &mut Vec<u8>) {
+        let asked = Questions::after(ANYTHING, Holds::NONE);
+        let kept: Vec<&str> = custom.iter().collect();
+        let query = asked.query(custom, &kept);
+        self.ask(asked, Effects::NONE, query, to_server);
+    }
+
     fn ask(&mut self, asked: Questions, effects: Effects, query: Vec<u8>, to_server: &mut Vec<u8>) {
         build::query(to_server, &query);
         self.unnamed = None;
@@ -312,6 +326,7 @@ impl ServerSession {
         inventory: Inventory,
         client: Option<&mut ClientSession>,
         table: &SettingsTable,
+        out: &mut Out<'_>,
         again: &mut Vec<u8>,
     ) {
         self.holds.set(Holds::UNKNOWN, inventory.failed);
@@ -320,7 +335,20 @@ impl ServerSession {
             self.transaction.effects |= inventory.effects;
             return;
         }
-        let asked = inventory.asked;
+        let mut asked = inventory.asked;
+        if client.as_deref().is_some_and(|c| !c.is_shared()) {
+            // What is there stays, but for the settings.
+            if !(inventory.holds.is_empty()
+                && inventory.names.is_empty()
+                && inventory.channels.is_empty())
+            {
+                self.sole.finds_more();
+            }
+            asked = Questions {
+                settings: asked.settings,
+                ..Questions::default()
+            };
+        }
         for (asked, kind) in [
             (asked.temporary, Holds::TEMPORARY),
             (asked.cursors, Holds::CURSORS),
@@ -365,10 +393,28 @@ impl ServerSession {
             self.settings_in_doubt = false;
             self.unlisted = true;
             if let Some(client) = client {
+                if !client.is_shared() {
+                    self.tell_of_lost_start(client, out);
+                }
                 // What the client started with was set here too: what is missing was reset.
                 let initial = client.initial.iter();
                 client.settings = table.intern(initial.chain(self.settings.iter()));
                 self.note_path(client);
+            }
+        }
+    }
+
+    /// Tells the client of reported parameters that were reset to the server's own value, which is not the one that the
+    /// client started with and gets back: where it had set that very value, the server has reported nothing.
+    fn tell_of_lost_start(&self, client: &ClientSession, out: &mut Out<'_>) {
+        for (name, here) in &self.parameters {
+            let start = client.initial.get(&name.to_ascii_lowercase());
+            let is_set = self.settings.get(&name.to_ascii_lowercase()).is_some();
+            if let Some(start) = start
+                && !is_set
+                && **here != *start
+            {
+                build::parameter_status(out.insert(), name.as_bytes(), start.as_bytes());
             }
         }
     }

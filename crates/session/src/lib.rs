@@ -35,6 +35,7 @@ mod refusal;
 mod reply;
 mod server;
 mod settings;
+mod sole;
 mod statements;
 mod told;
 mod transaction;

@@ -426,7 +426,7 @@ impl ServerSession {
                 // A segment that the pooler has ended for its client.
                 self.settings_in_doubt |= self.ahead.take().is_some();
                 self.note_all_answered();
-                self.hidden_done(hidden, client, settings, again);
+                self.hidden_done(hidden, client, settings, out, again);
                 return Ok(false);
             }
             Some(Owed::Mend(mend)) => {
@@ -475,6 +475,7 @@ impl ServerSession {
         hidden: Hidden,
         client: Option<&mut ClientSession>,
         table: &SettingsTable,
+        out: &mut Out<'_>,
         again: &mut Vec<u8>,
     ) {
         match hidden {
@@ -487,7 +488,7 @@ impl ServerSession {
             Hidden::Inventory(inventory) => {
                 self.reset_under_way = false;
                 self.names_under_way = false;
-                self.inventory_taken(*inventory, client, table, again);
+                self.inventory_taken(*inventory, client, table, out, again);
             }
             Hidden::Upkeep | Hidden::Start | Hidden::Name(_) | Hidden::Ahead => {}
         }

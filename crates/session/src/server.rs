@@ -14,6 +14,7 @@ use crate::naming::Named;
 use crate::owed::{Hidden, Owed};
 use crate::prepared::{Entry, Prepared};
 use crate::settings::Settings;
+use crate::sole::Sole;
 use crate::told::Change;
 use crate::transaction::Transaction;
 
@@ -127,6 +128,7 @@ pub struct ServerSession {
     pub(crate) not_brought: Option<NotBrought>,
     /// The client that has or had it last, as a number that no other has; 0: none.
     last_client: u64,
+    pub(crate) sole: Sole,
     /// Another client has had it before the one that has it now.
     pub(crate) has_history: bool,
     /// The client that has it now had it last as well, or nobody had it before, or the values of its sequences were
@@ -195,6 +197,7 @@ impl ServerSession {
             own: OwnNames::default(),
             not_brought: None,
             last_client: 0,
+            sole: Sole::default(),
             has_history: false,
             sequences_are_its: false,
             reset_under_way: false,
@@ -301,6 +304,9 @@ impl ServerSession {
         if self.unlisted && !self.sequences_are_its {
             self.unlisted = false;
             self.to_be_reset = true;
+        }
+        if self.last_client != client {
+            self.sole.begin();
         }
         self.last_client = client;
         self.definitions_settled();

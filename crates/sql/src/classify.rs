@@ -33,6 +33,11 @@ pub fn classify(text: &[u8], functions: &Functions) -> Effects {
     }
 }
 
+/// What [`classify`] says, but for what views, triggers, operators and the like lead to.
+pub fn classify_written(text: &[u8], functions: &Functions) -> Effects {
+    written(text, functions).0
+}
+
 /// What the statements of `text` may do, as [`classify`] says, and where they may run.
 ///
 /// Where they may run is certain in one direction: what is not sent to the primary cannot write, and a standby that is

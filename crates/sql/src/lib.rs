@@ -34,7 +34,7 @@ mod words;
 
 pub use catalog::{Catalog, Dependent, Language, Relation, Routine, Verdict};
 pub use channel::{Channel, channel};
-pub use classify::{classify, judge};
+pub use classify::{classify, classify_written, judge};
 pub use effects::Effects;
 pub use executed::{Executed, Naming, executed, naming};
 pub use functions::{Functions, Unnamed};

@@ -151,7 +151,7 @@ pub(crate) fn give_back(worker: &Rc<Worker>, server: Box<Server>, live: &Live, n
         let mut out = Vec::new();
         return match clean(worker, &mut server, &mut out) {
             true => reset(worker, server, live, out),
-            false => worker.discard(server, LOADED),
+            false => worker.discard(server, KEPT),
         };
     }
     match server.session.cleaning() {
@@ -163,11 +163,11 @@ pub(crate) fn give_back(worker: &Rc<Worker>, server: Box<Server>, live: &Live, n
             server.connect_again(&mut out);
             finish(worker, server, out);
         }
-        None => worker.discard(server, LOADED),
+        None => worker.discard(server, KEPT),
     }
 }
 
-const LOADED: &str = "a library was loaded into it";
+const KEPT: &str = "a client left in its process what nothing removes";
 const LATE_CANCEL: &str = "a cancel request may still reach it";
 
 /// Appends what removes a client's traces. False if nothing does.
@@ -217,12 +217,14 @@ pub(crate) fn leave(worker: &Rc<Worker>, mut server: Box<Server>, live: &Arc<Liv
         session.end_segment(&mut out);
         session.roll_back(&mut out);
     }
-    if live.mode == PoolMode::Session {
+    if live.mode == PoolMode::Session && live.reset_query.is_some() && session.is_worn() {
+        worker.discard(server, KEPT);
+    } else if live.mode == PoolMode::Session {
         reset(worker, server, live, out);
     } else if out.is_empty() {
         give_back(worker, server, live, Instant::now());
     } else if !clean(worker, &mut server, &mut out) {
-        worker.discard(server, LOADED);
+        worker.discard(server, KEPT);
     } else if live.reset_always {
         reset(worker, server, live, out);
     } else {

@@ -9,7 +9,7 @@ use pgweir_wire::frontend::BindNames;
 
 use super::Forward;
 use crate::channels::{self, Leave};
-use crate::client::SessionState;
+use crate::client::{Need, SessionState};
 use crate::holds::Holds;
 use crate::names::effects_with_executed;
 use crate::naming::{NAMES, NameChange, exactly};
@@ -212,11 +212,26 @@ impl Forward<'_, '_> {
         }
     }
 
-    /// Whether the next statement would see what other clients have done to this server's process, and need not.
+    /// What `text`, which tells this, waits for if it would see what other clients have done to this server's process, and
+    /// need not.
+    #[inline]
+    pub(super) fn renewal(&mut self, told: &Told, text: &[u8]) -> Option<Need> {
+        if !self.client.is_shared() {
+            let functions = &self.limits.functions;
+            return (self.server).renewal(self.client, told, text, functions, self.out);
+        }
+        if !told.sees_history() || !self.wants_fresh_server() {
+            return None;
+        }
+        Some(match self.server.is_untouched() {
+            true => Need::FreshServer,
+            false => Need::Replies,
+        })
+    }
+
     #[cold]
-    pub(super) fn wants_fresh_server(&self) -> bool {
+    fn wants_fresh_server(&self) -> bool {
         self.server.has_history
-            && self.client.is_shared()
             && self.client.state() == SessionState::Full
             && self.server.holds.is_empty()
             && self.server.is_in_upkeep()
