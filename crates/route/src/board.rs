@@ -7,10 +7,12 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, fence};
 use std::time::Duration;
 
+use self::marks::Marks;
 use self::slot::Slot;
 use crate::{HostId, Lsn};
 
 mod choose;
+mod marks;
 mod slot;
 
 pub use choose::{Choice, Reason};
@@ -59,10 +61,16 @@ const FIRST: u64 = 1;
 /// late it is seen, is at most the mark of a write that finishes later, and does not satisfy it. So no lock and no
 /// common version of the fields is needed, not even when another host becomes primary: samples of the old one are
 /// numbered below the marks of all writes on the new one.
+///
+/// # Writes to tables that are known
+///
+/// A write whose tables are known raises the marks of these tables instead of the one of any table, and the read of
+/// known tables needs the greater of theirs and of that one. Tables are told by numbers; two that share a place only
+/// cost reads of each other a replica. The argument above holds of each mark by itself: `begun` is read once behind the
+/// answer, and every mark that the write concerns is at least that before the client hears of it.
 pub struct Board {
     begun: Line<AtomicU64>,
-    /// The greatest mark handed out. Workers write it, hence a cache line of its own.
-    last_write: Line<AtomicU64>,
+    marks: Marks,
     /// A packed `Option<HostId>`.
     primary: Line<AtomicU64>,
     /// Raised when another host, or the same on another timeline, becomes primary, and when there is none any more.
@@ -90,7 +98,7 @@ impl Board {
     pub(crate) fn new() -> Self {
         Self {
             begun: Line(AtomicU64::new(FIRST)),
-            last_write: Line(AtomicU64::new(FIRST)),
+            marks: Marks::new(FIRST),
             primary: Line(AtomicU64::new(0)),
             generation: AtomicU64::new(0),
             version: AtomicU64::new(0),
@@ -103,27 +111,43 @@ impl Board {
         }
     }
 
-    /// A statement or transaction that may have written has finished: its mark, which is also noted for the database.
+    /// A statement or transaction that may have written to any table has finished: its mark, which is also noted for the
+    /// database.
     ///
     /// To be called when the server's answer is there (or the connection was lost before it came), and before anything
     /// of it is passed on to the client.
     #[inline]
     pub fn wrote(&self) -> Mark {
+        let mark = self.mark_now();
+        self.marks.raise_any(mark.0);
+        mark
+    }
+
+    /// As [`Board::wrote`], where it can have written to no other tables than these.
+    #[inline]
+    pub fn wrote_to(&self, tables: &[u16]) -> Mark {
+        let mark = self.mark_now();
+        self.marks.raise(tables, mark.0);
+        mark
+    }
+
+    #[inline]
+    fn mark_now(&self) -> Mark {
         // Orders the server's answer before the load, as said above.
         fence(SeqCst);
-        let mark = self.begun.0.load(SeqCst);
-        // Mostly another write has got as far already, and the line stays shared. Whoever hears of this write from its
-        // client reads `last_write` after this: by its release, or because the value was there already.
-        if self.last_write.0.load(Acquire) < mark {
-            self.last_write.0.fetch_max(mark, AcqRel);
-        }
-        Mark(mark)
+        Mark(self.begun.0.load(SeqCst))
     }
 
     /// The mark of all writes of all clients that have finished. To be taken when a read begins.
     #[inline]
     pub fn mark_all(&self) -> Mark {
-        Mark(self.last_write.0.load(Acquire))
+        Mark(self.marks.all())
+    }
+
+    /// As [`Board::mark_all`], of the writes that a read of no other tables than these can find.
+    #[inline]
+    pub fn mark_of(&self, tables: &[u16]) -> Mark {
+        Mark(self.marks.of(tables))
     }
 
     /// Who is primary.

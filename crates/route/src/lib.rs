@@ -30,6 +30,8 @@
 //! # Laws
 //!
 //! - A read sent to a replica finds every write whose mark is at most the mark that it needs.
+//! - A read that needs the mark of some tables finds every write that had finished and may have been to one of them.
+//! - A read that needs a position finds what the primary's log had up to there.
 //! - At most one host is primary, and none whose timeline is older than one seen.
 //! - Of the replicas that may serve a read, those of the own zone are preferred, and weights are respected.
 //! - Where a replica is healthy and has caught up, and nobody writes, reads go to it.

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use crate::extensions;
 use crate::functions::{Functions, Unnamed};
 use crate::routine;
+use crate::touching::{Declared, Facts, TableFact, Touching};
 use crate::volatile::{Bodies, Volatile};
 
 /// The languages that are told apart.
@@ -55,6 +56,8 @@ pub struct Routine<'a> {
     pub is_like_a_column: bool,
     /// `provolatile` is `v`.
     pub is_volatile: bool,
+    /// `provolatile` is `i`.
+    pub is_immutable: bool,
 }
 
 /// A relation of which it matters where it is read, or a part of what reading it calls.
@@ -92,6 +95,7 @@ pub struct Catalog {
     by_oid: HashMap<u32, usize>,
     dependents: Vec<(u32, Dependent)>,
     bodies: Bodies,
+    facts: Facts,
 }
 
 #[derive(Debug)]
@@ -122,6 +126,7 @@ impl Catalog {
             by_oid: HashMap::new(),
             dependents: Vec::new(),
             bodies: Bodies::default(),
+            facts: Facts::default(),
         }
     }
 
@@ -151,6 +156,15 @@ impl Catalog {
         if routine.is_like_a_column {
             self.bodies.is_called_unnamed(number);
         }
+        let declared = Declared {
+            oid: routine.oid,
+            name: routine.name,
+            language: routine.language,
+            source: routine.source,
+            is_volatile: routine.is_volatile,
+            is_immutable: routine.is_immutable,
+        };
+        self.facts.function(declared, &self.own);
         self.by_oid.insert(routine.oid, self.routines.len());
         self.routines.push(Read {
             schema: routine.schema.into(),
@@ -164,8 +178,15 @@ impl Catalog {
         });
     }
 
+    /// Adds what is known of a table, before any function or relation. If nothing is, any text may touch any table.
+    pub fn table(&mut self, fact: TableFact<'_>) {
+        self.facts.fact(fact, &self.own);
+    }
+
     /// Adds a relation, once for each of its definitions.
     pub fn relation(&mut self, relation: Relation<'_>) {
+        self.facts
+            .definition(relation.name, relation.definition, &self.own);
         self.bodies.relation(
             relation.name,
             relation.is_of_primary,
@@ -182,6 +203,7 @@ impl Catalog {
     /// Judges all of them together.
     pub fn judge(mut self) -> Verdict {
         let volatile = self.volatile();
+        let touching = self.touching();
         let callers = self.callers();
         let mut fresh: Vec<usize> = (0..self.routines.len())
             .filter(|&i| self.routines[i].suspicious)
@@ -233,7 +255,25 @@ impl Catalog {
             unnamed,
             called_unnamed,
             volatile: Some(volatile),
+            touching,
         }
+    }
+
+    fn touching(&mut self) -> Option<Touching> {
+        let (mut uses, mut unnamed) = (Vec::new(), Vec::new());
+        for (oid, dependent) in &self.dependents {
+            match dependent {
+                Dependent::Routine(user) => uses.push((*user, *oid)),
+                Dependent::Expression => unnamed.push(*oid),
+                _ => {}
+            }
+        }
+        for (oid, index) in &self.by_oid {
+            if self.routines[*index].is_like_a_column {
+                unnamed.push(*oid);
+            }
+        }
+        std::mem::take(&mut self.facts).judge(&uses, &unnamed)
     }
 
     fn volatile(&mut self) -> Volatile {
@@ -322,6 +362,8 @@ pub struct Verdict {
     pub called_unnamed: Vec<Box<str>>,
     /// What may write, if it is known.
     pub volatile: Option<Volatile>,
+    /// What touches which tables, if it is known.
+    pub touching: Option<Touching>,
 }
 
 impl Verdict {
@@ -335,8 +377,12 @@ impl Verdict {
             )
             .with_pinning(pinning.into_iter().chain(keeping))
             .with_unnamed(self.unnamed);
-        match &self.volatile {
+        let functions = match &self.volatile {
             Some(volatile) => functions.with_volatile(volatile),
+            None => functions,
+        };
+        match &self.touching {
+            Some(touching) => functions.with_touching(touching),
             None => functions,
         }
     }
@@ -358,6 +404,7 @@ mod tests {
                 source: source.as_bytes(),
                 is_like_a_column: false,
                 is_volatile: false,
+                is_immutable: false,
             });
         }
         catalog
@@ -485,6 +532,7 @@ mod tests {
             source: b"select set_config('a.b', 'c', false)",
             is_like_a_column: true,
             is_volatile: false,
+            is_immutable: false,
         });
         let functions = catalog.judge().functions([]);
         assert_eq!(

@@ -47,6 +47,24 @@ const INTERNAL: &[&str] = &[
     "pg_replication_origin_*",
 ];
 
+/// Functions in C that are not declared immutable, and read and write no table: contrib's triggers, pg_trgm, pgcrypto,
+/// unaccent, uuid-ossp.
+const TABLELESS: &[&str] = &[
+    "gen_random_*",
+    "gen_salt",
+    "insert_username",
+    "moddatetime",
+    "pgp_pub_encrypt*",
+    "pgp_sym_encrypt*",
+    "set_limit",
+    "show_limit",
+    "similarity_op",
+    "strict_word_similarity_*",
+    "unaccent*",
+    "uuid_generate_*",
+    "word_similarity_*",
+];
+
 fn is_among(name: &str, list: &[&str]) -> bool {
     list.iter().any(|listed| match listed.strip_suffix('*') {
         Some(start) => name.starts_with(start),
@@ -62,6 +80,11 @@ pub(crate) fn keeps(schema: &str, name: &str) -> bool {
 /// Whether the C function `name` may leave something that the server can be asked for.
 pub(crate) fn is_suspicious(name: &str) -> bool {
     is_among(name, SUSPICIOUS)
+}
+
+/// Whether the C function `name` reads and writes no table, however it is declared.
+pub(crate) fn is_tableless(name: &str) -> bool {
+    is_among(name, TABLELESS)
 }
 
 /// Whether the server's own function that LANGUAGE internal calls `symbol` may leave something.

@@ -5,6 +5,8 @@ use std::borrow::Cow;
 use crate::keywords::{COLUMN_NAMES, RESERVED, RESERVED_LATER, TYPES_OR_FUNCTIONS, UNRESERVED};
 use crate::own::{HARMLESS, LEFT_OUT};
 use crate::primary::{self, VOLATILE_READS};
+use crate::tables::Touch;
+use crate::touching::Touching;
 use crate::volatile::Volatile;
 
 /// What is known of a name.
@@ -58,10 +60,20 @@ pub struct Functions {
     /// Open addressing: 0, or one more than an index into `names`, and above it the upper half of the name's hash, so
     /// that a name that is not there is hardly ever compared with one that is.
     slots: Vec<u64>,
-    names: Vec<(Cow<'static, str>, Known)>,
+    names: Vec<Name>,
     pinned: Vec<Pin>,
     unnamed: Unnamed,
     volatility: Volatility,
+    /// Of names that are those of relations or functions of the database; `None` if nothing is known.
+    touches: Option<Vec<Touch>>,
+}
+
+#[derive(Debug, Clone)]
+struct Name {
+    name: Cow<'static, str>,
+    known: Known,
+    /// One more than an index into `touches`, or 0.
+    touch: u32,
 }
 
 /// What is known of the volatility of what a text calls without naming a function.
@@ -127,6 +139,7 @@ impl Functions {
             pinned: Vec::new(),
             unnamed: Unnamed::default(),
             volatility: Volatility::Unknown,
+            touches: None,
         };
         for name in HARMLESS {
             let needs = match primary::needs_function(name) {
@@ -233,6 +246,37 @@ impl Functions {
         self
     }
 
+    /// Adds what the catalog tells of what touches which tables. Without it, every text may touch any.
+    #[must_use]
+    pub fn with_touching(mut self, touching: &Touching) -> Self {
+        let mut touches = Vec::with_capacity(touching.names().len());
+        for (name, touch) in touching.names() {
+            let index = self.add(Cow::Owned(name.to_string()), Known::default());
+            touches.push(*touch);
+            self.names[index].touch = touches.len() as u32;
+        }
+        self.touches = Some(touches);
+        self
+    }
+
+    /// Whether it is known what touches which tables.
+    #[inline]
+    pub(crate) fn knows_tables(&self) -> bool {
+        self.touches.is_some()
+    }
+
+    /// What is known of a name by its last part, as it is written without quotes, and what is touched by what mentions it.
+    #[inline]
+    pub(crate) fn touch(&self, name: &[u8]) -> (Known, Touch) {
+        let Some(found) = self.find(name) else {
+            return (Known::default(), Touch::default());
+        };
+        let touches = self.touches.as_deref().unwrap_or_default();
+        let index = (found.touch as usize).wrapping_sub(1);
+        let touch = touches.get(index).copied().unwrap_or_default();
+        (found.known, touch)
+    }
+
     /// What is known of what is not called by name.
     #[inline]
     pub(crate) fn volatility(&self) -> Volatility {
@@ -248,6 +292,12 @@ impl Functions {
     /// What is known of a name by its last part, as it is written without quotes.
     #[inline]
     pub(crate) fn known(&self, name: &[u8]) -> Known {
+        self.find(name)
+            .map_or(Known::default(), |found| found.known)
+    }
+
+    #[inline]
+    fn find(&self, name: &[u8]) -> Option<&Name> {
         let name = truncated(name);
         let hash = hash(name);
         let mask = self.slots.len() - 1;
@@ -255,12 +305,12 @@ impl Functions {
         loop {
             let entry = self.slots[slot];
             if entry == 0 {
-                return Known::default();
+                return None;
             }
             if (entry ^ hash) >> 32 == 0 {
-                let (found, known) = &self.names[entry as u32 as usize - 1];
-                if is_same(found.as_bytes(), name) {
-                    return *known;
+                let found = &self.names[entry as u32 as usize - 1];
+                if is_same(found.name.as_bytes(), name) {
+                    return Some(found);
                 }
             }
             slot = (slot + 1) & mask;
@@ -301,7 +351,8 @@ impl Functions {
         })
     }
 
-    fn add(&mut self, name: Cow<'static, str>, known: Known) {
+    /// Returns its index.
+    fn add(&mut self, name: Cow<'static, str>, known: Known) -> usize {
         if self.names.len() * 2 >= self.slots.len() {
             self.grow();
         }
@@ -309,22 +360,28 @@ impl Functions {
         let mask = self.slots.len() - 1;
         let mut slot = hash as usize & mask;
         while self.slots[slot] != 0 {
-            let entry = &mut self.names[self.slots[slot] as u32 as usize - 1];
-            if entry.0.eq_ignore_ascii_case(&name) {
-                entry.1.0 |= known.0;
-                return;
+            let index = self.slots[slot] as u32 as usize - 1;
+            let found = &mut self.names[index];
+            if found.name.eq_ignore_ascii_case(&name) {
+                found.known.0 |= known.0;
+                return index;
             }
             slot = (slot + 1) & mask;
         }
-        self.names.push((name, known));
+        self.names.push(Name {
+            name,
+            known,
+            touch: 0,
+        });
         self.slots[slot] = entry(hash, self.names.len());
+        self.names.len() - 1
     }
 
     fn grow(&mut self) {
         let slots = self.slots.len() * 2;
         self.slots = vec![0; slots];
-        for (index, (name, _)) in self.names.iter().enumerate() {
-            let hash = hash(truncated(name.as_bytes()));
+        for (index, named) in self.names.iter().enumerate() {
+            let hash = hash(truncated(named.name.as_bytes()));
             let mut slot = hash as usize & (slots - 1);
             while self.slots[slot] != 0 {
                 slot = (slot + 1) & (slots - 1);
@@ -357,6 +414,11 @@ fn is_same(known: &[u8], name: &[u8]) -> bool {
 /// What a slot holds for the name of this hash and number.
 fn entry(hash: u64, number: usize) -> u64 {
     hash >> 32 << 32 | number as u64
+}
+
+/// The number of the table of this name, whatever the case of its letters.
+pub(crate) fn table_number(name: &str) -> u16 {
+    (hash(truncated(name.as_bytes())) >> 24) as u16
 }
 
 /// The same for names that differ in the case of ASCII letters.

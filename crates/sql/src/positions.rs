@@ -20,6 +20,9 @@ const CLOSING: [&str; 10] = [
     "returning",
 ];
 
+/// Words behind whose parenthesis FROM stands between two arguments: `extract(year FROM x)`.
+const WITH_FROM: [&str; 4] = ["extract", "substring", "trim", "overlay"];
+
 /// So deep in parentheses lists are told apart; further in, every name may be a relation's.
 const DEPTH: usize = 64;
 
@@ -29,8 +32,13 @@ const DEPTH: usize = 64;
 pub(crate) struct Positions {
     /// One bit for each level of parentheses: a list of relations goes on there.
     lists: u64,
+    /// Likewise: FROM stands between two arguments there.
+    arguments: u64,
     depth: usize,
-    last: Token,
+    /// The last tokens, the latest first.
+    last: [Token; 3],
+    /// The last FROM is one behind which relations are named.
+    from_opens: bool,
     /// The name that came last began in the place of a relation.
     is_relation: bool,
 }
@@ -39,8 +47,10 @@ impl Positions {
     pub fn new() -> Positions {
         Positions {
             lists: 0,
+            arguments: 0,
             depth: 0,
-            last: Token::EDGE,
+            last: [Token::EDGE; 3],
+            from_opens: false,
             is_relation: false,
         }
     }
@@ -48,13 +58,16 @@ impl Positions {
     /// Takes the next token. True if it is a name, or a part of one, that may be a relation's.
     #[inline]
     pub fn take(&mut self, token: Token, text: &[u8]) -> bool {
-        let last = std::mem::replace(&mut self.last, token);
+        let before = self.last;
+        let [last, ..] = before;
+        self.last = [token, last, before[1]];
         match token.kind {
             Kind::Word | Kind::Quoted => {
+                self.from_opens |= token.is(text, "from");
                 if last.kind != Kind::Dot {
                     self.is_relation = self.may_follow(last, text);
                     if token.kind == Kind::Word && !last.is(text, "as") {
-                        self.keyword(token, text);
+                        self.keyword(token, before, text);
                     }
                 }
                 return self.is_relation;
@@ -65,6 +78,8 @@ impl Positions {
                 let inner = self.may_follow(last, text);
                 self.depth += 1;
                 self.set_list(inner);
+                let is_plain = before[1].kind != Kind::Dot;
+                self.set_arguments(is_plain && WITH_FROM.iter().any(|w| last.is(text, w)));
             }
             Kind::Close => self.depth = self.depth.saturating_sub(1),
             Kind::Semicolon => {
@@ -78,6 +93,7 @@ impl Positions {
 
     fn may_follow(&self, last: Token, text: &[u8]) -> bool {
         match last.kind {
+            Kind::Word if last.is(text, "from") => self.from_opens,
             Kind::Word => last.is(text, "only") || OPENING.iter().any(|word| last.is(text, word)),
             Kind::Open => self.is_in_list(),
             // `U&"…"` is one name of three tokens.
@@ -89,7 +105,13 @@ impl Positions {
     }
 
     #[inline]
-    fn keyword(&mut self, word: Token, text: &[u8]) {
+    fn keyword(&mut self, word: Token, before: [Token; 3], text: &[u8]) {
+        if word.is(text, "from") {
+            self.from_opens = !self.are_arguments() && !is_distinct(before, text);
+            if !self.from_opens {
+                return;
+            }
+        }
         if OPENING.iter().any(|w| word.is(text, w)) {
             self.set_list(true);
         } else if CLOSING.iter().any(|w| word.is(text, w)) {
@@ -101,11 +123,30 @@ impl Positions {
         self.depth >= DEPTH || self.lists & 1 << self.depth != 0
     }
 
-    fn set_list(&mut self, is_list: bool) {
-        if self.depth < DEPTH {
-            self.lists = self.lists & !(1 << self.depth) | u64::from(is_list) << self.depth;
-        }
+    fn are_arguments(&self) -> bool {
+        self.depth < DEPTH && self.arguments & 1 << self.depth != 0
     }
+
+    fn set_list(&mut self, is_list: bool) {
+        set(&mut self.lists, self.depth, is_list);
+    }
+
+    fn set_arguments(&mut self, are: bool) {
+        set(&mut self.arguments, self.depth, are);
+    }
+}
+
+fn set(bits: &mut u64, depth: usize, is: bool) {
+    if depth < DEPTH {
+        *bits = *bits & !(1 << depth) | u64::from(is) << depth;
+    }
+}
+
+/// Whether `… IS DISTINCT` or `… IS NOT DISTINCT` came last, the latest first. (A column may be named `is`.)
+fn is_distinct([last, before, first]: [Token; 3], text: &[u8]) -> bool {
+    last.is(text, "distinct")
+        && (before.is(text, "is") && first.kind != Kind::Dot
+            || before.is(text, "not") && first.is(text, "is"))
 }
 
 #[cfg(test)]
@@ -159,6 +200,15 @@ mod tests {
             "begin for r in select * from s loop end loop; end",
             "begin return query select 1; perform 1 from s; end",
             "select extract(year from x), 1 from s",
+            "select extract(year from (select a from s)) from t",
+            "select 1 from t where a is distinct from (select b from s)",
+            "select distinct 1 from s",
+            "select a distinct from s",
+            "select a.is distinct from s",
+            "select a as distinct from s",
+            "select x.trim(a), 1 from s",
+            "select trim(a) from s",
+            "select trim(both 'x' from a) from s",
         ] {
             assert!(names_s(text), "{text}");
         }
@@ -181,6 +231,9 @@ mod tests {
             "select f(a, s) from t where g(s)",
             "select $1[s], s operator(pg_catalog.-) 1 from generate_series(1, 2, 1) as g(s)",
             "select 1 from f(s), t as x (a, s) join u using (s)",
+            "select extract(year from s), substring(s from s for s) from t",
+            "select trim(both from s), trim(a from s), overlay(s placing a from s for 2) from t",
+            "select 1 from t where a is distinct from s or b is not distinct from s",
             "(s = 1)",
             "s",
         ] {

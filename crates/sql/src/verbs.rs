@@ -1,10 +1,13 @@
 //! Where statements may run, by their first words and by what else they say of reading and writing.
 
 use crate::Effects;
+use crate::calls;
 use crate::classify::Scan;
+use crate::functions::Known;
 use crate::lexer::{Kind, Token};
 use crate::primary;
 use crate::routing::{Begins, Need, Why};
+use crate::tables::Tables;
 use crate::words::packed;
 
 /// What needs the primary, or makes a client keep the server that it has.
@@ -28,8 +31,9 @@ pub(crate) const PRIMARY: Effects = Effects::TEMPORARY
 /// Statements that make relations or change them.
 const REDEFINING: [&str; 3] = ["create", "alter", "import"];
 
-/// Words of such statements that speak of views, policies, sequences, unlogged and foreign tables, and of names.
-const REDEFINED: [&str; 20] = [
+/// Words of such statements that speak of views, policies, sequences, unlogged and foreign tables, of names, and of what
+/// is written or read with a table.
+const REDEFINED: [&str; 23] = [
     "view",
     "rule",
     "policy",
@@ -50,6 +54,9 @@ const REDEFINED: [&str; 20] = [
     "rename",
     "schema",
     "server",
+    "references",
+    "partition",
+    "including",
 ];
 
 /// Why the primary is needed for some of these effects.
@@ -216,14 +223,24 @@ impl Scan<'_> {
             let token = ahead.next::<true>();
             match token.kind {
                 Kind::Edge | Kind::Semicolon | Kind::Refused | Kind::Uncertain => return,
-                Kind::Word => {}
+                Kind::Word | Kind::Quoted => {}
                 _ => continue,
             }
             let is_key = token.is(text, "foreign") && ahead.clone().next::<true>().is(text, "key");
-            if !is_key && REDEFINED.iter().any(|word| token.is(text, word)) {
+            let is_redefined = || REDEFINED.iter().any(|word| token.is(text, word));
+            if !is_key && (is_redefined() || self.touches_tables(token)) {
                 self.routing.redefines = true;
                 return;
             }
+        }
+    }
+
+    /// Whether it may be the name of a function that reads or writes a table, as a default or a check may then.
+    fn touches_tables(&self, name: Token) -> bool {
+        let (known, touch) = self.functions.touch(calls::bare(name, self.text));
+        match self.functions.knows_tables() {
+            true => touch.call.is_some_and(|tables| tables != Tables::NONE),
+            false => known.is(Known::READING.or(Known::WRITING)),
         }
     }
 

@@ -93,6 +93,33 @@ fn a_mark_is_the_last_sample_begun() {
     assert!(world.board.wrote() > mark);
 }
 
+#[test]
+fn a_write_to_known_tables_is_found_by_reads_of_these_and_of_unknown_ones() {
+    let mut world = World::in_order(1);
+    let first = world.board.mark_all();
+    world.cluster.sample_begins();
+    let mark = world.board.wrote_to(&[3, 4]);
+    let of = |tables: &[u16]| world.board.mark_of(tables);
+    assert_eq!(world.board.mark_all(), mark);
+    assert_eq!((of(&[3]), of(&[5, 4])), (mark, mark));
+    assert_eq!((of(&[5]), of(&[])), (first, first));
+    world.cluster.sample_begins();
+    let of = |tables: &[u16]| world.board.mark_of(tables);
+    let any = world.board.wrote();
+    assert!(any > mark);
+    assert_eq!((of(&[3]), of(&[5]), of(&[])), (any, any, any));
+}
+
+#[test]
+fn a_write_to_no_table_is_found_by_reads_of_unknown_ones_only() {
+    let mut world = World::in_order(1);
+    let first = world.board.mark_all();
+    world.cluster.sample_begins();
+    let mark = world.board.wrote_to(&[]);
+    assert_eq!(world.board.mark_all(), mark);
+    assert_eq!(world.board.mark_of(&[1]), first);
+}
+
 /// The law of the marks under real threads. The server's log is a number that writers raise; a sample reads it.
 #[test]
 fn a_sample_above_a_mark_has_seen_the_write() {

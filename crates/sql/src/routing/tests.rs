@@ -412,15 +412,46 @@ fn definitions_that_change_what_a_read_means_are_told() {
         ("alter table t rename to u", true),
         ("create policy p on t using (true)", true),
         (
-            "create table t (a int, foreign key (a) references u (a))",
-            false,
+            "create table t (a int, foreign key (a) references u on delete cascade)",
+            true,
         ),
+        ("alter table t add foreign key (a) references u", true),
+        ("create table t partition of u for values in (1)", true),
+        ("create table t (like u including all)", true),
         ("create table t (a int)", false),
         ("create index on t (a)", false),
         ("insert into view values (1)", false),
         ("select 1", false),
     ] {
         let (_, routing) = judge(text.as_bytes(), &functions());
+        assert_eq!(routing.redefines(), expected, "{text}");
+    }
+}
+
+#[test]
+fn a_default_that_reads_or_writes_a_table_changes_what_a_write_touches() {
+    use crate::touching::tests::{function, of};
+    let mut catalog = of(&["t", "u"]);
+    function(
+        &mut catalog,
+        1,
+        "number",
+        'v',
+        "begin update u set n = 1; end",
+    );
+    function(&mut catalog, 2, "plain", 's', "select 1");
+    let known = catalog.judge().functions([]);
+    for (text, expected) in [
+        ("create table v (a int default number())", true),
+        (
+            "alter table t alter a set default public.\"number\"()",
+            true,
+        ),
+        ("alter table t alter a set default public.number()", true),
+        ("create table v (a int default plain())", false),
+        ("select number()", false),
+    ] {
+        let (_, routing) = judge(text.as_bytes(), &known);
         assert_eq!(routing.redefines(), expected, "{text}");
     }
 }
