@@ -36,7 +36,6 @@ pub(crate) fn is_had_anyway(name: &str, value: &str) -> bool {
         | "unix_socket_group" => value.is_empty(),
         "disable_pqexec"
         | "dns_zone_check_period"
-        | "peer_id"
         | "pool_idle_timeout"
         | "server_fast_close"
         | "so_reuseport"
@@ -107,10 +106,6 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
             "resolv_conf",
         ],
         "host names are looked up by the system for each new connection",
-    ),
-    (
-        &["peer_id"],
-        "processes of pgweir do not share cancel requests; one process uses all cores",
     ),
     (
         &["pkt_buf", "sbuf_loopcnt"],
