@@ -16,6 +16,7 @@ mod listener;
 mod message;
 mod metrics;
 mod notify;
+mod peers;
 mod placement;
 mod pools;
 mod register;
