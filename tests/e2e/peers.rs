@@ -12,6 +12,8 @@ use pgweir_wire::backend::BackendKey;
 use pgweir_wire::startup::{self, Opening};
 use tokio::net::UnixStream;
 
+mod rolling;
+
 const SLEEP: &str = "select pg_sleep(3600)";
 
 /// An instance with this number and these peers: their numbers and ports.

@@ -18,10 +18,11 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, UnixListener};
 
+use crate::gate::{Gate, Shutdown};
 use crate::placement;
 use crate::setup::SetupError;
 use crate::shared::Shared;
-use crate::stream::{self, Peer};
+use crate::stream::{self, Homeless, Peer};
 use crate::worker::Order;
 
 /// A socket that clients connect to, on no reactor yet.
@@ -199,27 +200,75 @@ impl Listening {
             }
         }
     }
+
+    /// Whether it is closed when a shutdown begins that waits. By Unix sockets an operator, who waits too, looks on, and
+    /// peers have clients cancelled that are still there.
+    fn ends_with_new_clients(&self) -> bool {
+        matches!(self, Listening::Tcp(_))
+    }
+
+    /// Closes the socket. Connections that the kernel has accepted for it are not lost with it, but those that it accepts
+    /// at this very moment: of several processes at one port only `net.ipv4.tcp_migrate_req` gives them to another.
+    fn close(self, shared: &Shared) {
+        let Listening::Tcp(listener) = self else {
+            return;
+        };
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
+        // It does not block.
+        while let Ok((socket, address)) = listener.accept() {
+            match socket.set_nonblocking(true) {
+                Ok(()) => assign(shared, Homeless::Tcp(socket), Peer::Tcp(address)),
+                Err(e) => tracing::warn!("connection from {address}: {e}"),
+            }
+        }
+    }
 }
 
 /// Accepts until the pooler shuts down, and gives each connection to a worker.
 pub(crate) async fn accept(listener: Listener, shared: Arc<Shared>) {
-    let mut closed = shared.gate.closed.subscribe();
-    tokio::select! {
-        biased;
-        // An error would say that the sender is gone; it is in `shared`.
-        _ = closed.wait_for(|closed| *closed) => {}
-        () = accept_all(listener, &shared) => {}
-    }
-}
-
-async fn accept_all(listener: Listener, shared: &Shared) {
-    let listener = match Listening::new(listener) {
+    let listening = match Listening::new(listener) {
         Ok(l) => l,
         Err(e) => {
             tracing::error!("cannot register a listening socket: {e}");
             return;
         }
     };
+    let ends_early = listening.ends_with_new_clients();
+    let _open = ends_early.then(|| Open::one(&shared.gate));
+    let mut closing = shared.gate.closing.subscribe();
+    let is_over = |shutdown: &Option<Shutdown>| match shutdown {
+        None => false,
+        Some(Shutdown::Now) => true,
+        Some(_) => ends_early,
+    };
+    tokio::select! {
+        biased;
+        // An error would say that the sender is gone; it is in `shared`.
+        _ = closing.wait_for(is_over) => {}
+        () = accept_all(&listening, &shared) => {}
+    }
+    listening.close(&shared);
+}
+
+/// Counts a socket among those that new clients are accepted from.
+struct Open<'g>(&'g Gate);
+
+impl<'g> Open<'g> {
+    fn one(gate: &'g Gate) -> Self {
+        gate.open.fetch_add(1, Ordering::AcqRel);
+        Open(gate)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+async fn accept_all(listener: &Listening, shared: &Shared) {
     // Held back so that, when the process has no descriptor left, it can still take a connection and refuse it.
     let mut spare = std::fs::File::open("/dev/null").ok();
     loop {
@@ -269,6 +318,10 @@ fn hand_over(shared: &Shared, socket: stream::Socket, peer: Peer) {
             return;
         }
     };
+    assign(shared, socket, peer);
+}
+
+fn assign(shared: &Shared, socket: Homeless, peer: Peer) {
     let loads = shared.workers.iter().map(|w| {
         (
             w.load.load(Ordering::Relaxed),
