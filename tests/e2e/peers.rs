@@ -12,6 +12,7 @@ use pgweir_wire::backend::BackendKey;
 use pgweir_wire::startup::{self, Opening};
 use tokio::net::UnixStream;
 
+mod mixed;
 mod rolling;
 
 const SLEEP: &str = "select pg_sleep(3600)";
