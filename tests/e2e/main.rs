@@ -28,6 +28,7 @@ mod opening;
 mod operator;
 mod orms;
 mod patroni;
+mod peers;
 mod pgbouncer_ini;
 mod pinning;
 mod prepared;

@@ -9,7 +9,8 @@ use pgweir_tests::drivers::finish;
 use pgweir_tests::postgres::{PASSWORD, free_port};
 use pgweir_tests::process::program;
 use pgweir_tests::scratch::Directory;
-use pgweir_tests::{Pooler, Raw, postgres, within};
+use pgweir_tests::{Pooler, Raw, postgres, raw, within};
+use pgweir_wire::backend::BackendKey;
 
 /// These lines of `[databases]`, and what every file here has of `[pgbouncer]`; SERVER is where PostgreSQL is.
 fn ini(databases: &str, settings: &str) -> String {
@@ -251,6 +252,40 @@ async fn log_lines_say_what_pgbouncers_say() {
     ] {
         assert!(stats.contains(part), "{stats}");
     }
+}
+
+#[tokio::test]
+async fn cancel_requests_that_find_no_client_say_why_in_pgbouncers_words() {
+    let settings = format!(
+        "peer_id = 1\n[peers]\n2 = host=127.0.0.1 port={}",
+        free_port()
+    );
+    let pooler = Logged::start(&settings).await;
+    let cases: [(u16, u8, &str); 4] = [
+        (1, 3, "failed cancel request"),
+        (7, 3, "could not find peer to forward request to"),
+        (
+            2,
+            0,
+            "failed to forward cancel request because its TTL was exhausted",
+        ),
+        (2, 3, "failed to send cancel request"),
+    ];
+    for (id, hops, why) in cases {
+        let [low, high] = id.to_le_bytes();
+        let key = BackendKey {
+            pid: u32::from_be_bytes([1, low, high, 1]),
+            secret: vec![1, 1, 1, hops].into(),
+        };
+        raw::cancel(pooler.address, &key).await;
+        let line = pooler.line(&format!("closing because: {why} (age=")).await;
+        assert!(
+            line.contains(" LOG C: (nodb)/(nouser)@127.0.0.1:"),
+            "{line}"
+        );
+    }
+    let line = pooler.line("cancel request for peer 2: ").await;
+    assert!(line.contains(" WARNING "), "{line}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ pub(crate) fn check(config: &Config, origins: &Origins) -> Findings {
     rules.pools(config);
     rules.without_effect(&config.global);
     rules.nothing_to_route(config);
+    rules.peers(config);
     for (name, database) in &config.databases {
         rules.database(config, name, database);
         rules.routing(&config.global, name, database);
@@ -305,6 +306,28 @@ impl Rules<'_> {
                 "is below max_prepared_statements, which no server connection can then reach",
             );
         }
+    }
+
+    fn peers(&mut self, config: &Config) {
+        const LARGEST: u16 = 16383;
+        let own = config.global.peer_id;
+        if let Some(&first) = config.peers.keys().next()
+            && own == 0
+        {
+            self.of_peer(first, "have no effect: peer_id is 0");
+        }
+        for &id in config.peers.keys().filter(|id| **id > LARGEST) {
+            let message = format!("{id} is no instance's peer_id: the largest is {LARGEST}");
+            self.of_peer(id, message);
+        }
+    }
+
+    fn of_peer(&mut self, id: u16, message: impl Into<String>) {
+        self.findings.warnings.push(Warning {
+            origin: self.origins.of(&Place::Peer(id), "host"),
+            key: "peers",
+            message: message.into(),
+        });
     }
 
     fn database(&mut self, config: &Config, name: &str, database: &Database) {

@@ -1,8 +1,9 @@
 //! The configuration as a whole, and which of its values holds where.
 
-use crate::settings::{Database, Global, User};
+use crate::settings::{Database, Global, Peer, User};
 use crate::values::{CheckQuery, PoolMode, SessionState};
 use std::collections::BTreeMap;
+use std::num::NonZeroU16;
 use std::time::Duration;
 
 /// The name of the entry that stands for every database that is not named.
@@ -20,6 +21,8 @@ pub struct Config {
     pub databases: BTreeMap<String, Database>,
     /// `[users.NAME]` by NAME. Users of the `auth_file` are not among them.
     pub users: BTreeMap<String, User>,
+    /// `[peers.ID]` by ID. The instance's own may be among them, which means nothing.
+    pub peers: BTreeMap<u16, Peer>,
     /// What held for global settings that were not given.
     pub defaults: Defaults,
 }
@@ -144,6 +147,16 @@ impl Config {
     /// Whether `name` is a database of the console.
     pub fn is_console(name: &str) -> bool {
         CONSOLE_DATABASES.contains(&name)
+    }
+
+    /// The instance's number among its peers, if it has any.
+    pub fn peer_id(&self) -> Option<NonZeroU16> {
+        NonZeroU16::new(u16::try_from(self.global.peer_id).ok()?)
+    }
+
+    /// How many cancel requests may be on their way to `peer` at once.
+    pub fn peer_pool_size(&self, peer: &Peer) -> u32 {
+        peer.pool_size.unwrap_or(self.global.default_pool_size)
     }
 
     /// How users are found who log in to the database that they call `name`, if they are; the console is one, too.

@@ -34,6 +34,7 @@ pub fn convert(loaded: &Loaded, name: &str) -> Result<String, ConvertError> {
         global,
         databases,
         users,
+        peers,
         defaults: _,
     } = &loaded.config;
     let mut page = Page(String::new());
@@ -51,6 +52,9 @@ pub fn convert(loaded: &Loaded, name: &str) -> Result<String, ConvertError> {
     }
     for (name, user) in users {
         page.section(&Place::User(name.clone()), user)?;
+    }
+    for (id, peer) in peers {
+        page.section(&Place::Peer(*id), peer)?;
     }
     Ok(page.0)
 }
@@ -72,6 +76,7 @@ impl Page {
             Place::Global => "pgweir".to_owned(),
             Place::Database(name) => format!("databases.{}", key(name)),
             Place::User(name) => format!("users.{}", key(name)),
+            Place::Peer(id) => format!("peers.{id}"),
         };
         self.line(&format!("\n[{header}]"));
         let defaults = S::default();

@@ -85,6 +85,7 @@ impl ConfigDiff {
         diff.compare(&Place::Global, &before.global, &after.global);
         diff.sections(&before.databases, &after.databases, Place::Database);
         diff.sections(&before.users, &after.users, Place::User);
+        diff.sections(&before.peers, &after.peers, Place::Peer);
         diff.routing(before, after);
         diff
     }
@@ -110,7 +111,7 @@ impl ConfigDiff {
             .filter(|change| CONNECTION.contains(&change.key))
             .filter_map(|change| match &change.place {
                 Place::Database(name) => Some(name.as_str()),
-                Place::Global | Place::User(_) => None,
+                Place::Global | Place::User(_) | Place::Peer(_) => None,
             })
             .collect();
         names.dedup();
@@ -133,11 +134,11 @@ impl ConfigDiff {
         }
     }
 
-    fn sections<S: Section>(
+    fn sections<K: Ord + Clone, S: Section>(
         &mut self,
-        before: &BTreeMap<String, S>,
-        after: &BTreeMap<String, S>,
-        place: fn(String) -> Place,
+        before: &BTreeMap<K, S>,
+        after: &BTreeMap<K, S>,
+        place: fn(K) -> Place,
     ) {
         for (name, new) in after {
             match before.get(name) {
@@ -187,6 +188,11 @@ impl Config {
         for (name, user) in &mut file.users {
             if let Some(running) = self.users.get(name) {
                 keep_running(running, user);
+            }
+        }
+        for (id, peer) in &mut file.peers {
+            if let Some(running) = self.peers.get(id) {
+                keep_running(running, peer);
             }
         }
         (file, diff)

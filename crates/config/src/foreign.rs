@@ -23,7 +23,7 @@ pub(crate) fn is_had_anyway(name: &str, value: &str) -> bool {
         "track_extra_parameters" => true,
         "auth_hba_file" | "auth_ident_file" | "auth_ldap_options" | "auth_user" | "auth_dbname"
         | "unix_socket_dir" | "unix_socket_group" => value.is_empty(),
-        "peer_id" | "so_reuseport" | "tcp_socket_buffer" | "tcp_defer_accept" => value == "0",
+        "so_reuseport" | "tcp_socket_buffer" | "tcp_defer_accept" => value == "0",
         _ => false,
     }
 }
@@ -46,10 +46,6 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
     (
         &["conffile"],
         "the configuration file is named on the command line",
-    ),
-    (
-        &["peer_id"],
-        "processes of pgweir do not share cancel requests; one process uses all cores",
     ),
     (
         &["pkt_buf", "sbuf_loopcnt"],

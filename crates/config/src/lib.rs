@@ -1,7 +1,7 @@
 //! pgweir's configuration: files and environment into one typed, validated [`Config`].
 //!
 //! - [`load`] reads `pooler.toml`, or PgBouncer's `pgbouncer.ini`, and says everything that is wrong with it, each with its line.
-//! - Every setting is declared once, in [`Global`], [`Database`] or [`User`]; SHOW CONFIG
+//! - Every setting is declared once, in [`Global`], [`Database`], [`User`] or [`Peer`]; SHOW CONFIG
 //!   ([`Config::show`]), SET ([`Config::set`]), reload ([`Config::reload`]) and the reference
 //!   ([`reference()`]) follow from the declarations.
 //! - What holds for a database and a user together is computed by [`Config::pool_settings`] and
@@ -45,7 +45,7 @@ pub use problem::{Errors, Problem, ProblemKind, Warning};
 pub use reference::reference;
 pub use routing::Routing;
 pub use secret::SecretText;
-pub use settings::{Changeable, Database, Global, PgBouncer, Section, Setting, User};
+pub use settings::{Changeable, Database, Global, Peer, PgBouncer, Section, Setting, User};
 pub use source::{Origin, Place};
 pub use values::{
     AuthType, CheckQuery, Host, HostSpec, ListenAddress, ListenLost, LoadBalanceHosts, LogFormat,

@@ -147,6 +147,9 @@ impl Assembly {
                 Place::User(name) => {
                     self.config.users.entry(name).or_default();
                 }
+                Place::Peer(id) => {
+                    self.config.peers.entry(id).or_default();
+                }
             }
         }
         for entry in document.entries {
@@ -163,6 +166,10 @@ impl Assembly {
                     &entry,
                     variables,
                 ),
+                Place::Peer(id) => {
+                    let section = self.config.peers.entry(*id).or_default();
+                    apply(section, &entry, variables)
+                }
             };
             match applied {
                 Ok(key) => {

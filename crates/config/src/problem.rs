@@ -102,6 +102,12 @@ pub enum ProblemKind {
         /// The name.
         name: String,
     },
+    /// A peer whose number is none.
+    #[error("expected the number of a peer, from 1 to 16383, not \"{}\"", .name.escape_debug())]
+    PeerId {
+        /// What stands there.
+        name: String,
+    },
     /// No such setting in this section.
     #[error("unknown setting \"{}\" in {place}{hint}", .key.escape_debug())]
     UnknownSetting {
@@ -152,7 +158,8 @@ pub enum ProblemKind {
     },
     /// A variable of the environment that starts as an override but does not name a setting.
     #[error(
-        "expected PGWEIR__PGWEIR__KEY, PGWEIR__DATABASES__NAME__KEY or PGWEIR__USERS__NAME__KEY"
+        "expected PGWEIR__PGWEIR__KEY, PGWEIR__DATABASES__NAME__KEY, PGWEIR__USERS__NAME__KEY or \
+         PGWEIR__PEERS__ID__KEY"
     )]
     MalformedOverride,
     /// Settings that do not go together.

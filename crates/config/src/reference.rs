@@ -1,6 +1,6 @@
 //! The reference of all settings, written from their declarations.
 
-use crate::settings::{Changeable, Database, Global, PgBouncer, Section, Setting, User};
+use crate::settings::{Changeable, Database, Global, Peer, PgBouncer, Section, Setting, User};
 use std::fmt::Write;
 
 /// The reference in Markdown, as it stands in `docs/configuration.md`.
@@ -9,6 +9,7 @@ pub fn reference() -> String {
     section::<Global>(&mut page, "[pgweir]", GLOBAL);
     section::<Database>(&mut page, "[databases.NAME]", DATABASES);
     section::<User>(&mut page, "[users.NAME]", USERS);
+    section::<Peer>(&mut page, "[peers.ID]", PEERS);
     page
 }
 
@@ -66,6 +67,10 @@ can have. What is empty by default and has a global setting of the same name fol
 const USERS: &str = "\
 One section for each user with a secret or with settings of its own. More users, with their
 secrets, can stand in the `auth_file`.";
+
+const PEERS: &str = "\
+One section for each other instance that clients cannot tell from this one, by its `peer_id`. One for
+this instance's own is allowed and means nothing, so that all of them can have the same sections.";
 
 fn section<S: Section>(page: &mut String, title: &str, introduction: &str) {
     let mut group = "";

@@ -7,10 +7,12 @@
 
 mod database;
 mod global;
+mod peer;
 mod user;
 
 pub use database::Database;
 pub use global::Global;
+pub use peer::Peer;
 pub use user::User;
 
 use crate::kinds::Describe;

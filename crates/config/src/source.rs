@@ -63,6 +63,8 @@ pub enum Place {
     Database(String),
     /// `[users.NAME]`.
     User(String),
+    /// `[peers.ID]`.
+    Peer(u16),
 }
 
 impl fmt::Display for Place {
@@ -71,6 +73,7 @@ impl fmt::Display for Place {
             Self::Global => return f.write_str("[pgweir]"),
             Self::Database(name) => ("databases", name),
             Self::User(name) => ("users", name),
+            Self::Peer(id) => return write!(f, "[peers.{id}]"),
         };
         let bare = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if !name.is_empty() && name.chars().all(bare) {
@@ -79,6 +82,12 @@ impl fmt::Display for Place {
             write!(f, "[{kind}.{name:?}]")
         }
     }
+}
+
+/// The number of a peer, as the name of a section.
+pub(crate) fn peer_id(name: &str) -> Option<u16> {
+    let digits = name.bytes().all(|byte| byte.is_ascii_digit());
+    name.parse().ok().filter(|id| digits && *id > 0)
 }
 
 /// What a file or the environment says.

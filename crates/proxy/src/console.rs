@@ -123,7 +123,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, inbox: Inbox, vis
     let present = Present::enter(worker, card.clone());
 
     let mut out = Vec::new();
-    greet(&mut out, &visitor, present.slot, &card);
+    greet(&mut out, &visitor, &card);
     let end = Desk::new(
         worker.clone(),
         card.clone(),
@@ -152,7 +152,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, inbox: Inbox, vis
 }
 
 /// Appends what follows AuthenticationOk.
-fn greet(out: &mut Vec<u8>, visitor: &Visitor, slot: usize, card: &ClientCard) {
+fn greet(out: &mut Vec<u8>, visitor: &Visitor, card: &ClientCard) {
     let is_superuser = match visitor.rights {
         Rights::Everything => "on",
         Rights::Look => "off",
@@ -176,11 +176,9 @@ fn greet(out: &mut Vec<u8>, visitor: &Visitor, slot: usize, card: &ClientCard) {
     for (name, value) in parameters {
         build::parameter_status(out, name.as_bytes(), value.as_bytes());
     }
-    let home = card.home.get();
     // With too many clients on one worker it has no number, and cannot cancel.
-    if let Some(pid) = cancel::process_id(home.worker, slot) {
-        let secret_bytes = usize::from(card.secret_bytes.get());
-        build::backend_key_data(out, pid, &card.secret[..secret_bytes]);
+    if card.pid.get() != 0 {
+        build::backend_key_data(out, card.pid.get(), &card.secret());
     }
     build::ready_for_query(out, TransactionStatus::Idle);
 }
@@ -198,6 +196,7 @@ impl<'w> Present<'w> {
             worker: worker.id,
             slot,
         });
+        cancel::give_key(worker, &card);
         let consoles = &worker.shared.consoles;
         consoles.present.fetch_add(1, Ordering::AcqRel);
         count(&consoles.stats.block(worker.id).logins, 1);

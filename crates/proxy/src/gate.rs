@@ -26,8 +26,10 @@ pub(crate) struct Gate {
     shutdown: AtomicU32,
     /// Milliseconds of the process's clock at which an immediate shutdown was first seen; 0 before.
     pub(crate) ending_since: AtomicU64,
-    /// True once no new connection is accepted.
-    pub(crate) closed: watch::Sender<bool>,
+    /// What [`Gate::shutdown`] says, for those who wait for it.
+    pub(crate) closing: watch::Sender<Option<Shutdown>>,
+    /// Sockets that new clients are still accepted from.
+    pub(crate) open: AtomicU32,
 }
 
 impl Gate {
@@ -48,6 +50,6 @@ impl Gate {
             Shutdown::Now => 3,
         };
         self.shutdown.fetch_max(level, Ordering::AcqRel);
-        self.closed.send_replace(true);
+        self.closing.send_replace(self.shutdown());
     }
 }

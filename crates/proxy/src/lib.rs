@@ -17,6 +17,7 @@ mod message;
 mod metrics;
 mod names;
 mod notify;
+mod peers;
 mod placement;
 mod pools;
 mod register;

@@ -18,6 +18,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use crate::client::login;
+use crate::gate::{Gate, Shutdown};
 use crate::placement;
 use crate::setup::SetupError;
 use crate::stream::{Homeless, Peer};
@@ -197,27 +198,33 @@ impl Listening {
     async fn accept(&self) -> io::Result<Newcomer> {
         match self {
             Listening::Tcp(listener) => {
-                let (socket, from) = listener.async_io(Interest::READABLE, accept_one).await?;
-                let socket = std::net::TcpStream::from(socket);
-                let from = from.and_then(|from| SocketAddr::try_from(from).ok());
-                Ok(Newcomer {
-                    peer: Peer::Tcp(from.ok_or(io::ErrorKind::NotConnected)?),
-                    local: socket.local_addr().ok(),
-                    socket: Homeless::Tcp(socket),
-                })
+                let accepted = listener.async_io(Interest::READABLE, accept_one).await?;
+                Newcomer::by_tcp(accepted)
             }
             Listening::Unix { socket, port, .. } => {
-                let (socket, _) = socket.async_io(Interest::READABLE, accept_one).await?;
-                let credentials = rustix::net::sockopt::socket_peercred(&socket)?;
-                Ok(Newcomer {
-                    peer: Peer::Unix {
-                        uid: credentials.uid.as_raw(),
-                        pid: credentials.pid.as_raw_nonzero().get().cast_unsigned(),
-                        port: *port,
-                    },
-                    local: None,
-                    socket: Homeless::Unix(socket.into()),
-                })
+                let accepted = socket.async_io(Interest::READABLE, accept_one).await?;
+                Newcomer::by_unix(accepted, *port)
+            }
+        }
+    }
+
+    /// Whether it is closed when a shutdown begins that waits. By Unix sockets an operator, who waits too, looks on, and
+    /// peers have clients cancelled that are still there.
+    fn ends_with_new_clients(&self) -> bool {
+        matches!(self, Listening::Tcp(_))
+    }
+
+    /// Closes the socket. Connections that the kernel has accepted for it are not lost with it, but those that it accepts
+    /// at this very moment: of several processes at one port only `net.ipv4.tcp_migrate_req` gives them to another.
+    fn close(self, worker: &Rc<Worker>) {
+        let Listening::Tcp(listener) = self else {
+            return;
+        };
+        // It does not block.
+        while let Ok(accepted) = accept_one(listener.get_ref()) {
+            match Newcomer::by_tcp(accepted) {
+                Ok(newcomer) => hand_over(worker, newcomer),
+                Err(e) => tracing::warn!("accepting a connection failed: {e}"),
             }
         }
     }
@@ -237,7 +244,10 @@ trait OwnedListener: AsRawFd {}
 impl OwnedListener for std::net::TcpListener {}
 impl OwnedListener for std::os::unix::net::UnixListener {}
 
-fn accept_one(listener: &impl AsFd) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
+/// A connection's socket, and where it comes from.
+type Accepted = (OwnedFd, Option<SocketAddrAny>);
+
+fn accept_one(listener: &impl AsFd) -> io::Result<Accepted> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     Ok(rustix::net::acceptfrom_with(listener, flags)?)
 }
@@ -251,25 +261,74 @@ pub(crate) struct Newcomer {
     pub(crate) local: Option<SocketAddr>,
 }
 
-/// Accepts until the pooler shuts down, and gives each connection to a worker.
-pub(crate) async fn accept(listener: Listener, worker: Rc<Worker>) {
-    let mut closed = worker.shared.gate.closed.subscribe();
-    tokio::select! {
-        biased;
-        // An error would say that the sender is gone; it is in `shared`.
-        _ = closed.wait_for(|closed| *closed) => {}
-        () = accept_all(listener, &worker) => {}
+impl Newcomer {
+    fn by_tcp((socket, from): Accepted) -> io::Result<Newcomer> {
+        let socket = std::net::TcpStream::from(socket);
+        let from = from.and_then(|from| SocketAddr::try_from(from).ok());
+        Ok(Newcomer {
+            peer: Peer::Tcp(from.ok_or(io::ErrorKind::NotConnected)?),
+            local: socket.local_addr().ok(),
+            socket: Homeless::Tcp(socket),
+        })
+    }
+
+    fn by_unix((socket, _): Accepted, port: u16) -> io::Result<Newcomer> {
+        let credentials = rustix::net::sockopt::socket_peercred(&socket)?;
+        Ok(Newcomer {
+            peer: Peer::Unix {
+                uid: credentials.uid.as_raw(),
+                pid: credentials.pid.as_raw_nonzero().get().cast_unsigned(),
+                port,
+            },
+            local: None,
+            socket: Homeless::Unix(socket.into()),
+        })
     }
 }
 
-async fn accept_all(listener: Listener, worker: &Rc<Worker>) {
-    let listener = match Listening::new(listener) {
+/// Accepts until the pooler shuts down, and gives each connection to a worker.
+pub(crate) async fn accept(listener: Listener, worker: Rc<Worker>) {
+    let listening = match Listening::new(listener) {
         Ok(l) => l,
         Err(e) => {
             tracing::error!("cannot register a listening socket: {e}");
             return;
         }
     };
+    let ends_early = listening.ends_with_new_clients();
+    let _open = ends_early.then(|| Open::one(&worker.shared.gate));
+    let mut closing = worker.shared.gate.closing.subscribe();
+    let is_over = |shutdown: &Option<Shutdown>| match shutdown {
+        None => false,
+        Some(Shutdown::Now) => true,
+        Some(_) => ends_early,
+    };
+    tokio::select! {
+        biased;
+        // An error would say that the sender is gone; it is in `shared`.
+        _ = closing.wait_for(is_over) => {}
+        () = accept_all(&listening, &worker) => {}
+    }
+    listening.close(&worker);
+}
+
+/// Counts a socket among those that new clients are accepted from.
+struct Open<'g>(&'g Gate);
+
+impl<'g> Open<'g> {
+    fn one(gate: &'g Gate) -> Self {
+        gate.open.fetch_add(1, Ordering::AcqRel);
+        Open(gate)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+async fn accept_all(listener: &Listening, worker: &Rc<Worker>) {
     // Held back so that, when the process has no descriptor left, it can still take a connection and refuse it.
     let mut spare = std::fs::File::open("/dev/null").ok();
     loop {

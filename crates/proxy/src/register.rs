@@ -10,12 +10,20 @@ use slab::Slab;
 
 use crate::client::card::ClientCard;
 use crate::kill::Kill;
+use crate::peers::Claim;
 
 /// A client's place in some worker's register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) worker: u16,
     pub(crate) slot: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    tenant: Tenant,
+    /// Where there are peers, and this is the client's home.
+    _key: Option<Box<Claim>>,
 }
 
 #[derive(Debug)]
@@ -39,7 +47,7 @@ pub(crate) enum Found {
 /// The clients of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Register {
-    tenants: Slab<Tenant>,
+    entries: Slab<Entry>,
     /// Kills that not every worker has looked at its clients for.
     standing: Vec<Arc<Kill>>,
 }
@@ -50,31 +58,43 @@ impl Register {
         for kill in &self.standing {
             kill.look_at(&card);
         }
-        self.tenants.insert(Tenant::Here(card))
+        self.entries.insert(Entry {
+            tenant: Tenant::Here(card),
+            _key: None,
+        })
+    }
+
+    /// Keeps the key of the client in `slot`, whose home this is, for as long as it lives.
+    pub(crate) fn keep(&mut self, slot: usize, key: Claim) {
+        if let Some(entry) = self.entries.get_mut(slot) {
+            entry._key = Some(Box::new(key));
+        }
     }
 
     /// Strikes out a client that has ended, or whose home is elsewhere and that leaves.
     pub(crate) fn strike(&mut self, slot: usize) {
-        self.tenants.try_remove(slot);
+        self.entries.try_remove(slot);
     }
 
     /// Notes that the client in `slot`, whose home this is, leaves for another worker.
     pub(crate) fn send_away(&mut self, slot: usize) {
-        if let Some(t) = self.tenants.get_mut(slot) {
-            *t = Tenant::Away(None);
+        if let Some(entry) = self.entries.get_mut(slot) {
+            entry.tenant = Tenant::Away(None);
         }
     }
 
     /// Notes where a client that left is now.
     pub(crate) fn follow(&mut self, slot: usize, to: Address) {
-        if let Some(t @ Tenant::Away(_)) = self.tenants.get_mut(slot) {
-            *t = Tenant::Away(Some(to));
+        if let Some(entry) = self.entries.get_mut(slot)
+            && let Tenant::Away(_) = entry.tenant
+        {
+            entry.tenant = Tenant::Away(Some(to));
         }
     }
 
     /// Who is, or was, in `slot`.
     pub(crate) fn find(&self, slot: usize) -> Found {
-        match self.tenants.get(slot) {
+        match self.entries.get(slot).map(|entry| &entry.tenant) {
             Some(Tenant::Here(card)) => Found::Here(card.clone()),
             Some(Tenant::Away(Some(to))) => Found::Away(*to),
             Some(Tenant::Away(None)) | None => Found::Nobody,
@@ -97,9 +117,11 @@ impl Register {
 
     /// The clients that live here.
     pub(crate) fn clients(&self) -> impl Iterator<Item = &Rc<ClientCard>> {
-        self.tenants.iter().filter_map(|(_, t)| match t {
-            Tenant::Here(card) => Some(card),
-            Tenant::Away(_) => None,
-        })
+        self.entries
+            .iter()
+            .filter_map(|(_, entry)| match &entry.tenant {
+                Tenant::Here(card) => Some(card),
+                Tenant::Away(_) => None,
+            })
     }
 }

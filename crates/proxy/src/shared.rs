@@ -26,6 +26,7 @@ use crate::gate::Gate;
 use crate::listen::Hubs;
 use crate::metrics::Endpoint;
 use crate::names::Names;
+use crate::peers::Peers;
 use crate::pools::{Branch, Database, Directory, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::{Server, ServerCard};
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) gate: Gate,
     /// The connections that listen for clients.
     pub(crate) hubs: Hubs,
+    pub(crate) peers: Arc<Peers>,
     /// Who waits for something that the pools or the clients come to by themselves.
     pub(crate) watches: Mutex<Vec<Watch>>,
     /// Held while the configuration is replaced, so that no change is lost to another.
@@ -139,6 +141,7 @@ impl Shared {
             next_client: AtomicU64::new(1),
             gate: Gate::default(),
             hubs: Hubs::default(),
+            peers: Arc::default(),
             watches: Mutex::default(),
             changing: Mutex::default(),
             on_change: Mutex::default(),

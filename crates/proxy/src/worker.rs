@@ -53,6 +53,7 @@ pub(crate) enum Order {
     /// A CancelRequest for the client in a slot.
     Cancel {
         slot: usize,
+        pid: u32,
         secret: Box<[u8]>,
         done: oneshot::Sender<()>,
     },
@@ -152,12 +153,22 @@ impl Worker {
                 }
             }
             Order::EndKill(kill) => self.clients.borrow_mut().end(&kill),
-            Order::Cancel { slot, secret, done } => {
+            Order::Cancel {
+                slot,
+                pid,
+                secret,
+                done,
+            } => {
                 let found = self.clients.borrow().find(slot);
                 match found {
-                    Found::Here(card) => card.request_cancel(&secret, done),
+                    Found::Here(card) => card.request_cancel(pid, &secret, done),
                     Found::Away(Address { worker, slot }) => {
-                        let order = Order::Cancel { slot, secret, done };
+                        let order = Order::Cancel {
+                            slot,
+                            pid,
+                            secret,
+                            done,
+                        };
                         self.shared.order(worker, order);
                     }
                     Found::Nobody => {}

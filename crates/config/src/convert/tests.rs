@@ -19,11 +19,13 @@ fn reads_back(loaded: &Loaded) {
         global,
         databases,
         users,
+        peers,
         defaults: _,
     } = &loaded.config;
     assert_eq!(&again.global, global, "{page}");
     assert_eq!(&again.databases, databases, "{page}");
     assert_eq!(&again.users, users, "{page}");
+    assert_eq!(&again.peers, peers, "{page}");
 }
 
 #[test]
@@ -31,7 +33,8 @@ fn a_converted_file_has_what_differs_with_comments() {
     let loaded = loaded(
         "[databases]\nshop = host=h dbname=s password='p\"${x}' user=u\n\"a b\" = host=10.0.0.1,10.0.0.2\n\
          [pgbouncer]\nlisten_addr = *\nquery_timeout = 0.5\nlog_connections = 0\npkt_buf = 1\n\
-         auth_type = trust\n[users]\nu = pool_mode=session\n",
+         auth_type = trust\npeer_id = 1\n[users]\nu = pool_mode=session\n\
+         [peers]\n1 = host=127.0.0.1\n12 = host=@twelve pool_size=3\n",
     );
     let page = convert(&loaded, "pgbouncer.ini").unwrap();
     for part in [
@@ -46,6 +49,7 @@ fn a_converted_file_has_what_differs_with_comments() {
         "\n[databases.shop]\nhost = \"h\"\ndbname = \"s\"\nuser = \"u\"\npassword = \"p\\\"$${x}\"\n",
         "\n[databases.\"a b\"]\nhosts = \"10.0.0.1:5432, 10.0.0.2:5432\"\nload_balance_hosts = \"round-robin\"\n",
         "\n[users.u]\npool_mode = \"session\"\n",
+        "\n[peers.1]\n\n[peers.12]\nhost = \"@twelve\"\npool_size = 3\n",
     ] {
         assert!(page.contains(part), "{part}\nis not in\n{page}");
     }

@@ -41,6 +41,18 @@ fn a_difference_names_section_key_and_both_values_but_no_secret() {
 }
 
 #[test]
+fn peers_come_change_and_go() {
+    let before = config("[pgweir]\npeer_id = 1\n[peers.2]\nport = 1\n[peers.3]\n");
+    let after = config("[pgweir]\npeer_id = 1\n[peers.2]\nport = 2\n[peers.4]\n");
+    let (next, diff) = before.reload(after.clone());
+    assert_eq!(next.peers, after.peers);
+    let changes: Vec<_> = diff.changes.iter().map(ToString::to_string).collect();
+    assert_eq!(changes, ["port in [peers.2]: \"1\" to \"2\""]);
+    assert_eq!(diff.added, [Place::Peer(4)]);
+    assert_eq!(diff.removed, [Place::Peer(3)]);
+}
+
+#[test]
 fn a_reload_keeps_what_cannot_change_and_takes_the_rest() {
     let running = config("[pgweir]\nlisten_port = 1\nquery_timeout = 5\n[databases.a]\n");
     let file = config("[pgweir]\nlisten_port = 2\nquery_timeout = 6\n[databases.b]\n");

@@ -111,7 +111,7 @@ impl Kind for List {
     }
 }
 
-/// A host name, an address, or the directory of a Unix socket.
+/// A host name, an address, or the directory of a Unix socket, which is abstract if it begins with `@`.
 #[derive(Clone, Copy)]
 pub(crate) struct HostName;
 
@@ -132,7 +132,8 @@ impl Kind for HostName {
     type Value = Host;
 
     fn parse(&self, text: &str) -> Result<Host, String> {
-        if text.starts_with('/') && !text.contains('\0') {
+        let is_socket = text.starts_with('/') || text.starts_with('@') && text.len() > 1;
+        if is_socket && !text.contains('\0') {
             return Ok(Host::UnixDirectory(PathBuf::from(text)));
         }
         let name = text

@@ -39,6 +39,11 @@ section! {
         /// Let other processes listen on the same addresses; the kernel shares the connections out among them. For
         /// a restart without a gap, as the workers of one process use all cores.
         so_reuseport: bool = Bool, "0", Restart, Same;
+        /// The number, from 1 to 16383, of this instance among several that clients cannot tell apart: they listen on one
+        /// port, or stand behind one load balancer. It is part of the cancel keys that clients get from then on, so that an
+        /// instance that is asked to cancel for another one's client passes the request on, to the one of that number in
+        /// `[peers.ID]`. 0 is no number: cancel requests are for this instance.
+        peer_id: u32 = Count { min: 0, max: 16383 }, "0", Reload, Same;
         /// How many connections may wait in the kernel to be accepted. The kernel's own limit
         /// (`net.core.somaxconn`) holds too.
         listen_backlog: u32 = Count::from(1), "1024", Restart, OtherDefault("128");

@@ -28,6 +28,7 @@ fn every_settings_default_renders_and_parses_back_to_itself() {
     every_default_parses_and_renders_back::<Global>();
     every_default_parses_and_renders_back::<Database>();
     every_default_parses_and_renders_back::<User>();
+    every_default_parses_and_renders_back::<Peer>();
 }
 
 fn names<S: Section>() -> Vec<&'static str> {
@@ -51,6 +52,7 @@ fn no_name_is_declared_twice_and_every_setting_is_documented() {
     check::<Global>();
     check::<Database>();
     check::<User>();
+    check::<Peer>();
 }
 
 #[test]
@@ -146,5 +148,6 @@ proptest! {
         any_value_is_refused_or_renders_back::<Global>(&text);
         any_value_is_refused_or_renders_back::<Database>(&text);
         any_value_is_refused_or_renders_back::<User>(&text);
+        any_value_is_refused_or_renders_back::<Peer>(&text);
     }
 }

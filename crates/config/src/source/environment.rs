@@ -67,6 +67,10 @@ fn split(name: &str, document: &Document) -> Option<(Place, String)> {
             let (name, key) = rest.rsplit_once("__")?;
             (existing(name, Place::User, document), key)
         }
+        "peers" => {
+            let (id, key) = rest.split_once("__")?;
+            (Place::Peer(super::peer_id(id)?), key)
+        }
         _ => return None,
     };
     let unnamed = matches!(&place, Place::Database(name) | Place::User(name) if name.is_empty());
@@ -82,7 +86,7 @@ fn existing(name: &str, place: impl Fn(String) -> Place, document: &Document) ->
         .find_map(|wanted| sections().find(|place| *place == wanted))
         .or_else(|| {
             sections().find(|candidate| match candidate {
-                Place::Global => false,
+                Place::Global | Place::Peer(_) => false,
                 Place::Database(name) | Place::User(name) => {
                     name.to_lowercase() == lower && place(name.clone()) == **candidate
                 }

@@ -1,6 +1,6 @@
 //! The front end for PgBouncer's `pgbouncer.ini`: the same settings, from PgBouncer's format.
 //!
-//! [`lines`] knows the format, [`pairs`] the lists of `key=value` in `[databases]` and `[users]`,
+//! [`lines`] knows the format, [`pairs`] the lists of `key=value` in `[databases]`, `[users]` and `[peers]`,
 //! [`databases`] and [`globals`] how PgBouncer's keys and values become ours. Whatever the file
 //! leaves out has PgBouncer's default.
 
@@ -34,7 +34,6 @@ pub(crate) fn read(path: &Path, text: &str, problems: &mut Vec<Problem>) -> Docu
     let mut reader = Reader {
         document: Document::default(),
         problems,
-        peers: false,
     };
     let lines = lines::read(path, text, reader.problems);
     let socket_directory = globals::socket_directory(&lines);
@@ -66,8 +65,6 @@ enum Section {
 struct Reader<'a> {
     document: Document,
     problems: &'a mut Vec<Problem>,
-    /// That they have no effect was said.
-    peers: bool,
 }
 
 impl Reader<'_> {
@@ -114,7 +111,7 @@ impl Reader<'_> {
             Section::PgBouncer => self.global(key, value, origin),
             Section::Databases => self.database(key, value, origin, socket_directory),
             Section::Users => self.user(key, value, origin),
-            Section::Peers => self.peer(key, value, origin),
+            Section::Peers => self.peer(key, value, origin, socket_directory),
         }
     }
 

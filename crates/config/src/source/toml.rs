@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeArray, DeInteger, DeTable, DeValue};
 
 /// The kinds of section there are.
-const SECTIONS: [&str; 3] = ["pgweir", "databases", "users"];
+const SECTIONS: [&str; 4] = ["pgweir", "databases", "users", "peers"];
 
 /// Reads `text`, the contents of `path`.
 ///
@@ -52,7 +52,11 @@ impl Reader<'_> {
             let name = key.get_ref().as_ref();
             let DeValue::Table(table) = value.get_ref() else {
                 let kind = if SECTIONS.contains(&name) {
-                    let rest = if name == "pgweir" { "" } else { ".NAME" };
+                    let rest = match name {
+                        "pgweir" => "",
+                        "peers" => ".1",
+                        _ => ".NAME",
+                    };
                     ProblemKind::NotASection {
                         example: format!("{name}{rest}"),
                     }
@@ -66,8 +70,9 @@ impl Reader<'_> {
             };
             match name {
                 "pgweir" => self.section(Place::Global, at, table),
-                "databases" => self.named(name, table, Place::Database),
-                "users" => self.named(name, table, Place::User),
+                "databases" => self.named(name, table, |name| Some(Place::Database(name))),
+                "users" => self.named(name, table, |name| Some(Place::User(name))),
+                "peers" => self.named(name, table, |id| super::peer_id(&id).map(Place::Peer)),
                 _ => {
                     let kind = ProblemKind::UnknownSection {
                         name: name.to_owned(),
@@ -79,14 +84,17 @@ impl Reader<'_> {
         }
     }
 
-    /// The sections `[kind.NAME]`.
-    fn named(&mut self, kind: &str, tables: &DeTable<'_>, place: impl Fn(String) -> Place) {
+    /// The sections `[kind.NAME]`. Only of peers may `place` not take every name.
+    fn named(&mut self, kind: &str, tables: &DeTable<'_>, place: impl Fn(String) -> Option<Place>) {
         for (key, value) in in_order(tables) {
             let at = self.at(key);
-            match value.get_ref() {
-                DeValue::Table(table) => {
-                    self.section(place(key.get_ref().to_string()), at, table);
-                }
+            let name = key.get_ref().to_string();
+            match (value.get_ref(), place(name.clone())) {
+                (DeValue::Table(table), Some(place)) => self.section(place, at, table),
+                (DeValue::Table(_), None) => self.problems.push(Problem {
+                    origin: at,
+                    kind: ProblemKind::PeerId { name },
+                }),
                 _ => self.problems.push(Problem {
                     origin: at,
                     kind: ProblemKind::NotASection {
@@ -182,8 +190,9 @@ fn section_hint(name: &str) -> String {
     }
     match nearest::nearest(name, SECTIONS) {
         Some("pgweir") => "did you mean [pgweir]?".to_owned(),
+        Some("peers") => "did you mean [peers.ID]?".to_owned(),
         Some(kind) => format!("did you mean [{kind}.NAME]?"),
-        None => "expected [pgweir], [databases.NAME] or [users.NAME]".to_owned(),
+        None => "expected [pgweir], [databases.NAME], [users.NAME] or [peers.ID]".to_owned(),
     }
 }
 

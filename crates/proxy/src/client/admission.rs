@@ -125,7 +125,7 @@ impl<'w> Registered<'w> {
             worker: worker.id,
             slot,
         });
-        let Some(pid) = cancel::process_id(worker.id, slot) else {
+        let Some(pid) = cancel::give_key(worker, &card) else {
             worker.clients.borrow_mut().strike(slot);
             return Err(too_many(
                 "too many clients on one worker".into(),

@@ -1,30 +1,36 @@
 //! Cancel requests, from a client's to the server's.
 //!
 //! A client's key is its own: the process id in it says where the client is (worker and slot), the secret that it is
-//! that client. What a cancel is sent to is the server that the client has at that moment, with work outstanding; until
+//! that client. Where there are peers the key names the instance instead, and the client is looked up ([`crate::peers`]). What
+//! a cancel is sent to is the server that the client has at that moment, with work outstanding; until
 //! the connection that carries it has ended, that server does not change hands. So it can hit no query of another
 //! client.
 
 use std::cell::Cell;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use pgweir_wire::startup;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
+use crate::client::card::ClientCard;
+use crate::client::closing;
+use crate::peers::{Key, PeerPool, Whose};
+use crate::register::Address;
 use crate::server::ServerCard;
 use crate::server::connect::{address_of, ask_for_tls, open_socket};
-use crate::shared::Shared;
-use crate::stream::Stream;
+use crate::stream::{Peer, Stream};
 use crate::worker::{Order, Worker};
 
 const SLOT_BITS: u32 = 23;
 
 /// The process id that stands for the client in `slot` of `worker`: positive, as PostgreSQL's are.
-pub(crate) fn process_id(worker: u16, slot: usize) -> Option<u32> {
+fn process_id(worker: u16, slot: usize) -> Option<u32> {
     let slot = u32::try_from(slot + 1)
         .ok()
         .filter(|s| *s < 1 << SLOT_BITS)?;
@@ -32,24 +38,108 @@ pub(crate) fn process_id(worker: u16, slot: usize) -> Option<u32> {
     (worker < 1 << (31 - SLOT_BITS)).then_some(worker << SLOT_BITS | slot)
 }
 
-/// Finds the client that `pid` and `secret` name, and waits until its cancel has been passed on.
-pub(crate) async fn request(shared: &Shared, pid: u32, secret: &[u8]) {
-    let worker = (pid >> SLOT_BITS) as usize;
+/// The client that a process id stands for, if it is one of that kind and `workers` has it.
+fn address(pid: u32, workers: usize) -> Option<Address> {
+    let worker = u16::try_from(pid >> SLOT_BITS).ok()?;
     let slot = (pid & ((1 << SLOT_BITS) - 1)) as usize;
-    if worker >= shared.workers.len() || slot == 0 {
-        return;
+    (usize::from(worker) < workers).then_some(Address {
+        worker,
+        slot: slot.checked_sub(1)?,
+    })
+}
+
+/// Gives the client that has just been entered its key. `None`: a worker cannot have so many.
+pub(crate) fn give_key(worker: &Worker, card: &ClientCard) -> Option<u32> {
+    let shared = &worker.shared;
+    let home = card.home.get();
+    let plain = process_id(home.worker, home.slot)?;
+    let pid = match shared.config().peer_id() {
+        None => {
+            shared.peers.note_unnumbered();
+            plain
+        }
+        Some(id) => {
+            let draw = || {
+                let mut bytes = [0; 4];
+                worker.random(&mut bytes);
+                bytes
+            };
+            let claim = shared.peers.claim(id, card.first_of_secret(), home, draw);
+            card.set_first_of_secret(claim.secret());
+            let pid = claim.pid();
+            worker.clients.borrow_mut().keep(home.slot, claim);
+            pid
+        }
+    };
+    card.pid.set(pid);
+    Some(pid)
+}
+
+/// Sees to a request from `asker` with this key, and waits until it has been passed on.
+pub(crate) async fn request(worker: &Rc<Worker>, asker: Peer, pid: u32, secret: &[u8]) {
+    let shared = &worker.shared;
+    let config = shared.config();
+    let began = Instant::now();
+    let dismissed = |why: &str| closing::log_stranger(&config.global, asker, began, why);
+    match shared.peers.whose(&config, pid, secret) {
+        Whose::Ours(at, key) => {
+            let rest = secret.get(4..).unwrap_or_default();
+            let secret = [&key.secret()[..], rest].concat();
+            ask(worker, at, pid, secret.into()).await;
+        }
+        Whose::Unnumbered => {
+            if let Some(at) = address(pid, shared.workers.len()) {
+                ask(worker, at, pid, secret.into()).await;
+            }
+        }
+        Whose::Nobodys(why) => dismissed(why),
+        Whose::Peers(pool, key) => {
+            let Some(_admitted) = shared.peers.admit(&config) else {
+                return dismissed("too many cancel requests wait for peers");
+            };
+            if let Err(why) = pass_on(worker, &pool, key, secret).await {
+                tracing::warn!("cancel request for peer {}: {why}", pool.id);
+                dismissed("failed to send cancel request");
+            }
+        }
     }
+}
+
+/// Has the client at `at` cancelled, if the key is its.
+async fn ask(worker: &Worker, at: Address, pid: u32, secret: Box<[u8]>) {
     let (done, finished) = oneshot::channel();
-    shared.order(
-        worker as u16,
-        Order::Cancel {
-            slot: slot - 1,
-            secret: secret.into(),
-            done,
-        },
-    );
+    let order = Order::Cancel {
+        slot: at.slot,
+        pid,
+        secret,
+        done,
+    };
+    worker.shared.order(at.worker, order);
     // Dropped without a word if there was nothing to cancel: the one who asked sees no difference, as with PostgreSQL.
     let _ = finished.await;
+}
+
+/// Sends a request to the peer that has the client.
+async fn pass_on(
+    worker: &Worker,
+    pool: &Arc<PeerPool>,
+    key: Key,
+    secret: &[u8],
+) -> Result<(), String> {
+    tracing::debug!("forwarding cancellation request to peer {}", pool.id);
+    let rest = secret.get(4..).unwrap_or_default();
+    let carried = tokio::time::timeout(patience(worker), pool.carry(worker, key, rest));
+    carried
+        .await
+        .unwrap_or_else(|_| Err("cancel_wait_timeout".to_owned()))
+}
+
+/// How long a request may take.
+fn patience(worker: &Worker) -> Duration {
+    /// Where there is no limit: connections that nobody answers are not kept for ever.
+    const LONGEST: Duration = Duration::from_secs(60);
+    let config = worker.shared.config();
+    config.global.cancel_wait_timeout.unwrap_or(LONGEST)
 }
 
 /// Sends a cancel to the server of `card`, in a task of its own. `done` and `waker` hear of its end.
@@ -62,13 +152,7 @@ pub(crate) fn send(
     let underway = Underway::begin(card, waker);
     let (worker, card) = (worker.clone(), card.clone());
     tokio::task::spawn_local(async move {
-        let limit = worker
-            .shared
-            .config()
-            .global
-            .cancel_wait_timeout
-            .unwrap_or(std::time::Duration::from_secs(60));
-        let outcome = tokio::time::timeout(limit, deliver(&worker, &card)).await;
+        let outcome = tokio::time::timeout(patience(&worker), deliver(&worker, &card)).await;
         match outcome {
             Ok(Ok(())) => underway.has_arrived.set(true),
             Ok(Err(why)) => tracing::warn!("S-{:?}: cancel request failed: {why}", card.id),
@@ -129,19 +213,43 @@ async fn deliver(worker: &Worker, card: &ServerCard) -> Result<(), String> {
     } else {
         Stream::Plain(socket)
     };
+    carry(&mut stream, key.pid, &key.secret)
+        .await
+        .map_err(|e| e.to_string())
+}
+
+/// Sends a request by a connection of its own, and waits for its end: PostgreSQL, and a pooler, closes it when it has done
+/// what there was to do.
+pub(crate) async fn carry(stream: &mut Stream, pid: u32, secret: &[u8]) -> io::Result<()> {
     let mut packet = Vec::new();
-    startup::cancel_request(&mut packet, key.pid, &key.secret);
-    let sent = async {
-        stream.write_all(&packet).await?;
-        stream.flush().await?;
-        // PostgreSQL closes the connection when it has sent the signal.
-        let mut end = [0; 1];
-        match stream.read(&mut end).await {
-            Ok(_) => Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::ConnectionReset => Ok(()),
-            Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => Ok(()),
-            Err(e) => Err(e),
+    startup::cancel_request(&mut packet, pid, secret);
+    stream.write_all(&packet).await?;
+    stream.flush().await?;
+    let mut end = [0; 1];
+    match stream.read(&mut end).await {
+        Ok(_) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::ConnectionReset => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_id_says_where_its_client_is() {
+        let last = (1 << SLOT_BITS) - 2;
+        for (worker, slot) in [(0, 0), (0, last), (1, 5), (255, last)] {
+            let pid = process_id(worker, slot).expect("there is room for it");
+            assert!(pid <= i32::MAX as u32);
+            assert_eq!(address(pid, 256), Some(Address { worker, slot }));
+            assert_eq!(address(pid, usize::from(worker)), None);
         }
-    };
-    sent.await.map_err(|e: std::io::Error| e.to_string())
+        assert_eq!(process_id(0, last + 1), None);
+        assert_eq!(process_id(256, 0), None);
+        assert_eq!(address(0, 1), None);
+        assert_eq!(address(u32::MAX, 256), None);
+    }
 }

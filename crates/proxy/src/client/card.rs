@@ -89,8 +89,10 @@ pub(crate) struct ClientCard {
     pub(crate) tls: RefCell<Option<Box<str>>>,
     pub(crate) application_name: RefCell<Option<Arc<str>>>,
     pub(crate) replication: Cell<Option<Replication>>,
-    /// For cancel requests; protocol 3.0 uses the first four bytes.
-    pub(crate) secret: [u8; 32],
+    /// For cancel requests: the process id that its client is told; 0 before it is known.
+    pub(crate) pid: Cell<u32>,
+    /// Protocol 3.0 uses the first four bytes.
+    secret: Cell<[u8; 32]>,
     pub(crate) secret_bytes: Cell<u8>,
     pub(crate) buffers: Cell<Buffers>,
     /// While the pooler is suspended: nothing is kept for it, or for its server, that has not been sent.
@@ -162,7 +164,8 @@ impl ClientCard {
             tls: RefCell::default(),
             application_name: RefCell::default(),
             replication: Cell::default(),
-            secret,
+            pid: Cell::default(),
+            secret: Cell::new(secret),
             secret_bytes: Cell::new(4),
             buffers: Cell::default(),
             at_rest: Cell::default(),
@@ -193,7 +196,8 @@ impl ClientCard {
             tls: self.tls.clone(),
             application_name: self.application_name.clone(),
             replication: self.replication.clone(),
-            secret: self.secret,
+            pid: self.pid.clone(),
+            secret: self.secret.clone(),
             secret_bytes: self.secret_bytes.clone(),
             buffers: Cell::default(),
             at_rest: Cell::default(),
@@ -268,13 +272,26 @@ impl ClientCard {
     }
 
     /// What of the secret its client is told.
-    pub(crate) fn secret(&self) -> &[u8] {
-        &self.secret[..usize::from(self.secret_bytes.get())]
+    pub(crate) fn secret(&self) -> Vec<u8> {
+        self.secret.get()[..usize::from(self.secret_bytes.get())].to_vec()
     }
 
-    /// Passes a cancel request on if `secret` is this client's. `done` is dropped, or sent, when the cancel has ended.
-    pub(crate) fn request_cancel(&self, secret: &[u8], done: oneshot::Sender<()>) {
-        if constant_time_eq(self.secret(), secret) {
+    /// The part of the secret that every protocol has.
+    pub(crate) fn first_of_secret(&self) -> [u8; 4] {
+        let [a, b, c, d, ..] = self.secret.get();
+        [a, b, c, d]
+    }
+
+    pub(crate) fn set_first_of_secret(&self, first: [u8; 4]) {
+        let mut secret = self.secret.get();
+        secret[..4].copy_from_slice(&first);
+        self.secret.set(secret);
+    }
+
+    /// Passes a cancel request on if the key is this client's. `done` is dropped, or sent, when the cancel has ended.
+    pub(crate) fn request_cancel(&self, pid: u32, secret: &[u8], done: oneshot::Sender<()>) {
+        let own = [&self.pid.get().to_be_bytes()[..], &self.secret()].concat();
+        if constant_time_eq(&own, &[&pid.to_be_bytes()[..], secret].concat()) {
             self.summon(Summons::Cancel(done));
         }
     }

@@ -1,8 +1,11 @@
 //! Why a client's connection is closed, in PgBouncer's words, by which operators search their logs.
 
+use std::time::Instant;
+
 use pgweir_config::Global;
 
 use crate::client::card::ClientCard;
+use crate::stream::Peer;
 
 /// Logs, where that is wanted, that a client's connection is closed, and why.
 pub(crate) fn log(global: &Global, card: &ClientCard, reason: &str) {
@@ -10,6 +13,14 @@ pub(crate) fn log(global: &Global, card: &ClientCard, reason: &str) {
         let age = card.connected_at.elapsed().unwrap_or_default();
         let (reason, age) = (in_pgbouncers_words(reason), age.as_secs());
         tracing::info!("{card} closing because: {reason} (age={age}s)");
+    }
+}
+
+/// The same of a connection that has not logged in.
+pub(crate) fn log_stranger(global: &Global, peer: Peer, began: Instant, reason: &str) {
+    if global.log_disconnections {
+        let (reason, age) = (in_pgbouncers_words(reason), began.elapsed().as_secs());
+        tracing::info!("C: (nodb)/(nouser)@{peer} closing because: {reason} (age={age}s)");
     }
 }
 

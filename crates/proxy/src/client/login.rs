@@ -23,21 +23,23 @@ use crate::client::replication::{self, Guest, Replication, Tunnel};
 use crate::client::wishes::Wishes;
 use crate::client::{cancel, farewell, welcome};
 use crate::console;
+use crate::gate::Shutdown;
 use crate::listener::Newcomer;
 use crate::message::{Inbox, ReadError};
 use crate::pools::{Credentials, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::held::Held;
 use crate::setup::Setup;
-use crate::shared::Shared;
 use crate::stats::count;
 use crate::stream::{Outbox, Peer, Socket, Stream};
 use crate::worker::Worker;
 
 /// Why a login ended without a session.
 pub(crate) enum Stop {
-    /// The client left, broke the connection, or came only to cancel something.
+    /// The client left, or broke the connection.
     Gone,
+    /// It came only to cancel what the client with this key does.
+    Cancel { pid: u32, secret: Box<[u8]> },
     /// It is told this.
     Told(Refusal),
 }
@@ -141,6 +143,10 @@ pub(crate) fn begin(worker: &Rc<Worker>, newcomer: Newcomer) {
                 Box::pin(console::serve(&worker, stream, inbox, *visitor)).await;
             }
             Err(Stop::Gone) => {}
+            // It is no login: it takes the time that cancels are given.
+            Err(Stop::Cancel { pid, secret }) => {
+                Box::pin(cancel::request(&worker, peer, pid, &secret)).await;
+            }
             Err(Stop::Told(refusal)) => {
                 worker.shared.login_errors.note(&refusal.code);
                 if worker.shared.config().global.log_pooler_errors {
@@ -208,12 +214,17 @@ async fn log_in(
     }
     // One for the whole login: a certificate must be the one that the handshake showed.
     let setup = worker.shared.setup();
-    let wishes = open(&worker.shared, &setup, stream, inbox).await?;
-    if worker.shared.gate.shutdown().is_some() {
-        return Err(Stop::Told(shutting_down()));
+    let wishes = open(&setup, stream, inbox).await?;
+    let by_tcp = matches!(peer, Peer::Tcp(_));
+    let console = Config::is_console(&wishes.database);
+    match worker.shared.gate.shutdown() {
+        None => {}
+        // It came before the shutdown, which closed the socket.
+        Some(Shutdown::WaitForClients) if by_tcp => {}
+        Some(Shutdown::WaitForClients | Shutdown::WaitForServers) if console => {}
+        Some(_) => return Err(Stop::Told(shutting_down())),
     }
     let global = &setup.config.global;
-    let by_tcp = matches!(peer, Peer::Tcp(_));
     if setup.client_tls.is_required() && !stream.is_tls() && by_tcp {
         return Err(
             Refusal::new(sqlstate::INVALID_AUTHORIZATION, "SSL required")
@@ -229,7 +240,6 @@ async fn log_in(
         let newest = wishes.version.min(VERSION_3_2);
         build::negotiate_protocol_version(&mut out, newest, &unknown);
     }
-    let console = Config::is_console(&wishes.database);
     if console && wishes.replication.is_some() {
         // Before anybody is asked who it is: rules for replication admit nobody to the console.
         return Err(violation("the console has nothing to replicate").into());
@@ -323,7 +333,7 @@ async fn log_in(
         let card = caller.card(worker, &pool, &user, &settings);
         card.replication.set(Some(what));
         let registered = Registered::enter(worker, card.clone())?;
-        replication::greet(&mut out, &parameters, registered.pid, card.secret());
+        replication::greet(&mut out, &parameters, registered.pid, &card.secret());
         stream.write_all(&out).await?;
         stream.flush().await?;
         count(&pool.stats.block(worker.id).logins, 1);
@@ -359,7 +369,7 @@ async fn log_in(
         let told = own.map_or(&**value, |(_, v)| v);
         build::parameter_status(&mut out, name.as_bytes(), told.as_bytes());
     }
-    build::backend_key_data(&mut out, registered.pid, card.secret());
+    build::backend_key_data(&mut out, registered.pid, &card.secret());
     if let Some(message) = &global.login_notify_message {
         Refusal::new(sqlstate::SUCCESS, message.as_str()).write(Severity::Notice, &mut out);
     }
@@ -417,12 +427,7 @@ impl Caller {
 }
 
 /// The packets before the start of a session: TLS, GSSAPI, cancel.
-async fn open(
-    shared: &Shared,
-    setup: &Setup,
-    stream: &mut Stream,
-    inbox: &mut Inbox,
-) -> Result<Wishes, Stop> {
+async fn open(setup: &Setup, stream: &mut Stream, inbox: &mut Inbox) -> Result<Wishes, Stop> {
     let mut gss_refused = false;
     /// The first byte of a TLS record: a client that starts TLS without asking.
     const TLS_HANDSHAKE: u8 = 0x16;
@@ -461,8 +466,8 @@ async fn open(
                 stream.write_all(b"N").await?;
             }
             Opening::CancelRequest { pid, secret } => {
-                cancel::request(shared, pid, secret).await;
-                return Err(Stop::Gone);
+                let secret = secret.into();
+                return Err(Stop::Cancel { pid, secret });
             }
             Opening::Startup(startup) => return Ok(Wishes::read(&startup)?),
         }

@@ -86,7 +86,7 @@ fn stop_when_done(shared: &Shared, now_ms: u64) {
         .map(|pool| pool.clients.load(Ordering::Acquire))
         .sum();
     if kind != Shutdown::Now {
-        if clients == 0 {
+        if clients == 0 && (kind != Shutdown::WaitForClients || nobody_comes(shared)) {
             tracing::info!("SHUTDOWN: the last client has left");
             gate.begin_shutdown(Shutdown::Now);
             shared.wake_all();
@@ -105,6 +105,15 @@ fn stop_when_done(shared: &Shared, now_ms: u64) {
     if nobody && elapsed >= LAST_WORDS_MS || elapsed >= PATIENCE_MS {
         stop(shared);
     }
+}
+
+/// Whether nobody is just logging in who came before the shutdown, and no cancel request is on its way.
+fn nobody_comes(shared: &Shared) -> bool {
+    let connections: u32 = (shared.workers.iter())
+        .map(|worker| worker.clients.load(Ordering::Acquire))
+        .sum();
+    let consoles = shared.consoles.present.load(Ordering::Acquire);
+    shared.gate.open.load(Ordering::Acquire) == 0 && connections <= consoles
 }
 
 /// Ends all workers.

@@ -1,7 +1,9 @@
 //! A new connection to PostgreSQL: socket, TLS, login.
 
+use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -405,6 +407,11 @@ pub(crate) async fn open_socket(
         }
         Host::UnixDirectory(dir) => {
             let path: PathBuf = dir.join(format!(".s.PGSQL.{}", target.port));
+            // In the abstract namespace names begin with a zero byte, for which libpq writes @.
+            let path = match path.as_os_str().as_bytes().strip_prefix(b"@") {
+                Some(name) => PathBuf::from(OsString::from_vec([b"\0", name].concat())),
+                None => path,
+            };
             let stream = UnixStream::connect(&path).await.map_err(failed)?;
             Ok(Socket::Unix(stream))
         }

@@ -71,6 +71,13 @@ fn a_name_is_that_of_an_existing_section_in_any_case() {
 }
 
 #[test]
+fn a_peer_is_named_by_its_number() {
+    let (entries, problems) = overrides(&[("PGWEIR__PEERS__2__POOL_SIZE", "7")], &[]);
+    assert_eq!(entries, ["[peers.2] pool_size = 7"]);
+    assert_eq!(problems, [""; 0]);
+}
+
+#[test]
 fn what_starts_as_an_override_but_names_nothing_is_a_problem() {
     for variable in [
         "PGWEIR__LISTEN_PORT",
@@ -79,6 +86,9 @@ fn what_starts_as_an_override_but_names_nothing_is_a_problem() {
         "PGWEIR__DATABASES__HOST",
         "PGWEIR__DATABASES____HOST",
         "PGWEIR__SERVERS__A__HOST",
+        "PGWEIR__PEERS__A__HOST",
+        "PGWEIR__PEERS__0__HOST",
+        "PGWEIR__PEERS__1__",
     ] {
         let (entries, problems) = overrides(&[(variable, "1")], &[]);
         assert!(entries.is_empty(), "{variable}");
@@ -86,7 +96,7 @@ fn what_starts_as_an_override_but_names_nothing_is_a_problem() {
             problems,
             [format!(
                 "environment variable {variable}: expected PGWEIR__PGWEIR__KEY, \
-                 PGWEIR__DATABASES__NAME__KEY or PGWEIR__USERS__NAME__KEY"
+                 PGWEIR__DATABASES__NAME__KEY, PGWEIR__USERS__NAME__KEY or PGWEIR__PEERS__ID__KEY"
             )]
         );
     }

@@ -1,4 +1,4 @@
-//! The lines of `[databases]` and `[users]`.
+//! The lines of `[databases]`, `[users]` and `[peers]`.
 
 use super::globals::verbatim;
 use super::quantity::plain;
@@ -6,8 +6,8 @@ use super::{Origin, Place, Reader, pairs};
 use crate::foreign;
 use crate::nearest;
 use crate::problem::{ProblemKind, Warning};
-use crate::settings::{Database, Section, User};
-use crate::source::{Entry, Value};
+use crate::settings::{Database, Peer, Section, User};
+use crate::source::{Entry, Value, peer_id};
 use crate::words;
 
 /// Where PgBouncer calls a setting otherwise too.
@@ -65,6 +65,25 @@ impl Reader<'_> {
         }
     }
 
+    pub(super) fn peer(&mut self, id: &str, value: &str, origin: Origin, socket_directory: &str) {
+        let Some(place) = peer_id(id).map(Place::Peer) else {
+            let name = id.to_owned();
+            return self.problem(origin, ProblemKind::PeerId { name });
+        };
+        match pairs::read(value) {
+            Ok(pairs) => {
+                self.anew(&place, origin.clone());
+                if pairs.iter().all(|(key, _)| *key != "host") {
+                    self.entry(&place, "host", verbatim(socket_directory), &origin);
+                }
+                for (key, value) in &pairs {
+                    self.pair::<Peer>(&place, key, value, &origin);
+                }
+            }
+            Err(message) => self.broken("peer", id, &message, origin),
+        }
+    }
+
     fn broken(&mut self, what: &str, name: &str, message: &str, origin: Origin) {
         let message = format!("{what} \"{}\": {message}", name.escape_debug());
         self.problem(origin, ProblemKind::IniSyntax { message });
@@ -89,6 +108,7 @@ impl Reader<'_> {
         } else {
             let section = match place {
                 Place::User(_) => "users",
+                Place::Peer(_) => "peers",
                 Place::Database(_) | Place::Global => "databases",
             };
             let names = S::SETTINGS.iter().map(|setting| setting.name);

@@ -1,4 +1,4 @@
-//! `[pgbouncer]` and `[peers]`.
+//! `[pgbouncer]`.
 
 use super::lines::{Kind, Line};
 use super::quantity::plain;
@@ -97,20 +97,6 @@ impl Reader<'_> {
             ),
         });
         new.join(",")
-    }
-
-    pub(super) fn peer(&mut self, key: &str, value: &str, origin: Origin) {
-        if let Err(message) = super::pairs::read(value) {
-            let message = format!("peer {}: {message}", key.escape_debug());
-            self.problem(origin, ProblemKind::IniSyntax { message });
-        } else if !std::mem::replace(&mut self.peers, true) {
-            let reason = foreign::reason("peer_id").unwrap_or_default();
-            self.document.warnings.push(Warning {
-                origin,
-                key: "peers",
-                message: format!("have no effect: {reason}"),
-            });
-        }
     }
 }
 

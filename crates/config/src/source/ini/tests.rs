@@ -176,6 +176,73 @@ fn users_have_their_own_settings() {
 }
 
 #[test]
+fn peers_are_read_as_pgbouncer_reads_them() {
+    let text = format!(
+        "{BASE}a =\n[pgbouncer]\npeer_id = 2\nunix_socket_dir = /run/two\n[peers]\n1 = host=/run/one\n2 =\n\
+         3 = host=three.example port=7000 pool_size=5\n4 = host=@four\n1 = port=7001\n"
+    );
+    let config = config(&text);
+    assert_eq!(config.peer_id().map(u16::from), Some(2));
+    let shown: Vec<_> = (config.peers.iter())
+        .map(|(id, peer)| {
+            let size = config.peer_pool_size(peer);
+            format!("{id} {} {} {size}", peer.host, peer.port)
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            "1 /run/two 7001 20",
+            "2 /run/two 6432 20",
+            "3 three.example 7000 5",
+            "4 @four 6432 20"
+        ]
+    );
+    assert_eq!(warnings(&text), [""; 0]);
+}
+
+#[test]
+fn what_is_no_peer_is_refused_and_one_that_cannot_be_is_a_warning() {
+    let with = |line: &str| format!("{BASE}a =\n[pgbouncer]\npeer_id = 1\n[peers]\n{line}\n");
+    let cases = [
+        (
+            "0 = host=a",
+            "expected the number of a peer, from 1 to 16383, not \"0\"",
+        ),
+        (
+            "\"+1\" = host=a",
+            "expected the number of a peer, from 1 to 16383, not \"+1\"",
+        ),
+        (
+            "65536 = host=a",
+            "expected the number of a peer, from 1 to 16383, not \"65536\"",
+        ),
+        (
+            "2 = host",
+            "peer \"2\": expected \"=\" and a value behind \"host\"",
+        ),
+        (
+            "2 = port=0",
+            "port = \"0\": expected a port from 1 to 65535",
+        ),
+        ("2 = user=a", "unknown parameter \"user\" in [peers]"),
+    ];
+    for (line, message) in cases {
+        let expected = format!("pgbouncer.ini:9: {message}");
+        assert_eq!(errors(&with(line)), [expected], "{line}");
+    }
+    assert_eq!(
+        warnings(&with("20000 = host=a")),
+        ["pgbouncer.ini:9: peers: 20000 is no instance's peer_id: the largest is 16383"]
+    );
+    let large = format!("{BASE}[pgbouncer]\npeer_id = 16384\n");
+    assert_eq!(
+        errors(&large),
+        ["pgbouncer.ini:6: peer_id = \"16384\": expected a whole number from 0 to 16383"]
+    );
+}
+
+#[test]
 fn nothing_in_a_value_stands_for_anything_else() {
     let config = config(&format!("{BASE}a = user=u password=file:/${{HOME}}\n"));
     let password = config.databases["a"].password.as_ref().unwrap();
@@ -262,7 +329,7 @@ fn what_has_no_effect_is_a_warning_with_its_reason() {
     let starts = [
         "pgbouncer.ini:7: pkt_buf: has no effect: ",
         "pgbouncer.ini:9: client_tls_protocols: tlsv1.0 is not spoken: ",
-        "pgbouncer.ini:11: peers: have no effect: ",
+        "pgbouncer.ini:11: peers: have no effect: peer_id is 0",
     ];
     assert_eq!(found.len(), starts.len(), "{found:?}");
     for (warning, start) in found.iter().zip(starts) {

@@ -111,8 +111,16 @@ fn an_unknown_section_is_named_with_the_one_that_was_meant() {
             "unknown section [database]; did you mean [databases.NAME]?",
         ),
         (
+            "[peer.2]",
+            "unknown section [peer]; did you mean [peers.ID]?",
+        ),
+        (
+            "[peers.two]",
+            "expected the number of a peer, from 1 to 16383, not \"two\"",
+        ),
+        (
             "[general]",
-            "unknown section [general]; expected [pgweir], [databases.NAME] or [users.NAME]",
+            "unknown section [general]; expected [pgweir], [databases.NAME], [users.NAME] or [peers.ID]",
         ),
     ];
     for (text, expected) in cases {
@@ -146,8 +154,8 @@ fn a_repeated_key_or_section_is_found_at_its_second_place() {
         [
             "pooler.toml:3: setting workers is given twice",
             "pooler.toml:5: section [users.a] is given twice",
-            "pooler.toml:6: unknown section [nonsense]; expected [pgweir], [databases.NAME] or \
-             [users.NAME]",
+            "pooler.toml:6: unknown section [nonsense]; expected [pgweir], [databases.NAME], \
+             [users.NAME] or [peers.ID]",
         ]
     );
 }

@@ -36,9 +36,9 @@ pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
     let counts = [
         ("databases", databases.len() + 1),
         ("users", users.len()),
-        ("peers", 0),
+        ("peers", setup.config.peers.len()),
         ("pools", directory.pools.len() + 1),
-        ("peer_pools", 0),
+        ("peer_pools", setup.config.peers.len()),
         // Nothing is kept of a client or a server that is gone.
         ("free_clients", 0),
         ("used_clients", connected),
