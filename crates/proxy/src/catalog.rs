@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use pgweir_session::SessionState;
-use pgweir_sql::{Functions, Unnamed, Verdict};
+use pgweir_sql::{Functions, Tables, Unnamed, Verdict};
 use pgweir_wire::sqlstate;
 
 use crate::pools::{Directory, Pool};
@@ -226,6 +226,10 @@ impl Shared {
             let live = pool.live();
             if Place::of(&live.target) == *place {
                 pool.learn(self.catalogs.judged(place, &live.settings.pin_functions));
+                if let Some(cluster) = pool.database.cluster() {
+                    // Which tables were written to was told by what was known before.
+                    cluster.wrote(&Tables::ANY);
+                }
             }
         }
     }

@@ -20,6 +20,7 @@ use pgweir_route::{
     Address, Board, Choice, Event, HostId, HostSettings, HostView, Lsn, Mark, MaxLag, Options,
     Outcome, Reason,
 };
+use pgweir_sql::Tables;
 use pgweir_wire::sqlstate;
 use tokio::sync::Notify;
 
@@ -262,19 +263,24 @@ impl Cluster {
         }
     }
 
-    /// The mark that a read of a client with this `own` mark needs.
+    /// The mark that a read of these tables needs, of a client with this `own` mark.
     #[inline]
-    pub(crate) fn need(&self, whose: ReadYourWrites, own: Mark) -> Mark {
-        match whose {
-            ReadYourWrites::All => self.board.mark_all(),
-            ReadYourWrites::Session => own,
-            ReadYourWrites::Off => Mark::NONE,
+    pub(crate) fn need(&self, whose: ReadYourWrites, own: Mark, tables: &Tables) -> Mark {
+        match (whose, tables.known()) {
+            (ReadYourWrites::All, Some(known)) => self.board.mark_of(known),
+            (ReadYourWrites::All, None) => self.board.mark_all(),
+            (ReadYourWrites::Session, _) => own,
+            (ReadYourWrites::Off, _) => Mark::NONE,
         }
     }
 
+    /// These tables may have been written to.
     #[inline]
-    pub(crate) fn wrote(&self) -> Mark {
-        self.board.wrote()
+    pub(crate) fn wrote(&self, tables: &Tables) -> Mark {
+        match tables.known() {
+            Some(known) => self.board.wrote_to(known),
+            None => self.board.wrote(),
+        }
     }
 
     #[inline]
@@ -386,6 +392,8 @@ impl Shared {
                 pool.set_live(live);
             }
         }
+        // By what is known there, other tables may have been written to than those that were noted.
+        cluster.wrote(&Tables::ANY);
         drop((pools, aimed, directory));
         cluster.ready.store(generation, Ordering::Release);
         self.carry_out(effects);

@@ -238,6 +238,9 @@ impl Live {
                     pgweir_config::SessionState::Error => SessionState::Error,
                 },
                 routes: routing.read_write_split && mode != PoolMode::Session,
+                notes_writes: routing.read_write_split,
+                tables: routing.read_write_split
+                    && routing.read_your_writes == pgweir_config::ReadYourWrites::All,
                 functions: judged.functions,
                 functions_version: judged.version,
             },

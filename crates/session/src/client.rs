@@ -57,6 +57,10 @@ pub struct Limits {
     pub state: SessionState,
     /// Whether statements go to one host or another (`read_write_split`).
     pub routes: bool,
+    /// Whether others have to find what is written, so that it is noted.
+    pub notes_writes: bool,
+    /// Whether it matters which tables are read and written to (`read_your_writes = all`).
+    pub tables: bool,
     /// Which functions leave nothing behind.
     pub functions: Arc<Functions>,
     /// Tells `functions` from any other in the process; not 0.
@@ -74,6 +78,8 @@ impl Default for Limits {
             prepare_unnamed: true,
             state: SessionState::Full,
             routes: false,
+            notes_writes: false,
+            tables: false,
             functions: Arc::new(Functions::new()),
             functions_version: 1,
         }

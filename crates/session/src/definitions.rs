@@ -44,6 +44,7 @@ impl ServerSession {
     /// now.
     #[cold]
     pub fn functions_changed(&mut self) {
+        self.tables_changed();
         self.transaction.may(Effects::FUNCTION);
     }
 

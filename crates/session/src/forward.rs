@@ -145,7 +145,7 @@ impl Forward<'_, '_> {
             if self.has_to_wait(h, input.len()) {
                 return Ok(Need::Replies);
             }
-            if self.limits.routes
+            if (self.limits.routes || self.limits.notes_writes)
                 && let Some(need) = self.route(h, rest)
             {
                 return Ok(need);

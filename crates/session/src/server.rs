@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use pgweir_sql::Tables;
 use pgweir_wire::backend::TransactionStatus;
 
 use crate::ahead::Ahead;
@@ -118,6 +119,8 @@ pub struct ServerSession {
     pub(crate) may_have_written: bool,
     /// A transaction that may have written has ended.
     pub(crate) written: bool,
+    /// What was sent of which [`ServerSession::take_written`] is still to tell may have written to these tables.
+    written_tables: Tables,
     /// It listens to channels of its client's that are heard elsewhere too.
     pub(crate) listens: bool,
     /// It listens to all of its client's channels.
@@ -192,6 +195,7 @@ impl ServerSession {
             standby: false,
             may_have_written: false,
             written: false,
+            written_tables: Tables::NONE,
             listens: false,
             lent_channels: false,
             own: OwnNames::default(),
@@ -284,11 +288,33 @@ impl ServerSession {
         !self.open_segment && (self.status == TransactionStatus::Idle || self.is_busy())
     }
 
-    /// Takes whether a transaction that may have written has ended since the last call: to be noted before the client
-    /// sees that it has.
+    /// Something is sent that may write to these tables.
     #[inline]
-    pub fn take_written(&mut self) -> bool {
-        std::mem::take(&mut self.written)
+    pub(crate) fn may_write(&mut self, tables: Tables) {
+        self.may_have_written = true;
+        self.written_tables = self.written_tables.and(tables);
+    }
+
+    /// What is written may be written to any table: what is known of tables has changed.
+    #[cold]
+    pub(crate) fn tables_changed(&mut self) {
+        if self.may_be_writing() {
+            self.written_tables = Tables::ANY;
+        }
+    }
+
+    /// If a transaction that may have written has ended since the last call: which tables it may have written to. To be
+    /// noted before the client sees that it has.
+    #[inline]
+    pub fn take_written(&mut self) -> Option<Tables> {
+        if !std::mem::take(&mut self.written) {
+            return None;
+        }
+        Some(match self.may_have_written {
+            // Those of what is still to come are among them.
+            true => self.written_tables,
+            false => std::mem::take(&mut self.written_tables),
+        })
     }
 
     /// True if something was sent that may have written, and that has not ended.

@@ -5,7 +5,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use pgweir_sql::Effects;
+use pgweir_sql::{Effects, Tables};
 
 use crate::client::Limits;
 use crate::told::{Change, Told};
@@ -22,8 +22,10 @@ pub struct Statement {
     definition: Box<[u8]>,
     /// What executing it may do, in the lower half, by the functions of the version in the upper half; 0: not judged.
     judged: AtomicU64,
-    /// What it says of where it may run, likewise.
+    /// What it says of where it may run, likewise, and above it how many tables it touches.
     routed: AtomicU64,
+    /// These tables, likewise.
+    tables: [AtomicU64; 4],
     /// The settings that it changes, where its text tells exactly; no function has a say in that.
     changes: OnceLock<Option<Arc<[Change]>>>,
     /// What the same text is prepared as since it was seen to return other columns than before.
@@ -88,6 +90,7 @@ impl Statement {
             name: name.into(),
             judged: AtomicU64::new(0),
             routed: AtomicU64::new(0),
+            tables: Default::default(),
             changes: OnceLock::new(),
             definition: definition.into(),
             successor: OnceLock::new(),
@@ -133,14 +136,44 @@ impl Statement {
     /// What its text says of where it may run.
     #[inline]
     pub(crate) fn verdict(&self, limits: &Limits) -> Verdict {
-        let judged = self.routed.load(Ordering::Relaxed);
-        if judged >> 32 == u64::from(limits.functions_version) {
-            return Verdict::from_bits(judged as u8);
+        let version = limits.functions_version;
+        match self.known_verdict(version) {
+            Some(verdict) => verdict,
+            None => self.route(limits),
         }
-        let verdict = Verdict::of(self.text(), &limits.functions);
-        let version = u64::from(limits.functions_version);
-        let judged = version << 32 | u64::from(verdict.bits());
-        self.routed.store(judged, Ordering::Relaxed);
+    }
+
+    /// What was found by the functions of this version. Each word says by which it was found, so it does not matter
+    /// which of several writers a word is from.
+    #[inline]
+    fn known_verdict(&self, version: u32) -> Option<Verdict> {
+        let load = |word: &AtomicU64| {
+            let word = word.load(Ordering::Relaxed);
+            (word >> 32 == u64::from(version)).then_some(word as u32)
+        };
+        let routed = load(&self.routed)?;
+        let count = (routed >> 8) as u8;
+        let mut words = [0; 4];
+        if count > 0 && count <= Tables::MOST as u8 {
+            for (word, stored) in words.iter_mut().zip(&self.tables) {
+                *word = load(stored)?;
+            }
+        }
+        let tables = Tables::unpack(count, words);
+        Some(Verdict::from_parts(routed as u8, tables))
+    }
+
+    #[cold]
+    fn route(&self, limits: &Limits) -> Verdict {
+        let verdict = Verdict::of(self.text(), limits);
+        let (count, words) = verdict.tables().pack();
+        let version = u64::from(limits.functions_version) << 32;
+        for (word, stored) in words.iter().zip(&self.tables) {
+            stored.store(version | u64::from(*word), Ordering::Relaxed);
+        }
+        let routed = u32::from(verdict.bits()) | u32::from(count) << 8;
+        self.routed
+            .store(version | u64::from(routed), Ordering::Relaxed);
         verdict
     }
 

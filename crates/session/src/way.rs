@@ -1,6 +1,6 @@
 //! Where what a client sends next may run: on a replica, or on the primary only.
 
-use pgweir_sql::{Begins, Functions, Routing, To};
+use pgweir_sql::{Begins, Routing, Tables, To, Touched};
 use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::frontend::{BindNames, Parse, tag};
 
@@ -18,18 +18,22 @@ pub struct Way {
     pub to: To,
     /// Whether the client said where, by a comment or by the parameter `pgweir.route`.
     pub asked: bool,
+    /// Which tables it reads, if it may run on a replica.
+    pub tables: Tables,
 }
 
 impl Way {
     const NOWHERE: Way = Way {
         to: To::Any,
         asked: false,
+        tables: Tables::NONE,
     };
 
     /// Of what nothing is known.
     const UNKNOWN: Way = Way {
         to: To::Primary,
         asked: false,
+        tables: Tables::ANY,
     };
 
     fn and(self, other: Way) -> Way {
@@ -44,13 +48,18 @@ impl Way {
                 false => other.to,
             },
             asked: self.asked || other.asked,
+            tables: self.tables.and(other.tables),
         }
     }
 }
 
 /// What a text says of where it may run, apart from any client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Verdict(u8);
+pub(crate) struct Verdict {
+    bits: u8,
+    /// Those that it may write to, or else those that it reads.
+    tables: Tables,
+}
 
 impl Verdict {
     const PRIMARY: u8 = 1;
@@ -61,21 +70,39 @@ impl Verdict {
     const ASKS_REPLICA: u8 = 32;
     const REDEFINES: u8 = 64;
 
-    pub(crate) fn of(text: &[u8], functions: &Functions) -> Verdict {
+    pub(crate) fn of(text: &[u8], limits: &Limits) -> Verdict {
+        let functions = &limits.functions;
         let (_, routing) = pgweir_sql::judge(text, functions);
-        Verdict::from(routing)
+        let mut verdict = Verdict::from(routing);
+        verdict.tables = if !limits.tables {
+            Tables::ANY
+        } else if verdict.writes() {
+            pgweir_sql::touched(text, functions, Touched::Written)
+        } else if verdict.has(Verdict::BEGINS | Verdict::BEGINS_READ_ONLY) {
+            // What comes behind it is not known.
+            Tables::ANY
+        } else if verdict.has(Verdict::READS) {
+            pgweir_sql::touched(text, functions, Touched::Read)
+        } else {
+            Tables::NONE
+        };
+        verdict
     }
 
     pub(crate) fn bits(self) -> u8 {
-        self.0
+        self.bits
     }
 
-    pub(crate) fn from_bits(bits: u8) -> Verdict {
-        Verdict(bits)
+    pub(crate) fn tables(self) -> Tables {
+        self.tables
+    }
+
+    pub(crate) fn from_parts(bits: u8, tables: Tables) -> Verdict {
+        Verdict { bits, tables }
     }
 
     fn has(self, bit: u8) -> bool {
-        self.0 & bit != 0
+        self.bits & bit != 0
     }
 
     /// True unless it is known not to write.
@@ -95,7 +122,7 @@ impl Verdict {
             To::Replica
         } else if self.has(Verdict::PRIMARY) || self.has(Verdict::BEGINS) && !modes.read_only {
             To::Primary
-        } else if self.0 != 0 {
+        } else if self.bits != 0 {
             To::Replica
         } else {
             To::Any
@@ -103,6 +130,7 @@ impl Verdict {
         Way {
             to,
             asked: self.has(Verdict::ASKS_PRIMARY | Verdict::ASKS_REPLICA),
+            tables: self.tables,
         }
     }
 }
@@ -124,7 +152,10 @@ impl From<Routing> for Verdict {
         set(Verdict::REDEFINES, routing.redefines());
         set(Verdict::ASKS_PRIMARY, routing.asked() == Some(To::Primary));
         set(Verdict::ASKS_REPLICA, routing.asked() == Some(To::Replica));
-        Verdict(bits)
+        Verdict {
+            bits,
+            tables: Tables::ANY,
+        }
     }
 }
 
@@ -167,7 +198,11 @@ pub(crate) fn judge(
 ) -> Way {
     let settings: &Settings = &client.settings;
     let is = |name, value: &str| settings.get(name).is_some_and(|v| v == value);
-    let asked = |to| Way { to, asked: true };
+    let asked = |to| Way {
+        to,
+        asked: true,
+        tables: Tables::ANY,
+    };
     match settings.get(ROUTE) {
         Some("primary") => return asked(To::Primary),
         Some("replica") => return asked(To::Replica),
@@ -198,7 +233,7 @@ pub(crate) fn judge(
         let next = match h.tag {
             tag::QUERY => {
                 let text = body.strip_suffix(b"\0").unwrap_or(body);
-                let verdict = Verdict::of(text, &limits.functions);
+                let verdict = Verdict::of(text, limits);
                 if rest.len() + h.total() == input.len() {
                     *query = Some(verdict);
                 }
@@ -209,7 +244,7 @@ pub(crate) fn judge(
             tag::PARSE => match Parse::read(body) {
                 Ok(parse) => {
                     let text = parse.definition.split(|&b| b == 0).next();
-                    let verdict = Verdict::of(text.unwrap_or_default(), &limits.functions);
+                    let verdict = Verdict::of(text.unwrap_or_default(), limits);
                     parsed.push((parse.name, verdict));
                     verdict.way(modes)
                 }
@@ -256,6 +291,7 @@ impl ClientSession {
 
 #[cfg(test)]
 mod tests {
+    use pgweir_sql::Functions;
     use pgweir_wire::build;
 
     use super::*;

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// So many tables are told apart; of more it is said that they may be any.
-const MOST: usize = 8;
+const MOST: usize = Tables::MOST;
 
 /// Some tables, by number, or any. Tables of different names may have the same number.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -15,6 +14,9 @@ pub struct Tables {
 }
 
 impl Tables {
+    /// So many tables are told apart; of more it is said that they may be any.
+    pub const MOST: usize = 8;
+
     /// None.
     pub const NONE: Tables = Tables {
         count: 0,

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use pgweir_sql::{Catalog, Dependent, Language, Relation, Routine, Verdict};
+use pgweir_sql::{Catalog, Dependent, Language, Relation, Routine, TableFact, Verdict};
 use pgweir_wire::backend::{ErrorFields, tag};
 use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::{Header, Reader, WireError, build, sqlstate};
@@ -88,22 +88,23 @@ pub(super) async fn read(worker: &Worker, pool: &Arc<Pool>) -> Result<Verdict, R
     }
 }
 
-/// Three results: of the settings, of functions, of what depends on them; and where statements are routed a fourth, of
-/// relations that are not the same on every host or that call something. Names and sources come as the server stores them.
+/// Three results: of the settings, of functions, of what depends on them. Where statements are routed two more: first
+/// one of tables, and last one of relations that are not the same on every host or that call something; all of one
+/// snapshot. Names and sources come as the server stores them.
 /// Functions of `initdb` in `pg_catalog` are known without being read.
 fn query(has_bodies: bool, routes: bool) -> String {
     let body = match has_bodies {
         true => "WHEN p.prosqlbody IS NOT NULL THEN pg_get_function_sqlbody(p.oid)",
         false => "",
     };
-    let functions = format!(
-        "SELECT set_config('search_path','pg_catalog',false),\
+    let settings = "SELECT set_config('search_path','pg_catalog',false),\
          set_config('client_encoding',current_setting('server_encoding'),false),\
-         set_config('lock_timeout','2s',false),set_config('statement_timeout','30s',false);\
-         SELECT p.oid,n.nspname,p.proname,l.lanname,\
+         set_config('lock_timeout','2s',false),set_config('statement_timeout','30s',false);";
+    let functions = format!(
+        "SELECT p.oid,n.nspname,p.proname,l.lanname,\
          CASE WHEN l.lanname NOT IN ('sql','plpgsql','internal') THEN '' {body} ELSE p.prosrc END,\
          p.pronargs>0 AND p.pronargs-p.pronargdefaults<=1 AND EXISTS(SELECT FROM pg_type t \
-         WHERE t.oid=p.proargtypes[0] AND t.typtype IN ('c','d','p'))::boolean,p.provolatile='v' \
+         WHERE t.oid=p.proargtypes[0] AND t.typtype IN ('c','d','p'))::boolean,p.provolatile \
          FROM pg_proc p JOIN pg_namespace n ON n.oid=p.pronamespace JOIN pg_language l ON l.oid=p.prolang \
          WHERE p.oid>=16384 OR n.nspname<>'pg_catalog';\
          SELECT DISTINCT refobjid,CASE WHEN EXISTS(SELECT FROM pg_constraint c \
@@ -112,10 +113,38 @@ fn query(has_bodies: bool, routes: bool) -> String {
          FROM pg_depend WHERE refclassid={PG_PROC} AND deptype<>'p'"
     );
     match routes {
-        true => [&functions, RELATIONS].concat(),
-        false => functions,
+        true => [SNAPSHOT, settings, TABLES, &functions, RELATIONS].concat(),
+        false => [settings, &functions].concat(),
     }
 }
+
+const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;";
+
+/// What is written and read with a table: relations first, then children, tables that refer to others by keys with
+/// actions, functions of triggers, defaults, constraints, indexes and policies, and what policies check.
+const TABLES: &str = "SELECT DISTINCT '0',c.relname,c.relkind::text,0::oid,c.relhasrules AND c.relkind<>'v','' \
+         FROM pg_class c JOIN pg_namespace n ON n.oid=c.relnamespace \
+         WHERE c.relkind IN ('r','p','v','m','f','S') AND c.relpersistence<>'t' \
+         AND n.nspname NOT IN ('pg_catalog','information_schema','pg_toast') \
+         UNION ALL SELECT DISTINCT '1',p.relname,c.relname,0,false,'' FROM pg_inherits i \
+         JOIN pg_class p ON p.oid=i.inhparent JOIN pg_class c ON c.oid=i.inhrelid WHERE p.relkind IN ('r','p','f') \
+         UNION ALL SELECT DISTINCT '2',r.relname,c.relname,0,false,'' FROM pg_constraint k \
+         JOIN pg_class r ON r.oid=k.confrelid JOIN pg_class c ON c.oid=k.conrelid \
+         WHERE k.contype='f' AND (k.confdeltype IN ('c','n','d') OR k.confupdtype IN ('c','n','d')) \
+         UNION ALL SELECT DISTINCT '3',c.relname,'',t.tgfoid,false,'' FROM pg_trigger t \
+         JOIN pg_class c ON c.oid=t.tgrelid WHERE NOT t.tgisinternal \
+         UNION ALL SELECT DISTINCT '3',c.relname,'',d.refobjid,false,'' FROM pg_depend d \
+         JOIN pg_class c ON c.oid=CASE d.classid \
+         WHEN 2604 THEN (SELECT adrelid FROM pg_attrdef WHERE oid=d.objid) \
+         WHEN 2606 THEN (SELECT conrelid FROM pg_constraint WHERE oid=d.objid) \
+         WHEN 2618 THEN (SELECT ev_class FROM pg_rewrite WHERE oid=d.objid) \
+         WHEN 2620 THEN (SELECT tgrelid FROM pg_trigger WHERE oid=d.objid) \
+         WHEN 3256 THEN (SELECT polrelid FROM pg_policy WHERE oid=d.objid) \
+         WHEN 3381 THEN (SELECT stxrelid FROM pg_statistic_ext WHERE oid=d.objid) \
+         WHEN 1259 THEN coalesce((SELECT indrelid FROM pg_index WHERE indexrelid=d.objid),d.objid) END \
+         WHERE d.refclassid=1255 AND d.deptype<>'p' AND d.classid<>1255 \
+         UNION ALL SELECT '4',c.relname,'',0,false,pg_get_expr(p.polwithcheck,p.polrelid) \
+         FROM pg_policy p JOIN pg_class c ON c.oid=p.polrelid WHERE p.polwithcheck IS NOT NULL ORDER BY 1;";
 
 /// What is read besides where statements are routed: for each view, policy and partition what it reads. To print a view
 /// the server locks what is in it for a moment, as a SELECT does.
@@ -155,7 +184,7 @@ fn row(catalog: &mut Catalog, body: &[u8]) -> Result<(), WireError> {
                 language,
                 source,
                 is_like_a_column,
-                is_volatile,
+                volatility,
             ],
         ) => {
             catalog.add(Routine {
@@ -165,8 +194,40 @@ fn row(catalog: &mut Catalog, body: &[u8]) -> Result<(), WireError> {
                 language: Language::of(&String::from_utf8_lossy(language)),
                 source,
                 is_like_a_column: is_like_a_column == b"t",
-                is_volatile: is_volatile == b"t",
+                is_volatile: volatility == b"v",
+                is_immutable: volatility == b"i",
             });
+        }
+        (6, [kind, name, other, function, flag, definition, ..]) => {
+            let (name, other) = (
+                String::from_utf8_lossy(name),
+                String::from_utf8_lossy(other),
+            );
+            let (name, other) = (&*name, &*other);
+            let fact = match kind {
+                b"0" => TableFact::Relation {
+                    name,
+                    kind: other.bytes().next().unwrap_or_default(),
+                    has_rules: flag == b"t",
+                },
+                b"1" => TableFact::Inherits {
+                    parent: name,
+                    child: other,
+                },
+                b"2" => TableFact::Cascades {
+                    from: name,
+                    to: other,
+                },
+                b"3" => TableFact::Runs {
+                    table: name,
+                    function: number(function),
+                },
+                _ => TableFact::Check {
+                    table: name,
+                    expression: definition,
+                },
+            };
+            catalog.table(fact);
         }
         (5, [_, _, name, is_of_primary, definition, ..]) => {
             catalog.relation(Relation {

@@ -1,6 +1,6 @@
 //! What may write goes to no replica, and is noted where it goes.
 
-use pgweir_sql::{Effects, To};
+use pgweir_sql::{Effects, Tables, To};
 use pgweir_wire::Header;
 use pgweir_wire::frame::HEADER_BYTES;
 use pgweir_wire::frontend::{BindNames, tag};
@@ -54,7 +54,7 @@ impl Forward<'_, '_> {
         let verdict = match (h.tag, body) {
             (tag::QUERY, Some(body)) => judged.and_then(|j| j.verdict).or_else(|| {
                 let text = body.strip_suffix(b"\0").unwrap_or(body);
-                Some(Verdict::of(text, &self.limits.functions))
+                Some(Verdict::of(text, self.limits))
             }),
             (tag::BIND, Some(body)) => BindNames::read(body)
                 .ok()
@@ -62,7 +62,10 @@ impl Forward<'_, '_> {
             (tag::QUERY | tag::BIND | tag::FUNCTION_CALL, _) => None,
             _ => return,
         };
-        self.server.may_have_written |= verdict.is_none_or(Verdict::writes);
+        if verdict.is_none_or(Verdict::writes) {
+            let tables = verdict.map_or(Tables::ANY, Verdict::tables);
+            self.server.may_write(tables);
+        }
         if verdict.is_some_and(Verdict::redefines) {
             self.server.note_definitions(self.client, Effects::DEFINES);
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::time::Instant;
 
 use pgweir_session::{Fault, ServerFault, UpkeepError};
+use pgweir_sql::Tables;
 use pgweir_wire::sqlstate;
 
 use super::{Link, Relay};
@@ -56,7 +57,7 @@ impl Relay {
                 && let Some(cluster) = &self.live.cluster
             {
                 // It may have been written all the same.
-                cluster.wrote();
+                cluster.wrote(&Tables::ANY);
             }
             if matches!(end, End::ServerSaid | End::ServerFailed(_)) {
                 self.saw_loss();

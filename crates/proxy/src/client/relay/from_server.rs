@@ -82,11 +82,11 @@ impl Relay {
         if used < input.len() {
             server.kept.extend_from_slice(&input[used..]);
         }
-        if server.session.take_written()
+        if let Some(tables) = server.session.take_written()
             && let Some(cluster) = &self.live.cluster
         {
             // Before the client sees it.
-            self.mark = cluster.wrote();
+            self.mark = cluster.wrote(&tables);
         }
         if !out.is_empty() {
             server.sent.end();

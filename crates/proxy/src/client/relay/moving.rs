@@ -131,6 +131,8 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Instant;
 
+    use pgweir_sql::Tables;
+
     use super::*;
     use crate::testing::{House, config_with, in_a_reactor};
 
@@ -159,7 +161,7 @@ mod tests {
                 session,
                 Vec::new(),
             );
-            relay.mark = pool.database.cluster().unwrap().wrote();
+            relay.mark = pool.database.cluster().unwrap().wrote(&Tables::ANY);
             assert_ne!(relay.mark, Mark::NONE);
             let (mut moved, _) = relay.pack().settle(worker);
             // It was never counted as logged in.

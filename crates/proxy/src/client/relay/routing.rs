@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use pgweir_config::TargetSessionAttrs;
 use pgweir_route::{HostId, Lsn, Mark, Outcome, Reason};
 use pgweir_session::{AFTER, PoolMode, way};
-use pgweir_sql::To;
+use pgweir_sql::{Tables, To};
 use pgweir_wire::sqlstate;
 
 use super::{End, Link, Relay};
@@ -81,6 +81,14 @@ impl Drop for Site {
     }
 }
 
+/// What a client reads.
+struct Read {
+    /// What its replica has to have.
+    need: Mark,
+    /// It has asked for a replica.
+    is_asked: bool,
+}
+
 /// A client in [`Pool::held`].
 pub(super) struct Counted(Arc<Pool>);
 
@@ -108,18 +116,20 @@ impl Relay {
             return true;
         };
         self.site = None;
-        // Before the choice: what is written while it is made counts as later.
-        let need = self.needed(&cluster);
-        let mut asked = false;
-        match self.place(&cluster, input, since, &mut asked) {
+        let mut read = Read {
+            // Before the choice: what is written while it is made counts as later.
+            need: self.needed(&cluster, &Tables::ANY),
+            is_asked: false,
+        };
+        match self.place(&cluster, input, since, &mut read) {
             Place::Primary => true,
             Place::Replica(host) => {
                 let Some(pool) = self.worker.shared.replica_pool(&self.pool, host) else {
                     self.hold(cx, since, None);
                     return false;
                 };
-                let mut site = Site::new(pool, cluster, host, need, self.after());
-                site.is_asked = asked;
+                let mut site = Site::new(pool, cluster, host, read.need, self.after());
+                site.is_asked = read.is_asked;
                 self.site = Some(site);
                 true
             }
@@ -130,13 +140,13 @@ impl Relay {
         }
     }
 
-    /// `asked` becomes whether the client has said where.
+    /// `found` becomes what the read is, if it is one.
     fn place(
         &mut self,
         cluster: &Cluster,
         input: &[u8],
         since: Instant,
-        asked: &mut bool,
+        found: &mut Read,
     ) -> Place {
         let routing = &self.live.routing;
         let mut random = [0; 8];
@@ -166,7 +176,7 @@ impl Relay {
             return Place::Primary;
         }
         let way = way(&mut self.session, input, &self.live.limits);
-        *asked = way.asked;
+        found.is_asked = way.asked;
         match way.to {
             To::Primary => {
                 cluster.count(if way.asked {
@@ -188,7 +198,10 @@ impl Relay {
         let need = match way.asked {
             // Whoever insists on a replica takes it as it is, but for the position that it asks for.
             true => Mark::NONE,
-            false => self.needed(cluster),
+            false => {
+                found.need = self.needed(cluster, &way.tables);
+                found.need
+            }
         };
         let (place, why) = read(need, after);
         let waits = since.elapsed() < routing.replica_wait;
@@ -217,9 +230,12 @@ impl Relay {
         }
     }
 
-    /// What a read has to find now.
-    fn needed(&self, cluster: &Cluster) -> Mark {
-        cluster.need(self.live.routing.read_your_writes, self.mark)
+    /// What a read of these tables has to find now.
+    fn needed(&self, cluster: &Cluster, tables: &Tables) -> Mark {
+        // Which they are was found by what was known then.
+        let is_current = self.live.limits.functions_version == self.pool.functions_version();
+        let tables = if is_current { tables } else { &Tables::ANY };
+        cluster.need(self.live.routing.read_your_writes, self.mark, tables)
     }
 
     /// The position that its reads have to find; no replica has one that is none.
@@ -233,19 +249,28 @@ impl Relay {
     /// Whether something was written since the client's replica was chosen that what `input` begins with has to find. The
     /// client is linked to it because it had asked for something before.
     #[cold]
-    pub(super) fn is_outdated(&self, input: &[u8]) -> bool {
+    pub(super) fn is_outdated(&mut self, input: &[u8]) -> bool {
         let (Link::Linked(server), Some(site)) = (&self.link, &self.site) else {
             return false;
         };
         let Some(cluster) = &self.live.cluster else {
             return false;
         };
-        !input.is_empty()
+        let may_be = !input.is_empty()
             && !self.fresh
             && self.live.limits.routes
             && self.session.at_boundary()
-            && server.session.may_be_between_transactions()
-            && (self.needed(cluster) > site.need || self.after() > site.after)
+            && server.session.may_be_between_transactions();
+        if !may_be || self.after() > site.after {
+            return may_be;
+        }
+        let had = site.need;
+        if self.needed(cluster, &Tables::ANY) <= had {
+            return false;
+        }
+        let cluster = cluster.clone();
+        let tables = way(&mut self.session, input, &self.live.limits).tables;
+        self.needed(&cluster, &tables) > had
     }
 
     /// Leaves the replica's server, which was sent nothing that the client waits for: another host is to have it.
