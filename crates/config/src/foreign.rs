@@ -29,7 +29,6 @@ pub(crate) fn is_had_anyway(name: &str, value: &str) -> bool {
         | "resolv_conf"
         | "auth_hba_file"
         | "auth_ident_file"
-        | "auth_ldap_options"
         | "auth_user"
         | "auth_dbname"
         | "unix_socket_dir"
@@ -65,10 +64,6 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
          out",
     ),
     (&["job_name"], "it names a service of Windows"),
-    (
-        &["auth_ldap_options"],
-        "pgweir does not authenticate by LDAP",
-    ),
     (
         &["autodb_idle_timeout"],
         "pools of databases that \"*\" stands for are forgotten when they have neither clients nor \

@@ -5,6 +5,7 @@
 
 mod hosts;
 mod lag;
+mod ldap;
 mod mode;
 mod number;
 mod text;
@@ -12,6 +13,7 @@ mod time;
 
 pub(crate) use hosts::{Hosts, Listen, RestAddresses};
 pub(crate) use lag::Lag;
+pub(crate) use ldap::Ldap;
 pub(crate) use mode::Mode;
 pub(crate) use number::{Bool, Count, Limit, Port, Size};
 pub(crate) use text::{Check, HostName, List, Password, Path, Protocols, Text};
