@@ -116,6 +116,12 @@ impl<K: Kind> Kind for Or<K> {
             .as_ref()
             .map_or_else(String::new, |value| self.0.render(value))
     }
+
+    fn written(&self, value: &Self::Value) -> String {
+        value
+            .as_ref()
+            .map_or_else(String::new, |value| self.0.written(value))
+    }
 }
 
 /// One word of a fixed list, in either case.
