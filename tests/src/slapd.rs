@@ -23,6 +23,8 @@ pub struct Slapd {
     port: u16,
     tls_port: u16,
     home: PathBuf,
+    _server: Child,
+    // It ends the server when its standard input closes, which happens with this process at the latest.
     _janitor: Child,
 }
 
@@ -61,44 +63,14 @@ impl Slapd {
         std::fs::create_dir(home.join("db")).unwrap();
         let farewell = format!("kill $(cat '{0}/slapd.pid'); rm -rf '{0}'", home.display());
         let janitor = scratch::at_end(&farewell).unwrap();
-        let slapd = |mode: &[&str]| {
-            let mut command = Command::new(program);
-            command
-                .args(mode)
-                .arg("-f")
-                .arg(home.join("slapd.conf"))
-                .stdin(Stdio::null());
-            command
-        };
-        // Its other name, slapadd, may be missing from where programs are looked for.
-        let added = slapd(&["-T", "add"])
-            .arg("-l")
-            .arg(home.join("users.ldif"))
-            .output()
-            .unwrap();
-        assert!(added.status.success(), "slapadd: {added:?}");
-        // Another process may take a port between the question and its use.
-        for _ in 0..5 {
-            let (port, tls_port) = (free_port(), free_port());
-            let urls = format!("ldap://127.0.0.1:{port} ldaps://127.0.0.1:{tls_port}");
-            let mut child = slapd(&["-d", "0", "-h", &urls])
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            while child.try_wait().unwrap().is_none() {
-                if TcpStream::connect(("127.0.0.1", port)).is_ok() {
-                    return Slapd {
-                        port,
-                        tls_port,
-                        home,
-                        _janitor: janitor,
-                    };
-                }
-                std::thread::sleep(std::time::Duration::from_millis(5));
-            }
+        let (server, port, tls_port) = serve(program, &home);
+        Slapd {
+            port,
+            tls_port,
+            home,
+            _server: server,
+            _janitor: janitor,
         }
-        panic!("slapd does not start");
     }
 
     /// Its port for clear text, and StartTLS.
@@ -115,6 +87,40 @@ impl Slapd {
     pub fn authority(&self) -> PathBuf {
         self.home.join("ca.crt")
     }
+}
+
+/// Fills the directory in `home` and has it served: the process, and its ports in clear text and for TLS.
+fn serve(program: &Path, home: &Path) -> (Child, u16, u16) {
+    let slapd = |mode: &[&str]| {
+        let mut command = Command::new(program);
+        command
+            .args(mode)
+            .arg("-f")
+            .arg(home.join("slapd.conf"))
+            .stdin(Stdio::null());
+        command
+    };
+    // Its other name, slapadd, may be missing from where programs are looked for.
+    let users = home.join("users.ldif");
+    let added = slapd(&["-T", "add"]).arg("-l").arg(users).output().unwrap();
+    assert!(added.status.success(), "slapadd: {added:?}");
+    // Another process may take a port between the question and its use.
+    for _ in 0..5 {
+        let (port, tls_port) = (free_port(), free_port());
+        let urls = format!("ldap://127.0.0.1:{port} ldaps://127.0.0.1:{tls_port}");
+        let mut child = slapd(&["-d", "0", "-h", &urls])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while child.try_wait().unwrap().is_none() {
+            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                return (child, port, tls_port);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+    }
+    panic!("slapd does not start");
 }
 
 fn configuration(home: &Path) -> String {

@@ -1,5 +1,6 @@
 //! One conversation with a directory, which says in the end whether a password is its user's.
 
+use std::fmt;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -22,7 +23,6 @@ mod tag {
 }
 
 /// What is to be done next.
-#[derive(Debug)]
 pub enum Step {
     /// This is to be sent, and then the next message read.
     Send(Zeroizing<Vec<u8>>),
@@ -32,6 +32,18 @@ pub enum Step {
     StartTls,
     /// The password is right. This is a farewell that may be sent.
     Accepted(Zeroizing<Vec<u8>>),
+}
+
+/// Without what is sent: a password is in it.
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Send(_) => "Send(..)",
+            Step::Read => "Read",
+            Step::StartTls => "StartTls",
+            Step::Accepted(_) => "Accepted(..)",
+        })
+    }
 }
 
 /// Why a password is not known to be right. The texts are for the log: what the directory says is in them.
@@ -52,7 +64,6 @@ impl From<Malformed> for Failure {
 }
 
 /// A conversation about one login.
-#[derive(Debug)]
 pub struct Conversation {
     options: Arc<Options>,
     user: String,
@@ -61,6 +72,16 @@ pub struct Conversation {
     id: u32,
     /// Messages that were read and said nothing.
     idle: u32,
+}
+
+/// Without the password.
+impl fmt::Debug for Conversation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Conversation")
+            .field("user", &self.user)
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]

@@ -178,3 +178,6 @@ async fn within<T>(
         ))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -50,7 +50,6 @@ unsafe extern "C" {
 }
 
 /// One side of a conversation: it knows a password.
-#[derive(Debug)]
 pub(super) struct Conversation<'p> {
     password: &'p [u8],
     said: Vec<String>,

@@ -6,6 +6,7 @@
 // It is C.
 #![allow(unsafe_code)]
 
+use std::error::Error;
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use super::conversation::{Conversation, Converse};
@@ -41,6 +42,14 @@ const SILENT: c_int = 0x8000;
 /// The names of the library: that of the system's packages, and that of the development package.
 const NAMES: [&str; 2] = ["libpam.so.0", "libpam.so"];
 
+/// The system's own words, where there are any.
+fn reason(error: &libloading::Error) -> String {
+    match error.source() {
+        Some(source) => source.to_string(),
+        None => error.to_string(),
+    }
+}
+
 /// What is asked.
 pub(super) struct Login<'l> {
     pub(super) service: &'l CStr,
@@ -60,23 +69,28 @@ pub(super) struct Answer {
 }
 
 impl Library {
-    /// Loads it; the error says what to install, or to leave out.
+    /// Loads it; the error says what to install.
     pub(super) fn load() -> Result<Library, String> {
-        if cfg!(not(target_os = "linux")) {
-            return Err("only Linux-PAM is known here".to_owned());
+        match cfg!(target_os = "linux") {
+            true => Library::first_of(&NAMES),
+            false => Err("only Linux-PAM is known here".to_owned()),
         }
+    }
+
+    fn first_of(names: &[&str]) -> Result<Library, String> {
         let mut failures = Vec::new();
-        for name in NAMES {
+        for name in names {
             // SAFETY: loading runs what the library does at its beginning, and Linux-PAM's does nothing.
-            match unsafe { libloading::Library::new(name) } {
+            match unsafe { libloading::Library::new(*name) } {
                 Ok(library) => {
-                    let functions = Library::of(&library)
-                        .map_err(|e| format!("{name} is not the library of Linux-PAM: {e}"));
+                    let functions = Library::of(&library).map_err(|e| {
+                        format!("{name} is not the library of Linux-PAM: {}", reason(&e))
+                    });
                     // See `Library`: what was taken from it stays good.
                     std::mem::forget(library);
                     return functions;
                 }
-                Err(e) => failures.push(e.to_string()),
+                Err(e) => failures.push(reason(&e)),
             }
         }
         Err(format!(
@@ -156,5 +170,27 @@ impl Library {
         // SAFETY: it is one of the library's own constant texts.
         let text = unsafe { CStr::from_ptr(text) };
         text.to_string_lossy().into_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_library_that_is_not_there_is_named_with_its_package() {
+        let error = Library::first_of(&["libpam-of-nobody.so.0"]).unwrap_err();
+        assert!(
+            error.starts_with("the library of PAM cannot be loaded (Debian: libpam0g): "),
+            "{error}"
+        );
+        assert!(error.contains("libpam-of-nobody.so.0"), "{error}");
+    }
+
+    #[test]
+    fn a_library_that_is_another_is_not_called() {
+        let error = Library::first_of(&["libc.so.6"]).unwrap_err();
+        let expected = "libc.so.6 is not the library of Linux-PAM: ";
+        assert!(error.starts_with(expected), "{error}");
     }
 }

@@ -180,7 +180,7 @@ mod tests {
         for n in 0..50 {
             assert_eq!(threads.submit(move || n).unwrap().blocking_recv(), Ok(n));
         }
-        assert!(threads.0.queue().threads <= 2);
+        assert!(threads.0.queue().threads <= MAX_THREADS);
     }
 
     #[test]
