@@ -3,10 +3,11 @@
 use std::net::TcpListener;
 
 use pgweir_tests::postgres::{PASSWORD, free_port};
-use pgweir_tests::process::run;
+use pgweir_tests::process::{Process, run};
 use pgweir_tests::scratch::Directory;
 use pgweir_tests::slapd::SUFFIX;
 use pgweir_tests::{Pooler, Raw, Slapd, postgres, slapd, within};
+use pgweir_wire::{build, startup};
 use tokio_postgres::NoTls;
 
 /// Logs in with `password`, and asks the server who that is; the error's SQLSTATE and message if it fails.
@@ -268,8 +269,8 @@ async fn users_must_be_known_where_something_says_who_is() {
         login(&pooler, "md5_user", "wrong").await,
         refused("md5_user")
     );
-    // auth_query says it too.
-    let asked = "auth_user = \"postgres\"\n";
+    // auth_query says it too, and is asked anew of somebody whom it did not know.
+    let asked = "auth_user = \"postgres\"\nauth_query_lifetime = \"1h\"\n";
     let pooler = Pooler::new(&settings(&simple(slapd), asked));
     for user in ["md5_user", "scram_user"] {
         assert_eq!(login(&pooler, user, PASSWORD).await.as_deref(), Ok(user));
@@ -277,6 +278,118 @@ async fn users_must_be_known_where_something_says_who_is() {
     assert_eq!(
         login(&pooler, "stranger", PASSWORD).await,
         refused("stranger")
+    );
+}
+
+#[tokio::test]
+async fn a_user_that_is_made_later_is_not_kept_out_by_what_was_found_before() {
+    let Some(slapd) = slapd() else { return };
+    let asked = "auth_user = \"postgres\"\nauth_query_lifetime = \"1h\"\n";
+    let pooler = Pooler::new(&settings(&simple(slapd), asked));
+    let user = "late_user";
+    assert_eq!(login(&pooler, user, PASSWORD).await, refused(user));
+    postgres().psql("postgres", "create role late_user login");
+    let known = login(&pooler, user, PASSWORD).await;
+    postgres().psql("postgres", "drop role late_user");
+    assert_eq!(known.as_deref(), Ok(user));
+}
+
+#[tokio::test]
+async fn operators_are_judged_by_the_directory_too() {
+    let Some(slapd) = slapd() else { return };
+    let pooler = Pooler::new(&settings(
+        &simple(slapd),
+        "admin_users = \"scram_user\"\nstats_users = \"nobody_else\"\n",
+    ));
+    let show = async |user: &str, password: &str| {
+        let mut config = tokio_postgres::Config::new();
+        config
+            .host("127.0.0.1")
+            .port(pooler.port())
+            .user(user)
+            .password(password)
+            .dbname("pgbouncer");
+        let told = |e: tokio_postgres::Error| e.as_db_error().unwrap().message().to_owned();
+        let (client, connection) = config.connect(NoTls).await.map_err(told)?;
+        tokio::spawn(connection);
+        client.simple_query("show version").await.map_err(told)
+    };
+    for user in ["scram_user", "nobody_else"] {
+        assert!(show(user, PASSWORD).await.is_ok(), "{user}");
+        let error = show(user, "wrong").await.unwrap_err();
+        assert_eq!(Err(("28000".to_owned(), error)), refused(user));
+    }
+    assert!(show("md5_user", PASSWORD).await.is_err());
+}
+
+#[tokio::test]
+async fn a_password_that_goes_on_behind_a_zero_byte_is_none() {
+    let Some(slapd) = slapd() else { return };
+    let pooler = Pooler::new(&settings(&simple(slapd), ""));
+    let mut packet = Vec::new();
+    let who = [(&b"user"[..], &b"alice"[..]), (b"database", b"postgres")];
+    startup::startup_message(&mut packet, startup::VERSION_3_0, who);
+    let mut raw = Raw::open(pooler.address()).await;
+    raw.send(&packet).await;
+    assert_eq!(raw.next().await.unwrap().body, [0, 0, 0, 3]);
+    let mut password = Vec::new();
+    build::password(&mut password, format!("{PASSWORD}\0x").as_bytes());
+    raw.send(&password).await;
+    assert_eq!(raw.last_words().await.code, "08P01");
+}
+
+#[tokio::test]
+async fn a_pgbouncer_ini_with_ldap_runs_as_it_stands() {
+    let Some(slapd) = slapd() else { return };
+    let home = Directory::new("ldap");
+    let file = home.write("userlist.txt", "\"scram_user\" \"\"\n");
+    let pooler = Pooler::of_ini(&format!(
+        "[databases]\n* = host=127.0.0.1 port={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = 0\n\
+         unix_socket_dir =\nauth_type = ldap\nauth_file = {}\n\
+         auth_ldap_options = ldapurl=\"ldap://127.0.0.1:{}/{SUFFIX}?uid?sub\" \
+         ldapbinddn=\"cn=reader,{SUFFIX}\" ldapbindpasswd=\"read it\"\n",
+        postgres().port(),
+        file.display(),
+        slapd.port()
+    ));
+    assert_eq!(
+        login(&pooler, "scram_user", PASSWORD).await.as_deref(),
+        Ok("scram_user")
+    );
+    assert_eq!(login(&pooler, "alice", PASSWORD).await, refused("alice"));
+}
+
+#[tokio::test]
+async fn the_log_says_why_nobody_gets_in_and_no_password() {
+    let dead = free_port();
+    let home = Directory::new("ldap");
+    let log = home.path().join("log");
+    let options = format!(
+        "ldapserver=\"127.0.0.2 127.0.0.1\" ldapport={dead} ldapbasedn=x ldapbinddn=y ldapbindpasswd=hunter2"
+    );
+    let process = Process::start(
+        &settings(&options, &format!("logfile = \"{}\"", log.display())),
+        "",
+    );
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host("127.0.0.1")
+        .port(process.address().port())
+        .user("alice")
+        .password("guessed")
+        .dbname("postgres");
+    let error = config.connect(NoTls).await.map(drop).unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "57P03");
+    let log = std::fs::read_to_string(log).unwrap();
+    for server in ["127.0.0.2", "127.0.0.1"] {
+        let line = format!(
+            "LDAP cannot be asked of user \"alice\" at {server}:{dead}: cannot connect: Connection refused"
+        );
+        assert!(log.contains(&line), "{log}");
+    }
+    assert!(
+        !log.contains("hunter2") && !log.contains("guessed"),
+        "{log}"
     );
 }
 

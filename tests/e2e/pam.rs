@@ -206,6 +206,7 @@ fn check_and_convert_know_pam() {
         (Some(0), true),
         "{said}{error}"
     );
+    assert_eq!(error, "");
     let (code, toml, error) = run(&["convert", &ini]);
     assert_eq!(code, Some(0), "{error}");
     assert!(toml.contains("auth_type = \"pam\""), "{toml}");

@@ -1,7 +1,7 @@
 //! A scratch directory: OpenLDAP's slapd, with a few users.
 //!
-//! Below `dc=example,dc=net` there are, with [`PASSWORD`], `uid=alice`, `uid=scram_user`, `uid=md5_user`, `uid=nobody_else` and
-//! `uid=stranger`, the last of whom is no user of PostgreSQL; two entries have the mail address `twice@example.net`. Nobody
+//! Below `dc=example,dc=net` there are, with [`PASSWORD`], `uid=alice`, `uid=scram_user`, `uid=md5_user`, `uid=nobody_else`,
+//! `uid=late_user` and `uid=stranger`, the last two of whom are no users of PostgreSQL; two entries have the mail address `twice@example.net`. Nobody
 //! but `cn=reader` sees them, with the password `read it`. A bind without a password succeeds for anybody, so that it is the
 //! pooler who has to refuse it.
 
@@ -170,6 +170,7 @@ userPassword: read it
         ("scram_user", "scram_user@example.net"),
         ("md5_user", "twice@example.net"),
         ("nobody_else", "twice@example.net"),
+        ("late_user", "late_user@example.net"),
         ("stranger", "stranger@example.net"),
     ] {
         ldif += &format!(

@@ -113,7 +113,7 @@ pub(crate) async fn client(
     };
     let judged = match ask.ask(decision.method, user).await? {
         // Whether or not there is such a user: only that way the time does not tell.
-        Judged::Wrong(evidence) if known.answer.as_ref().is_some_and(|a| a.is_old) => {
+        Judged::Wrong(evidence) if known.is_remembered() => {
             known = know(worker, setup, claim, known.answer.as_ref()).await?;
             let decision = known.decide(auth_type, user, &worker.shared.keys);
             evidence.judge(worker, decision.method, user).await
@@ -181,6 +181,16 @@ impl Known {
     /// There is such a user.
     pub(super) fn is_somebody(&self) -> bool {
         self.secret.is_some()
+    }
+
+    /// It was found out before this login came, so it may be otherwise by now.
+    pub(super) fn is_remembered(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.is_old)
+    }
+
+    /// What `auth_query` has said.
+    pub(super) fn answer(&self) -> Option<&Answer> {
+        self.answer.as_ref()
     }
 
     fn decide(&self, auth_type: AuthType, user: &str, keys: &KeyCache) -> Decision {

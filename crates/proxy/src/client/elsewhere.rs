@@ -96,7 +96,11 @@ async fn is_admitted(
     if matches!(authority, Authority::Pam(_)) || !is_said {
         return Ok(true);
     }
-    let is_known = know(worker, setup, claim, None).await?.is_somebody();
+    let mut known = know(worker, setup, claim, None).await?;
+    if !known.is_somebody() && known.is_remembered() {
+        known = know(worker, setup, claim, known.answer()).await?;
+    }
+    let is_known = known.is_somebody();
     if !is_known {
         tracing::info!("login of user {:?} is refused: no such user", claim.user);
     }
