@@ -34,6 +34,7 @@ build: ## target/release/pgweir
 
 test: ## everything: format, lints, unit, property and end-to-end tests
 	@.ci/install build postgresql drivers lint
+	@.ci/install ldap || echo "Tests against an LDAP server are left out."
 	$(call step,format,cargo fmt --all --check)
 	$(call step,lints,cargo clippy --workspace --all-targets --quiet -- -D warnings)
 	$(call step,tests,cargo test --workspace --no-fail-fast)

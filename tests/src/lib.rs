@@ -16,6 +16,7 @@ pub mod cluster;
 pub mod dns;
 pub mod drivers;
 pub mod fake;
+pub mod pam;
 pub mod patroni;
 pub mod pooler;
 pub mod postgres;
@@ -24,6 +25,7 @@ mod processes;
 pub mod raw;
 pub mod scratch;
 pub mod script;
+pub mod slapd;
 pub mod tls;
 
 use std::time::Duration;
@@ -36,6 +38,14 @@ pub use pooler::Pooler;
 pub use postgres::{Postgres, postgres};
 pub use raw::{Message, Raw, ServerError};
 pub use script::Script;
+pub use slapd::{Slapd, slapd};
+
+/// Says that a test proves nothing here, past the harness, which would keep it to itself.
+pub fn left_out(why: &str) {
+    use std::io::Write;
+    // Nobody may be listening.
+    let _ = writeln!(std::io::stderr(), "LEFT OUT: {why}");
+}
 
 /// How long a test waits for an event before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(30);

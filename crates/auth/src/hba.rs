@@ -9,9 +9,12 @@ pub mod ident;
 mod tokens;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use address::Network;
 use tokens::Token;
+
+use crate::ldap;
 
 /// The rules of a file, in its order.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +51,10 @@ pub enum Method {
     Cert(Map),
     /// By the name of the system user that its process has.
     Peer(Map),
+    /// By the password in clear text, of which a directory says whether it is right; `None`: the one that is configured.
+    Ldap(Option<Arc<ldap::Options>>),
+    /// The same, by this service of PAM; `None`: the one that is configured.
+    Pam(Option<String>),
 }
 
 /// How a name that the system vouches for becomes a user's: by the map of this name, or it has to be the same.
@@ -117,6 +124,9 @@ pub enum Problem {
     /// A regular expression that is none.
     #[error("{0:?} is not a regular expression: {1}")]
     Expression(String, String),
+    /// What a directory cannot be asked.
+    #[error(transparent)]
+    Ldap(#[from] ldap::OptionsError),
 }
 
 #[derive(Clone, Debug)]
@@ -205,7 +215,7 @@ impl Rule {
 }
 
 /// What PostgreSQL or PgBouncer have beyond [`Method`].
-const OTHER_METHODS: [&str; 7] = ["ldap", "pam", "gss", "sspi", "radius", "bsd", "ident"];
+const OTHER_METHODS: [&str; 5] = ["gss", "sspi", "radius", "bsd", "ident"];
 
 fn rule(line: usize, fields: Vec<Vec<Token>>, include: Include<'_>) -> Result<Rule, Problem> {
     let mut fields = fields.into_iter();
@@ -245,8 +255,23 @@ fn rule(line: usize, fields: Vec<Vec<Token>>, include: Include<'_>) -> Result<Ru
     if OTHER_METHODS.contains(&method.text.as_str()) {
         return Err(unsupported(&method.text, "the pooler has no such method"));
     }
-    let map = options(fields)?;
-    let method = match (method.text.as_str(), &origins) {
+    let method = match method.text.as_str() {
+        "ldap" => Method::Ldap(directory(fields)?),
+        "pam" => Method::Pam(option(fields, "pamservice")?),
+        _ => own_method(method, option(fields, "map")?, &origins)?,
+    };
+    Ok(Rule {
+        line,
+        method,
+        origins,
+        databases,
+        users,
+    })
+}
+
+/// One by which the pooler judges itself.
+fn own_method(method: Token, map: Map, origins: &Origins) -> Result<Method, Problem> {
+    Ok(match (method.text.as_str(), origins) {
         ("cert", Origins::Host(Some(true), _)) => Method::Cert(map),
         ("cert", _) => return Err(unsupported("cert", "it needs TLS: write hostssl")),
         ("peer", Origins::Local) => Method::Peer(map),
@@ -260,16 +285,9 @@ fn rule(line: usize, fields: Vec<Vec<Token>>, include: Include<'_>) -> Result<Ru
         ("md5", _) => Method::Md5,
         ("scram-sha-256", _) => Method::ScramSha256,
         _ => {
-            let expected = "trust, reject, password, md5, scram-sha-256, cert or peer";
+            let expected = "trust, reject, password, md5, scram-sha-256, cert, peer, ldap or pam";
             return Err(method.instead_of(expected));
         }
-    };
-    Ok(Rule {
-        line,
-        method,
-        origins,
-        databases,
-        users,
     })
 }
 
@@ -346,17 +364,46 @@ fn user(token: Token) -> Result<User, Problem> {
     })
 }
 
-/// What follows the method: the map, if one is named.
-fn options(fields: impl Iterator<Item = Vec<Token>>) -> Result<Map, Problem> {
-    let mut map = None;
+/// What follows the method, of which only `name` can.
+fn option(
+    fields: impl Iterator<Item = Vec<Token>>,
+    name: &'static str,
+) -> Result<Option<String>, Problem> {
+    let mut found = None;
     for field in fields {
         let option = single(Some(field), "an option")?;
         match option.text.split_once('=') {
-            Some(("map", name)) if !name.is_empty() && map.is_none() => map = Some(name.to_owned()),
-            _ => return Err(option.instead_of("map=NAME")),
+            Some((given, value)) if given == name && !value.is_empty() && found.is_none() => {
+                found = Some(value.to_owned());
+            }
+            _ => {
+                return Err(option.instead_of(match name {
+                    "map" => "map=NAME",
+                    _ => "pamservice=NAME",
+                }));
+            }
         }
     }
-    Ok(map)
+    Ok(found)
+}
+
+/// The options of a directory, which commas may separate too.
+fn directory(
+    fields: impl Iterator<Item = Vec<Token>>,
+) -> Result<Option<Arc<ldap::Options>>, Problem> {
+    let options: Vec<Token> = fields.flatten().collect();
+    let mut pairs = Vec::with_capacity(options.len());
+    for option in &options {
+        // Without what was found: it may be the rest of a password.
+        let pair = option.text.split_once('=');
+        pairs.push(pair.ok_or(ldap::OptionsError::Missing(
+            "each option of ldap is NAME=VALUE, in double quotes where a blank or a comma is in it",
+        ))?);
+    }
+    match pairs.is_empty() {
+        true => Ok(None),
+        false => Ok(Some(Arc::new(ldap::Options::read(pairs)?))),
+    }
 }
 
 fn unsupported(what: &str, why: &'static str) -> Problem {

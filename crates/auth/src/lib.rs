@@ -13,12 +13,14 @@
 //! - [`client_login`]: what a client is asked for; [`server_login`]: what a server is answered.
 //! - [`hba`]: which clients are asked for what, by rules.
 //! - [`md5`], [`scram`]: the exchanges. [`key_cache`]: PBKDF2 once, not per login.
+//! - [`ldap`]: what a directory is asked of a password.
 //! - [`lookup`]: what a query has said of users, kept and asked for once.
 //! - [`mock`]: what stands in for the secret of a user that does not exist.
 
 pub mod client_login;
 pub mod hba;
 pub mod key_cache;
+pub mod ldap;
 pub mod lookup;
 pub mod md5;
 pub mod mock;

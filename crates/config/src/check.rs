@@ -152,7 +152,7 @@ impl Rules<'_> {
         let nobody = config.users.values().all(|user| user.password.is_none());
         let lets_in = matches!(
             global.auth_type,
-            AuthType::Any | AuthType::Trust | AuthType::Hba
+            AuthType::Any | AuthType::Trust | AuthType::Hba | AuthType::Ldap | AuthType::Pam
         );
         let asked = global.auth_user.is_some()
             || config
@@ -175,6 +175,19 @@ impl Rules<'_> {
                 "auth_type",
                 "cert needs client_tls_sslmode = verify-ca or verify-full",
             );
+        }
+        let by_rules = global.auth_type == AuthType::Hba;
+        if !by_rules && global.auth_type != AuthType::Ldap {
+            self.idle(
+                &["auth_ldap_options", "auth_ldap_ca_file"],
+                "auth_type is neither ldap nor hba",
+            );
+        }
+        if global.auth_type == AuthType::Ldap && global.auth_ldap_options.is_none() {
+            self.conflict("auth_type", "ldap needs auth_ldap_options");
+        }
+        if !by_rules && global.auth_type != AuthType::Pam {
+            self.idle(&["auth_pam_service"], "auth_type is neither pam nor hba");
         }
         match global.auth_type {
             AuthType::Hba if global.auth_hba_file.is_none() => {

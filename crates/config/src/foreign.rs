@@ -21,8 +21,8 @@ pub(crate) fn known(name: &str) -> Option<(&'static str, &'static str)> {
 pub(crate) fn is_had_anyway(name: &str, value: &str) -> bool {
     match name {
         "track_extra_parameters" => true,
-        "auth_hba_file" | "auth_ident_file" | "auth_ldap_options" | "auth_user" | "auth_dbname"
-        | "unix_socket_dir" | "unix_socket_group" => value.is_empty(),
+        "auth_hba_file" | "auth_ident_file" | "auth_user" | "auth_dbname" | "unix_socket_dir"
+        | "unix_socket_group" => value.is_empty(),
         "so_reuseport" | "tcp_socket_buffer" | "tcp_defer_accept" => value == "0",
         _ => false,
     }
@@ -35,10 +35,6 @@ pub(crate) const FOREIGN: &[(&[&str], &str)] = &[
         "rustls has no finite-field Diffie-Hellman; leave it out",
     ),
     (&["job_name"], "it names a service of Windows"),
-    (
-        &["auth_ldap_options"],
-        "pgweir does not authenticate by LDAP",
-    ),
     (
         &["track_extra_parameters"],
         "every parameter that the server reports is tracked",

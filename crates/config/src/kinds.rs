@@ -6,6 +6,7 @@
 mod ciphers;
 mod hosts;
 mod lag;
+mod ldap;
 mod mode;
 mod number;
 mod text;
@@ -14,6 +15,7 @@ mod time;
 pub(crate) use ciphers::Ciphers;
 pub(crate) use hosts::{Hosts, Listen, RestAddresses};
 pub(crate) use lag::Lag;
+pub(crate) use ldap::Ldap;
 pub(crate) use mode::Mode;
 pub(crate) use number::{Bool, Count, Limit, Port, Size};
 pub(crate) use text::{Check, HostName, List, Password, Path, Protocols, Text};
@@ -115,6 +117,12 @@ impl<K: Kind> Kind for Or<K> {
         value
             .as_ref()
             .map_or_else(String::new, |value| self.0.render(value))
+    }
+
+    fn written(&self, value: &Self::Value) -> String {
+        value
+            .as_ref()
+            .map_or_else(String::new, |value| self.0.written(value))
     }
 }
 

@@ -48,7 +48,7 @@ pub use secret::SecretText;
 pub use settings::{Changeable, Database, Global, Peer, PgBouncer, Section, Setting, User};
 pub use source::{Origin, Place};
 pub use values::{
-    AuthType, CheckQuery, Host, HostSpec, ListenAddress, ListenLost, LoadBalanceHosts, LogFormat,
-    LogLevel, PoolMode, Preference, ReadYourWrites, ReplicaLag, RestAddress, SessionState, SslMode,
-    SyslogFacility, TargetSessionAttrs, TlsProtocols, Topology, Word,
+    AuthType, CheckQuery, Host, HostSpec, LdapOptions, ListenAddress, ListenLost, LoadBalanceHosts,
+    LogFormat, LogLevel, PoolMode, Preference, ReadYourWrites, ReplicaLag, RestAddress,
+    SessionState, SslMode, SyslogFacility, TargetSessionAttrs, TlsProtocols, Topology, Word,
 };

@@ -100,6 +100,10 @@ words! {
         Cert = "cert",
         /// As the rules in `auth_hba_file` say.
         Hba = "hba",
+        /// The password in clear text, which a directory judges.
+        Ldap = "ldap",
+        /// The password in clear text, which PAM judges.
+        Pam = "pam",
     }
 }
 
@@ -195,6 +199,27 @@ words! {
         Debug = "debug",
         /// And every step.
         Trace = "trace",
+    }
+}
+
+/// `auth_ldap_options`: names and values in their order, as they were written. What they mean is for the authentication
+/// crate to say.
+#[derive(Clone, PartialEq, Eq)]
+pub struct LdapOptions(pub(crate) Vec<(String, String)>);
+
+impl LdapOptions {
+    /// Each name with its value.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (&**name, &**value))
+    }
+}
+
+/// Names only: one of the values is a password.
+impl fmt::Debug for LdapOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.pairs().map(|(name, _)| name))
+            .finish()
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod authenticate;
 pub(crate) mod cancel;
 pub(crate) mod card;
 pub(crate) mod closing;
+mod elsewhere;
 pub(crate) mod login;
 pub(crate) mod lookup;
 pub(crate) mod policy;

@@ -9,6 +9,7 @@ mod client;
 mod cluster;
 mod console;
 mod control;
+mod external;
 mod gate;
 mod kill;
 mod listen;

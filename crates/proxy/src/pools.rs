@@ -113,12 +113,14 @@ pub(crate) struct Credentials {
     pub(crate) secret: Option<Secret>,
     /// The keys that the login proved, where only a SCRAM secret is stored.
     pub(crate) keys: Option<ScramKeys>,
+    /// The password that the client has shown, where others than we have judged it. It comes before what is stored.
+    pub(crate) shown: Option<Secret>,
 }
 
 impl Credentials {
     /// True if servers have no use for them.
     pub(crate) fn is_empty(&self) -> bool {
-        self.secret.is_none() && self.keys.is_none()
+        self.secret.is_none() && self.keys.is_none() && self.shown.is_none()
     }
 }
 

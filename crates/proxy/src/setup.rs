@@ -32,6 +32,17 @@ pub enum SetupError {
         /// What is wrong with it, and on which line.
         reason: String,
     },
+    /// What directories cannot be asked.
+    #[error("auth_ldap_options: {0}")]
+    Ldap(#[from] pgweir_auth::ldap::OptionsError),
+    /// A rule goes by a directory that is not named.
+    #[error(
+        "auth_hba_file: a rule with ldap has no options, and auth_ldap_options has none for it"
+    )]
+    NoDirectory,
+    /// PAM is to be asked and cannot be.
+    #[error("auth_type pam, or a rule with it: {0}")]
+    Pam(String),
     /// Certificates, keys, and what goes with them.
     #[error(transparent)]
     Tls(#[from] crate::tls::TlsError),

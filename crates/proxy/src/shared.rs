@@ -22,6 +22,7 @@ use crate::client::lookup::Lookups;
 use crate::cluster::Cluster;
 use crate::console::{self, Consoles};
 use crate::control::{OnChange, Watch};
+use crate::external::Desks;
 use crate::gate::Gate;
 use crate::listen::Hubs;
 use crate::metrics::Endpoint;
@@ -78,6 +79,8 @@ pub(crate) struct Shared {
     pub(crate) listening: OnceLock<Vec<(RawFd, Option<SocketAddr>)>>,
     /// For Prometheus and load balancers.
     pub(crate) metrics: Endpoint,
+    /// Where passwords wait that others judge.
+    pub(crate) desks: Desks,
     pub(crate) started: Instant,
     pub(crate) started_at: SystemTime,
     pub(crate) history: Mutex<History>,
@@ -153,6 +156,7 @@ impl Shared {
             reloads: Reloads::new(SystemTime::now()),
             listening: OnceLock::new(),
             metrics: Endpoint::default(),
+            desks: Desks::default(),
             started: Instant::now(),
             started_at: SystemTime::now(),
             history: Mutex::default(),

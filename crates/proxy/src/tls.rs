@@ -1,13 +1,15 @@
 //! TLS on both sides of the pooler, by rustls with the cryptography of ring.
 //!
-//! [`ClientTls`] is what clients meet, [`ServerTls`] what servers meet. Both are made from the configuration, read their
-//! files once, and are replaced as a whole at a reload: connections that exist keep what they were opened with.
+//! [`ClientTls`] is what clients meet, [`ServerTls`] what servers meet, [`DirectoryTls`] what directories meet. All are
+//! made from the configuration, read their files once, and are replaced as a whole at a reload: connections that exist keep
+//! what they were opened with.
 //!
 //! Sessions are not resumed, on either side: PostgreSQL and libpq do not, and tickets would be written, and kept in
 //! memory, for nothing.
 
 mod certificate;
 mod clients;
+mod directory;
 mod files;
 mod servers;
 #[cfg(test)]
@@ -22,6 +24,7 @@ use rustls::crypto::CryptoProvider;
 
 pub(crate) use certificate::{common_name, end_point};
 pub(crate) use clients::ClientTls;
+pub(crate) use directory::DirectoryTls;
 pub(crate) use servers::ServerTls;
 
 /// PostgreSQL's name in ALPN (<https://www.postgresql.org/docs/current/protocol-flow.html>, "Direct TLS").

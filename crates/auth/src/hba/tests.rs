@@ -206,7 +206,7 @@ fn a_line_that_is_not_understood_is_an_error_that_says_where() {
         ("local all all", "expected a method at the end of the line"),
         (
             "host all all all trusty",
-            "expected trust, reject, password, md5, scram-sha-256, cert or peer, found \"trusty\"",
+            "expected trust, reject, password, md5, scram-sha-256, cert, peer, ldap or pam, found \"trusty\"",
         ),
         (
             "host all all 10.0.0.1 trust",
@@ -249,8 +249,21 @@ fn a_line_that_is_not_understood_is_an_error_that_says_where() {
             "/^a is not supported: name the databases",
         ),
         (
+            "host all all all radius",
+            "radius is not supported: the pooler has no such method",
+        ),
+        (
             "host all all all ldap ldapserver=x",
-            "ldap is not supported: the pooler has no such method",
+            "one of ldapprefix, ldapsuffix and ldapbasedn is needed",
+        ),
+        (
+            "host all all all ldap ldapserver=x ldapbindpasswd=my hunter2",
+            "each option of ldap is NAME=VALUE, in double quotes where a blank or a comma is in it",
+        ),
+        ("host all all all ldap map=a", "there is no option \"map\""),
+        (
+            "host all all all pam pam_use_hostname=1",
+            "expected pamservice=NAME, found \"pam_use_hostname=1\"",
         ),
         (
             "host all all all md5 clientcert=1",
@@ -398,4 +411,30 @@ proptest! {
         let agree = (a ^ b).leading_zeros() >= length;
         prop_assert_eq!(is_about(&format!("host all all {one}/{length} trust"), client), agree);
     }
+}
+
+#[test]
+fn directories_and_services_are_named_behind_the_method() {
+    let method = |rule: &str| {
+        let hba = Hba::parse(rule, &mut |_| Err(String::new())).unwrap();
+        hba.methods().next().unwrap().clone()
+    };
+    let directory = crate::ldap::Options::read([
+        ("ldapserver", "one two"),
+        ("ldapprefix", "uid="),
+        ("ldapsuffix", ",dc=example,dc=net"),
+    ]);
+    let directory = Method::Ldap(Some(std::sync::Arc::new(directory.unwrap())));
+    for options in [
+        "ldapserver=\"one two\" ldapprefix=\"uid=\" ldapsuffix=\",dc=example,dc=net\"",
+        "\"ldapserver=one two\", ldapprefix=uid=, \"ldapsuffix=,dc=example,dc=net\" # all",
+    ] {
+        assert_eq!(method(&format!("local all all ldap {options}")), directory);
+    }
+    assert_eq!(method("local all all ldap"), Method::Ldap(None));
+    assert_eq!(method("host all all all pam"), Method::Pam(None));
+    assert_eq!(
+        method("host all all all pam pamservice=other"),
+        Method::Pam(Some("other".to_owned()))
+    );
 }

@@ -2,11 +2,12 @@
 
 use super::{SHORTEST_PROBE_INTERVAL, section};
 use crate::kinds::{
-    Bool, Check, Choice, Ciphers, Count, Delay, Lag, Limit, List, Listen, Mode, Or, Path,
+    Bool, Check, Choice, Ciphers, Count, Delay, Lag, Ldap, Limit, List, Listen, Mode, Or, Path,
 };
 use crate::kinds::{Port, Protocols, Size, Text, Timeout, Unit};
 use crate::values::{
-    AuthType, CheckQuery, ListenAddress, ListenLost, LogFormat, LogLevel, PoolMode, SessionState,
+    AuthType, CheckQuery, LdapOptions, ListenAddress, ListenLost, LogFormat, LogLevel, PoolMode,
+    SessionState,
 };
 use crate::values::{
     Preference, ReadYourWrites, ReplicaLag, SslMode, SyslogFacility, TlsProtocols, Topology,
@@ -257,21 +258,39 @@ section! {
         /// How clients prove who they are. `md5` uses SCRAM for users whose stored secret is a
         /// SCRAM secret. `trust` asks for no proof, but the user must be known; with `any` it need not be: then each
         /// database has a `user` of its own, and everybody is an administrator of the console. `cert` takes the common
-        /// name of the client's certificate, which must be the user's and known. `hba` has `auth_hba_file` say which of
-        /// these it is for whom.
+        /// name of the client's certificate, which must be the user's and known. `ldap` and `pam` ask for the password in
+        /// clear text, as `plain` does, and have a directory (`auth_ldap_options`) or PAM (`auth_pam_service`) say whether
+        /// it is right; servers are then given it in the client's name. With `ldap` the user must also be known if there
+        /// is an `auth_file` or an `auth_user`; with `pam` it need not be. `hba` has `auth_hba_file` say which of these it
+        /// is for whom.
         auth_type: AuthType = Choice::<AuthType>::NEW, "md5", Reload, Same;
         /// A file of users and their secrets, one `"user" "secret"` per line.
         auth_file: Option<PathBuf> = Path, "", Reload, Same;
         /// Rules as in PostgreSQL's pg_hba.conf, read with `auth_type = "hba"`: `local`, `host`, `hostssl` and
         /// `hostnossl`; databases by name, `all`, `sameuser` and `replication`; users by name and `all`; names from
         /// `@file` beside this one; addresses with masks, and `all`; the methods `trust`, `reject`, `md5`,
-        /// `scram-sha-256`, `password`, `cert` and `peer`, the last two with `map=`. Roles' members, names of hosts,
-        /// `samehost` and `samenet` are not known here. A line that is not understood is an error.
+        /// `scram-sha-256`, `password`, `cert` and `peer`, the last two with `map=`, `ldap` with the options of
+        /// `auth_ldap_options` or without any to go by that, and `pam`, maybe with `pamservice=`. Roles' members, names of
+        /// hosts, `samehost` and `samenet` are not known here. A line that is not understood is an error.
         auth_hba_file: Option<PathBuf> = Path, "", Reload, Same;
         /// Maps as in PostgreSQL's pg_ident.conf, for the rules with `map=`: the map's name, the name that a certificate
         /// or the system vouches for, and the user; `/` begins a regular expression, whose first group is `\1` in the
         /// user, and `all` is any user.
         auth_ident_file: Option<PathBuf> = Path, "", Reload, Same;
+        /// Which directory judges passwords with `auth_type = "ldap"`, and for rules of `auth_hba_file` that do not say, by
+        /// PostgreSQL's options: `NAME=VALUE`, separated by blanks or commas, values in double quotes where one of
+        /// these is in them. `ldapserver` (several with blanks between are asked in turn), `ldapport`, `ldapscheme` (`ldap`
+        /// or `ldaps`), `ldaptls=1` for StartTLS; the user's name between `ldapprefix` and `ldapsuffix`; or a search below
+        /// `ldapbasedn` as `ldapbinddn` with `ldapbindpasswd`, by `ldapsearchattribute` or `ldapsearchfilter` (with
+        /// `$username`), which has to find one entry; `ldapurl` is short for some of them. Certificates are checked as
+        /// libldap does, by `TLS_CACERT` and `TLS_REQCERT` of `/etc/ldap/ldap.conf` or the environment, unless
+        /// `auth_ldap_ca_file` is given.
+        auth_ldap_options: Option<LdapOptions> = Or(Ldap), "", Reload, Same;
+        /// The authorities from which the certificates of directories must come. Nothing: libldap's, or the system's.
+        auth_ldap_ca_file: Option<PathBuf> = Path, "", Reload, Absent;
+        /// The service as which PAM is asked: the name of a file in `/etc/pam.d`. PgBouncer's is always `pgbouncer`.
+        /// Modules run as the user that pgweir runs as; `pam_unix` judges other users' passwords for root only.
+        auth_pam_service: String = Text, "pgbouncer", Reload, Absent;
         /// The user as whom `auth_query` is run for clients whose user has no secret in `auth_file` or `[users.NAME]`.
         /// Its own secret is there. Nothing: such clients are not let in.
         auth_user: Option<String> = Or(Text), "", Reload, Same;

@@ -13,6 +13,7 @@ use pgweir_wire::frontend::{SaslInitial, tag};
 use pgweir_wire::{build, sqlstate};
 use tokio::io::AsyncWriteExt;
 
+use crate::client::elsewhere::{self, Newcomer};
 use crate::client::login::Stop;
 use crate::client::lookup::{self, Answer};
 use crate::client::policy::Way;
@@ -36,7 +37,7 @@ pub(crate) struct Claim<'c> {
 const MAX_AUTH_BYTES: u32 = 65_535;
 
 /// What is stored for a user, and what stands in for it where nothing is.
-struct Known {
+pub(super) struct Known {
     /// `None`: no such user.
     secret: Option<Option<Secret>>,
     mock: Mock,
@@ -84,6 +85,15 @@ pub(crate) async fn client(
             // Such a user must be known all the same.
             (AuthType::Trust, refused)
         }
+        Way::Elsewhere(authority) => {
+            let newcomer = Newcomer {
+                stream,
+                inbox,
+                out,
+                peer,
+            };
+            return elsewhere::client(worker, setup, claim, &authority, newcomer).await;
+        }
     };
     let mut known = know(worker, setup, claim, None).await?;
     let decision = known.decide(auth_type, user, &worker.shared.keys);
@@ -103,7 +113,7 @@ pub(crate) async fn client(
     };
     let judged = match ask.ask(decision.method, user).await? {
         // Whether or not there is such a user: only that way the time does not tell.
-        Judged::Wrong(evidence) if known.answer.as_ref().is_some_and(|a| a.is_old) => {
+        Judged::Wrong(evidence) if known.is_remembered() => {
             known = know(worker, setup, claim, known.answer.as_ref()).await?;
             let decision = known.decide(auth_type, user, &worker.shared.keys);
             evidence.judge(worker, decision.method, user).await
@@ -117,6 +127,7 @@ pub(crate) async fn client(
     Ok(Credentials {
         keys: keys.filter(|_| has_scram),
         secret: known.answer.and(known.secret).flatten(),
+        shown: None,
     })
 }
 
@@ -136,7 +147,7 @@ fn needs_own_user(database: &str) -> Refusal {
 }
 
 /// What is stored for a user: in the configuration, or else where `auth_query` finds it.
-async fn know(
+pub(super) async fn know(
     worker: &Rc<Worker>,
     setup: &Setup,
     claim: Claim<'_>,
@@ -167,6 +178,21 @@ async fn know(
 }
 
 impl Known {
+    /// There is such a user.
+    pub(super) fn is_somebody(&self) -> bool {
+        self.secret.is_some()
+    }
+
+    /// It was found out before this login came, so it may be otherwise by now.
+    pub(super) fn is_remembered(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| answer.is_old)
+    }
+
+    /// What `auth_query` has said.
+    pub(super) fn answer(&self) -> Option<&Answer> {
+        self.answer.as_ref()
+    }
+
     fn decide(&self, auth_type: AuthType, user: &str, keys: &KeyCache) -> Decision {
         let account = match &self.secret {
             None => Account::Unknown,
@@ -285,7 +311,7 @@ impl Ask<'_> {
 }
 
 /// Sends what is in `out` and reads a PasswordMessage; the password is without its final zero byte.
-async fn ask_password(
+pub(super) async fn ask_password(
     stream: &mut Stream,
     inbox: &mut Inbox,
     out: &mut Vec<u8>,

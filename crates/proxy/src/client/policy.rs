@@ -10,6 +10,7 @@ use pgweir_config::Global;
 use pgweir_wire::sqlstate;
 
 use crate::client::authenticate::Claim;
+use crate::external::{Authorities, Authority};
 use crate::report::Refusal;
 use crate::setup::SetupError;
 use crate::stream::{Peer, Stream};
@@ -19,7 +20,7 @@ pub(crate) enum Policy {
     /// All in the same way.
     Same(Way),
     /// Each as the first rule says that is about it.
-    Rules(Hba, Arc<Ident>),
+    Rules(Hba, Arc<Ident>, Authorities),
 }
 
 /// How a client proves who it is.
@@ -31,6 +32,8 @@ pub(crate) enum Way {
     Secret(AuthType),
     /// Somebody else vouches for a name, which the map makes a user's.
     Voucher(Voucher, Option<String>),
+    /// By a password that somebody else judges.
+    Elsewhere(Authority),
 }
 
 /// Who says who a client is.
@@ -53,6 +56,15 @@ impl Policy {
             Configured::Md5 => Way::Secret(AuthType::Md5),
             Configured::ScramSha256 => Way::Secret(AuthType::ScramSha256),
             Configured::Cert => Way::Voucher(Voucher::Certificate, None),
+            Configured::Ldap => {
+                let authorities = Authorities::new(global, &[None], false)?;
+                Way::Elsewhere(authorities.ldap(None).ok_or(SetupError::NoDirectory)?)
+            }
+            Configured::Pam => {
+                let authorities = Authorities::new(global, &[], true)?;
+                let pam = authorities.pam(None);
+                Way::Elsewhere(pam.expect("it is there because it was asked for"))
+            }
             Configured::Hba => return rules(global),
         };
         Ok(Policy::Same(way))
@@ -62,15 +74,15 @@ impl Policy {
     pub(crate) fn asks_for_scram(&self) -> bool {
         match self {
             Policy::Same(way) => matches!(way, Way::Secret(AuthType::ScramSha256)),
-            Policy::Rules(hba, _) => hba.methods().any(|m| *m == Method::ScramSha256),
+            Policy::Rules(hba, ..) => hba.methods().any(|m| *m == Method::ScramSha256),
         }
     }
 
     /// How a client has to prove who it is, or why it need not try.
     pub(crate) fn way(&self, claim: &Claim<'_>, peer: Peer, is_tls: bool) -> Result<Way, Refusal> {
-        let hba = match self {
+        let (hba, authorities) = match self {
             Policy::Same(way) => return Ok(way.clone()),
-            Policy::Rules(hba, _) => hba,
+            Policy::Rules(hba, _, authorities) => (hba, authorities),
         };
         let address = match peer {
             Peer::Tcp(address) => Some(address.ip()),
@@ -94,6 +106,14 @@ impl Policy {
             Method::ScramSha256 => Way::Secret(AuthType::ScramSha256),
             Method::Cert(map) => Way::Voucher(Voucher::Certificate, map.clone()),
             Method::Peer(map) => Way::Voucher(Voucher::Kernel, map.clone()),
+            Method::Ldap(options) => {
+                let directory = authorities.ldap(options.as_ref());
+                Way::Elsewhere(directory.expect("no rules are taken without their directories"))
+            }
+            Method::Pam(service) => {
+                let pam = authorities.pam(service.as_deref());
+                Way::Elsewhere(pam.expect("PAM is there if a rule asks for it"))
+            }
             Method::Reject => {
                 return Err(no_entry(
                     "pg_hba.conf rejects connection for",
@@ -109,7 +129,7 @@ impl Policy {
     pub(crate) fn admits(&self, map: Option<&str>, system: &str, user: &str) -> bool {
         match self {
             Policy::Same(_) => system == user,
-            Policy::Rules(_, ident) => ident.admits(map, system, user),
+            Policy::Rules(_, ident, _) => ident.admits(map, system, user),
         }
     }
 }
@@ -186,7 +206,16 @@ fn rules(global: &Global) -> Result<Policy, SetupError> {
         let reason = format!("line {line}: auth_ident_file has no map \"{map}\"");
         return Err(in_hba(reason));
     }
-    Ok(Policy::Rules(hba, Arc::new(ident)))
+    let directories: Vec<_> = hba
+        .methods()
+        .filter_map(|method| match method {
+            Method::Ldap(options) => Some(options.clone()),
+            _ => None,
+        })
+        .collect();
+    let asks_pam = hba.methods().any(|m| matches!(m, Method::Pam(_)));
+    let authorities = Authorities::new(global, &directories, asks_pam)?;
+    Ok(Policy::Rules(hba, Arc::new(ident), authorities))
 }
 
 #[cfg(test)]
@@ -195,7 +224,7 @@ mod tests {
 
     fn policy(rules: &str) -> Policy {
         let hba = Hba::parse(rules, &mut |_| Err(String::new())).unwrap();
-        Policy::Rules(hba, Arc::default())
+        Policy::Rules(hba, Arc::default(), Authorities::default())
     }
 
     const CLAIM: Claim<'_> = Claim {

@@ -58,7 +58,8 @@ pub(crate) async fn log_in(
     stream.write_all(&out).await.map_err(lost)?;
 
     let binding = stream.server_end_point();
-    let secret = live.secret.as_ref().or(credentials.secret.as_ref());
+    let stored = live.secret.as_ref().or(credentials.secret.as_ref());
+    let secret = credentials.shown.as_ref().or(stored);
     let held = ServerCredential::of(secret, credentials.keys.as_ref());
     let refused = |e: &dyn std::fmt::Display| {
         Refusal::new(

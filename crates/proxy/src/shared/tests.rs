@@ -93,8 +93,8 @@ fn the_keys_of_a_login_are_for_the_servers_at_replicas_too() {
             server_key: [2; 32],
         };
         pool.set_credentials(Credentials {
-            secret: None,
             keys: Some(keys),
+            ..Credentials::default()
         });
         assert!(replica.credentials().keys.is_some());
         pool.set_credentials(Credentials::default());
@@ -117,7 +117,13 @@ fn keys_stay_for_as_long_as_they_are_those_of_the_secret() {
             let secret = ScramSecret::new(b"salt", iterations, &keys(byte));
             Some(Secret::Scram(secret))
         };
-        let learn = |secret, keys| pool.learn_credentials(Credentials { secret, keys });
+        let learn = |secret, keys| {
+            pool.learn_credentials(Credentials {
+                secret,
+                keys,
+                shown: None,
+            });
+        };
         learn(secret(1), Some(keys(1)));
         for brought in [secret(1), None] {
             learn(brought, None);

@@ -81,6 +81,17 @@ impl File<'_> {
         })
     }
 
+    /// The authorities of a file that is not ours, without those that cannot be any; at least one certificate.
+    pub(super) fn usable_authorities(self) -> Result<Authorities, TlsError> {
+        let certificates = self.certificates()?;
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(certificates.iter().cloned());
+        Ok(Authorities {
+            roots,
+            certificates,
+        })
+    }
+
     /// The first private key: PKCS#8, PKCS#1 or SEC1, not encrypted.
     fn key(self) -> Result<PrivateKeyDer<'static>, TlsError> {
         let text = self.read()?;
