@@ -66,6 +66,10 @@ fn tls_without_its_files_is_an_error_at_the_mode() {
         ),
         ("auth_type = \"hba\"", "auth_type: hba needs auth_hba_file"),
         (
+            "auth_type = \"ldap\"",
+            "auth_type: ldap needs auth_ldap_options",
+        ),
+        (
             "auth_type = \"cert\"",
             "auth_type: cert needs client_tls_sslmode = verify-ca or verify-full",
         ),
@@ -88,6 +92,18 @@ fn a_setting_without_effect_is_warned_of_at_its_line() {
             "client_tls_sslmode is disable",
         ),
         ("reserve_pool_timeout = 3", "reserve_pool_size is 0"),
+        (
+            "auth_ldap_options = \"ldapserver=a\"",
+            "auth_type is neither ldap nor hba",
+        ),
+        (
+            "auth_ldap_ca_file = \"ca.pem\"",
+            "auth_type is neither ldap nor hba",
+        ),
+        (
+            "auth_pam_service = \"shop\"",
+            "auth_type is neither pam nor hba",
+        ),
         (
             "reserve_pool_size = 3\nreserve_pool_timeout = 0",
             "reserve_pool_timeout is 0",

@@ -289,7 +289,7 @@ section! {
         /// The authorities from which the certificates of directories must come. Nothing: libldap's, or the system's.
         auth_ldap_ca_file: Option<PathBuf> = Path, "", Reload, Absent;
         /// The service as which PAM is asked: the name of a file in `/etc/pam.d`. PgBouncer's is always `pgbouncer`.
-        /// Modules run as the user that pgweir runs as; `pam_unix` judges other users' passwords for root only.
+        /// Modules run as the user that pgweir runs as: `pam_unix` judges other users' passwords for root only.
         auth_pam_service: String = Text, "pgbouncer", Reload, Absent;
         /// The user as whom `auth_query` is run for clients whose user has no secret in `auth_file` or `[users.NAME]`.
         /// Its own secret is there. Nothing: such clients are not let in.

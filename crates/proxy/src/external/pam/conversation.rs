@@ -4,7 +4,6 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// `struct pam_conv`.
@@ -92,21 +91,17 @@ impl<'p> Conversation<'p> {
 }
 
 /// Answers until they are handed over; what is not is wiped and freed.
-struct Answers<'a> {
+struct Answers {
     first: *mut Response,
     count: usize,
-    memory: PhantomData<&'a mut Response>,
 }
 
-impl Answers<'_> {
+impl Answers {
     fn new(count: usize) -> Option<Self> {
         // SAFETY: zeroes are what an answer without a text is; null is looked at below.
         let first: *mut Response = unsafe { calloc(count, size_of::<Response>()) }.cast();
-        (!first.is_null()).then_some(Answers {
-            first,
-            count,
-            memory: PhantomData,
-        })
+        // Made only if it is kept, as it frees what it has.
+        (!first.is_null()).then(|| Answers { first, count })
     }
 
     /// Gives the answer at `index` a text; false if there is no memory.
@@ -133,7 +128,7 @@ impl Answers<'_> {
     }
 }
 
-impl Drop for Answers<'_> {
+impl Drop for Answers {
     fn drop(&mut self) {
         for index in 0..self.count {
             // SAFETY: there are that many, and each text is null or one of `set`'s, which ends in a zero byte.
@@ -196,10 +191,10 @@ unsafe extern "C" fn converse(
 
 /// # Safety
 /// Each message is null or good, and so is its text.
-unsafe fn answers<'a>(
-    messages: &'a [*const Message],
+unsafe fn answers(
+    messages: &[*const Message],
     conversation: &mut Conversation<'_>,
-) -> Result<Answers<'a>, c_int> {
+) -> Result<Answers, c_int> {
     let mut answers = Answers::new(messages.len()).ok_or(BUFFER_ERROR)?;
     for (index, message) in messages.iter().enumerate() {
         // SAFETY: the caller's.
@@ -251,7 +246,6 @@ mod tests {
         let answers = Answers {
             first: responses,
             count: pointers.len(),
-            memory: PhantomData,
         };
         let text = |index| {
             // SAFETY: there are as many as messages.
