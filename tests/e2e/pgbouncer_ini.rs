@@ -118,6 +118,7 @@ async fn hosts_in_a_list_get_connections_in_turn_and_one_that_is_down_is_left_ou
     let pooler = Pooler::of_ini(&ini(
         &format!(
             "turn = host={directory},127.0.0.1 port={port} dbname=postgres\n\
+             twice = host={directory},127.0.0.1,{directory} port={port} dbname=postgres\n\
              down = host=/nonexistent,127.0.0.1 port={port} dbname=postgres\n\
              stay = host=/nonexistent,127.0.0.1,{directory} port={port} dbname=postgres load_balance_hosts=disable"
         ),
@@ -126,6 +127,7 @@ async fn hosts_in_a_list_get_connections_in_turn_and_one_that_is_down_is_left_ou
     let mut held = Vec::new();
     for (database, expected) in [
         ("turn", ["", "127.0.0.1", "", "127.0.0.1"]),
+        ("twice", ["", "", "127.0.0.1", ""]),
         ("down", ["127.0.0.1"; 4]),
         ("stay", ["127.0.0.1"; 4]),
     ] {
