@@ -118,6 +118,7 @@ async fn hosts_in_a_list_get_connections_in_turn_and_one_that_is_down_is_left_ou
     let pooler = Pooler::of_ini(&ini(
         &format!(
             "turn = host={directory},127.0.0.1 port={port} dbname=postgres\n\
+             twice = host={directory},127.0.0.1,{directory} port={port} dbname=postgres\n\
              down = host=/nonexistent,127.0.0.1 port={port} dbname=postgres\n\
              stay = host=/nonexistent,127.0.0.1,{directory} port={port} dbname=postgres load_balance_hosts=disable"
         ),
@@ -126,6 +127,7 @@ async fn hosts_in_a_list_get_connections_in_turn_and_one_that_is_down_is_left_ou
     let mut held = Vec::new();
     for (database, expected) in [
         ("turn", ["", "127.0.0.1", "", "127.0.0.1"]),
+        ("twice", ["", "", "127.0.0.1", ""]),
         ("down", ["127.0.0.1"; 4]),
         ("stay", ["127.0.0.1"; 4]),
     ] {
@@ -251,6 +253,56 @@ async fn log_lines_say_what_pgbouncers_say() {
         " us, wait ",
     ] {
         assert!(stats.contains(part), "{stats}");
+    }
+}
+
+#[tokio::test]
+async fn logins_that_fail_are_logged_as_pgbouncer_logs_them() {
+    let pooler = Logged::start("auth_type = md5\nclient_login_timeout = 1").await;
+    let refused = |database: &str, user: &str| {
+        let mut psql = Command::new(postgres().program("psql"));
+        psql.args(["-X", "-h", "127.0.0.1", "-U", user, "-d", database])
+            .args(["-p", &pooler.address.port().to_string(), "-c", "select 1"])
+            .env("PGPASSWORD", "wrong");
+        let output = psql.output().unwrap();
+        assert!(!output.status.success());
+    };
+    refused("p", "alice");
+    refused("pgbouncer", "bob");
+    let silent = Raw::open(pooler.address).await;
+    for (who, line) in [
+        (
+            "p/alice",
+            "login attempt: db=p user=alice tls=no replication=no",
+        ),
+        (
+            "p/alice",
+            "closing because: password authentication failed (age=",
+        ),
+        ("p/alice", "pooler error: password authentication failed"),
+        ("pgbouncer/bob", "login attempt: db=pgbouncer user=bob"),
+        (
+            "(nodb)/(nouser)",
+            "closing because: client_login_timeout (age=",
+        ),
+        ("(nodb)/(nouser)", "pooler error: login took longer"),
+    ] {
+        let found = pooler.line(line).await;
+        assert!(found.contains(&format!(" C: {who}@127.0.0.1:")), "{found}");
+    }
+    drop(silent);
+
+    let pooler = Logged::start("").await;
+    let refused = Raw::login_with(pooler.address, "bob", "none", &[]).await;
+    assert_eq!(refused.err().unwrap().code, "3D000");
+    for line in [
+        "login attempt: db=none user=bob",
+        "login failed: db=none user=bob",
+        "closing because: no such database: none (age=",
+        "pooler error: no such database: none",
+    ] {
+        let found = pooler.line(line).await;
+        assert!(found.contains(" C: none/bob@127.0.0.1:"), "{found}");
     }
 }
 

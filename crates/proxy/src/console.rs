@@ -123,7 +123,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, inbox: Inbox, vis
     let present = Present::enter(worker, card.clone());
 
     let mut out = Vec::new();
-    greet(&mut out, &visitor, &card);
+    greet(&mut out, &visitor, present.pid, &card);
     let end = Desk::new(
         worker.clone(),
         card.clone(),
@@ -152,7 +152,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, inbox: Inbox, vis
 }
 
 /// Appends what follows AuthenticationOk.
-fn greet(out: &mut Vec<u8>, visitor: &Visitor, card: &ClientCard) {
+fn greet(out: &mut Vec<u8>, visitor: &Visitor, pid: Option<u32>, card: &ClientCard) {
     let is_superuser = match visitor.rights {
         Rights::Everything => "on",
         Rights::Look => "off",
@@ -177,8 +177,8 @@ fn greet(out: &mut Vec<u8>, visitor: &Visitor, card: &ClientCard) {
         build::parameter_status(out, name.as_bytes(), value.as_bytes());
     }
     // With too many clients on one worker it has no number, and cannot cancel.
-    if card.pid.get() != 0 {
-        build::backend_key_data(out, card.pid.get(), &card.secret());
+    if let Some(pid) = pid {
+        build::backend_key_data(out, pid, &card.secret());
     }
     build::ready_for_query(out, TransactionStatus::Idle);
 }
@@ -187,6 +187,8 @@ fn greet(out: &mut Vec<u8>, visitor: &Visitor, card: &ClientCard) {
 struct Present<'w> {
     worker: &'w Worker,
     slot: usize,
+    /// The process id that it is told.
+    pid: Option<u32>,
 }
 
 impl<'w> Present<'w> {
@@ -196,11 +198,11 @@ impl<'w> Present<'w> {
             worker: worker.id,
             slot,
         });
-        cancel::give_key(worker, &card);
+        let pid = cancel::give_key(worker, &card);
         let consoles = &worker.shared.consoles;
         consoles.present.fetch_add(1, Ordering::AcqRel);
         count(&consoles.stats.block(worker.id).logins, 1);
-        Present { worker, slot }
+        Present { worker, slot, pid }
     }
 }
 

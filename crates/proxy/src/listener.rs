@@ -214,10 +214,13 @@ impl Listening {
         matches!(self, Listening::Tcp(_))
     }
 
-    /// Closes the socket. Connections that the kernel has accepted for it are not lost with it, but those that it accepts
-    /// at this very moment: of several processes at one port only `net.ipv4.tcp_migrate_req` gives them to another.
+    /// Closes the socket. A shutdown that waits for clients serves those that the kernel has accepted already; but at this
+    /// very moment it may accept one more, which it gives to another process at the port only by
+    /// `net.ipv4.tcp_migrate_req`.
     fn close(self, worker: &Rc<Worker>) {
-        let Listening::Tcp(listener) = self else {
+        let (Listening::Tcp(listener), Some(Shutdown::WaitForClients)) =
+            (self, worker.shared.gate.shutdown())
+        else {
             return;
         };
         // It does not block.

@@ -28,8 +28,8 @@ section! {
         /// are written `10.0.0.1:5432, 10.0.0.3:5432 weight=2 zone=b`.
         hosts: Vec<HostSpec> = Hosts, "", Reload, Absent;
         /// Whatever roles the `hosts` have, use all of them alike, and find out nothing about them: each new server
-        /// connection goes to the next one (`round-robin`), or to the one of the last until connecting fails there
-        /// (`disable`). For hosts of which each can serve every statement. PgBouncer takes `round-robin` for every list
+        /// connection goes to the next one (`round-robin`, as many times in turn as its `weight` says), or to the one of
+        /// the last until connecting fails there (`disable`). For hosts of which each can serve every statement. PgBouncer takes `round-robin` for every list
         /// of hosts in its `host`.
         load_balance_hosts: Option<LoadBalanceHosts> = Or(Choice::<LoadBalanceHosts>::NEW), "", Reload,
             OtherDefault("round-robin");

@@ -12,19 +12,19 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pgweir_wire::startup;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use crate::client::card::ClientCard;
-use crate::client::closing;
+use crate::client::closing::Stranger;
 use crate::peers::{Key, PeerPool, Whose};
 use crate::register::Address;
 use crate::server::ServerCard;
 use crate::server::connect::{address_of, ask_for_tls, open_socket};
-use crate::stream::{Peer, Stream};
+use crate::stream::Stream;
 use crate::worker::{Order, Worker};
 
 const SLOT_BITS: u32 = 23;
@@ -53,34 +53,28 @@ pub(crate) fn give_key(worker: &Worker, card: &ClientCard) -> Option<u32> {
     let shared = &worker.shared;
     let home = card.home.get();
     let plain = process_id(home.worker, home.slot)?;
-    let pid = match shared.config().peer_id() {
-        None => {
-            shared.peers.note_unnumbered();
-            plain
-        }
-        Some(id) => {
-            let draw = || {
-                let mut bytes = [0; 4];
-                worker.random(&mut bytes);
-                bytes
-            };
-            let claim = shared.peers.claim(id, card.first_of_secret(), home, draw);
-            card.set_first_of_secret(claim.secret());
-            let pid = claim.pid();
-            worker.clients.borrow_mut().keep(home.slot, claim);
-            pid
-        }
+    let Some(id) = shared.config().peer_id() else {
+        shared.peers.note_unnumbered();
+        return Some(plain);
     };
-    card.pid.set(pid);
+    let draw = || {
+        let mut bytes = [0; 4];
+        worker.random(&mut bytes);
+        bytes
+    };
+    let claim = shared.peers.claim(id, card.first_of_secret(), home, draw);
+    card.set_first_of_secret(claim.secret());
+    let pid = claim.pid();
+    card.secret_pid.set(Some(pid));
+    worker.clients.borrow_mut().keep(home.slot, claim);
     Some(pid)
 }
 
 /// Sees to a request from `asker` with this key, and waits until it has been passed on.
-pub(crate) async fn request(worker: &Rc<Worker>, asker: Peer, pid: u32, secret: &[u8]) {
+pub(crate) async fn request(worker: &Worker, asker: &Stranger, pid: u32, secret: &[u8]) {
     let shared = &worker.shared;
     let config = shared.config();
-    let began = Instant::now();
-    let dismissed = |why: &str| closing::log_stranger(&config.global, asker, began, why);
+    let dismissed = |why: &str| asker.closes(&config.global, why);
     match shared.peers.whose(&config, pid, secret) {
         Whose::Ours(at, key) => {
             let rest = secret.get(4..).unwrap_or_default();

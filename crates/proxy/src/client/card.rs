@@ -89,8 +89,8 @@ pub(crate) struct ClientCard {
     pub(crate) tls: RefCell<Option<Box<str>>>,
     pub(crate) application_name: RefCell<Option<Arc<str>>>,
     pub(crate) replication: Cell<Option<Replication>>,
-    /// For cancel requests: the process id that its client is told; 0 before it is known.
-    pub(crate) pid: Cell<u32>,
+    /// For cancel requests: the process id that its client is told, if that is as much of a secret as the rest.
+    pub(crate) secret_pid: Cell<Option<u32>>,
     /// Protocol 3.0 uses the first four bytes.
     secret: Cell<[u8; 32]>,
     pub(crate) secret_bytes: Cell<u8>,
@@ -164,7 +164,7 @@ impl ClientCard {
             tls: RefCell::default(),
             application_name: RefCell::default(),
             replication: Cell::default(),
-            pid: Cell::default(),
+            secret_pid: Cell::default(),
             secret: Cell::new(secret),
             secret_bytes: Cell::new(4),
             buffers: Cell::default(),
@@ -196,7 +196,7 @@ impl ClientCard {
             tls: self.tls.clone(),
             application_name: self.application_name.clone(),
             replication: self.replication.clone(),
-            pid: self.pid.clone(),
+            secret_pid: self.secret_pid.clone(),
             secret: self.secret.clone(),
             secret_bytes: self.secret_bytes.clone(),
             buffers: Cell::default(),
@@ -290,7 +290,8 @@ impl ClientCard {
 
     /// Passes a cancel request on if the key is this client's. `done` is dropped, or sent, when the cancel has ended.
     pub(crate) fn request_cancel(&self, pid: u32, secret: &[u8], done: oneshot::Sender<()>) {
-        let own = [&self.pid.get().to_be_bytes()[..], &self.secret()].concat();
+        let own_pid = self.secret_pid.get().unwrap_or(pid).to_be_bytes();
+        let own = [&own_pid[..], &self.secret()].concat();
         if constant_time_eq(&own, &[&pid.to_be_bytes()[..], secret].concat()) {
             self.summon(Summons::Cancel(done));
         }

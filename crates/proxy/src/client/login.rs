@@ -18,6 +18,7 @@ use tokio::io::AsyncWriteExt;
 use crate::client::admission::{Place, Registered, Seat, admit_client, too_many};
 use crate::client::authenticate::{self, Claim};
 use crate::client::card::ClientCard;
+use crate::client::closing::Stranger;
 use crate::client::relay::{Relay, shutting_down};
 use crate::client::replication::{self, Guest, Replication, Tunnel};
 use crate::client::wishes::Wishes;
@@ -86,8 +87,10 @@ pub(crate) fn begin(worker: &Rc<Worker>, newcomer: Newcomer) {
         };
         let limit = worker.shared.config().global.client_login_timeout;
         let mut inbox = Inbox::default();
+        let stranger = Stranger::new(peer);
         let result = {
-            let work = std::pin::pin!(log_in(&worker, &mut stream, &mut inbox, peer, local));
+            let work = log_in(&worker, &mut stream, &mut inbox, peer, local, &stranger);
+            let work = std::pin::pin!(work);
             match limit {
                 None => work.await,
                 Some(limit) => match tokio::time::timeout(limit, work).await {
@@ -145,13 +148,11 @@ pub(crate) fn begin(worker: &Rc<Worker>, newcomer: Newcomer) {
             Err(Stop::Gone) => {}
             // It is no login: it takes the time that cancels are given.
             Err(Stop::Cancel { pid, secret }) => {
-                Box::pin(cancel::request(&worker, peer, pid, &secret)).await;
+                Box::pin(cancel::request(&worker, &stranger, pid, &secret)).await;
             }
             Err(Stop::Told(refusal)) => {
                 worker.shared.login_errors.note(&refusal.code);
-                if worker.shared.config().global.log_pooler_errors {
-                    tracing::warn!("C: {peer} pooler error: {refusal}");
-                }
+                stranger.refused(&worker.shared.config().global, &refusal);
                 farewell(stream, Outbox::default(), refusal.fatal());
             }
         }
@@ -207,6 +208,7 @@ async fn log_in(
     inbox: &mut Inbox,
     peer: Peer,
     local: Option<SocketAddr>,
+    stranger: &Stranger,
 ) -> Result<Entry, Stop> {
     if let Stream::Plain(Socket::Tcp(socket)) = &*stream {
         let global = &worker.shared.config().global;
@@ -215,6 +217,7 @@ async fn log_in(
     // One for the whole login: a certificate must be the one that the handshake showed.
     let setup = worker.shared.setup();
     let wishes = open(&setup, stream, inbox).await?;
+    stranger.asks_for(&wishes.database, &wishes.user);
     let by_tcp = matches!(peer, Peer::Tcp(_));
     let console = Config::is_console(&wishes.database);
     match worker.shared.gate.shutdown() {
@@ -260,20 +263,20 @@ async fn log_in(
         database: &wishes.database,
         is_replication: wishes.replication == Some(Replication::Physical),
     };
+    if global.log_connections {
+        tracing::info!(
+            "{stranger} login attempt: db={} user={} tls={} replication={}",
+            wishes.database,
+            wishes.user,
+            stream.tls().as_deref().unwrap_or("no"),
+            wishes.replication.map_or("no", Replication::word),
+        );
+    }
     let is_operator = console && console::is_operator(&wishes.user, peer);
     let credentials = match is_operator {
         true => Credentials::default(),
         false => authenticate::client(worker, stream, inbox, &setup, claim, peer, &mut out).await?,
     };
-    if global.log_connections {
-        tracing::info!(
-            "C: {database}/{user}@{peer} login attempt: db={database} user={user} tls={} replication={}",
-            stream.tls().as_deref().unwrap_or("no"),
-            wishes.replication.map_or("no", Replication::word),
-            database = wishes.database,
-            user = wishes.user,
-        );
-    }
     if console {
         let rights = match is_operator {
             true => console::Rights::Everything,

@@ -27,6 +27,20 @@ impl Alike {
     pub(crate) fn count(&self) -> usize {
         self.hosts.len().max(1)
     }
+
+    /// Whose turn it is, and for how many turns from this one on. Each has as many in a row as its weight says.
+    fn at(&self, turn: usize) -> Option<(&HostSpec, usize)> {
+        let weight = |host: &HostSpec| host.weight as usize;
+        let all: usize = self.hosts.iter().map(weight).sum();
+        let mut turn = turn.checked_rem(all)?;
+        for host in &*self.hosts {
+            match weight(host).checked_sub(turn) {
+                Some(left) if left > 0 => return Some((host, left)),
+                _ => turn -= weight(host),
+            }
+        }
+        None
+    }
 }
 
 /// Whose turn it is among a database's hosts.
@@ -43,8 +57,8 @@ impl Turn {
             LoadBalanceHosts::RoundRobin => self.0.fetch_add(1, Ordering::Relaxed),
             LoadBalanceHosts::Disable => self.0.load(Ordering::Relaxed),
         };
-        match alike.hosts.get(turn % alike.count()) {
-            Some(next) => Arc::new(Target {
+        match alike.at(turn) {
+            Some((next, _)) => Arc::new(Target {
                 host: next.host.clone(),
                 port: next.port,
                 ..Target::clone(target)
@@ -58,16 +72,18 @@ impl Turn {
         let Some(alike) = &target.alike else {
             return;
         };
-        if alike.balance == LoadBalanceHosts::RoundRobin {
-            return;
-        }
         let turn = self.0.load(Ordering::Relaxed);
-        let at = alike.hosts.get(turn % alike.count());
-        if at.is_some_and(|host| host.host == target.host && host.port == target.port) {
+        if let Some((host, left)) = alike.at(turn)
+            && host.host == target.host
+            && host.port == target.port
+        {
             // If somebody else has passed on meanwhile, that will do.
-            let _ = self
-                .0
-                .compare_exchange(turn, turn + 1, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.0.compare_exchange(
+                turn,
+                turn.wrapping_add(left),
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
         }
     }
 }
@@ -101,6 +117,33 @@ mod tests {
         assert_eq!(names(&turn, &target, 4), "a b c a");
         turn.pass(&turn.take(&target));
         assert_eq!(names(&turn, &target, 2), "c a");
+    }
+
+    #[test]
+    fn a_host_has_as_many_turns_as_its_weight_says_and_none_of_them_once_it_failed() {
+        let mut target = Target::clone(&target(Some(LoadBalanceHosts::RoundRobin)));
+        let weighted = |(name, weight): (&str, u32)| HostSpec {
+            weight,
+            ..HostSpec::new(Host::Tcp(name.to_owned()), 1)
+        };
+        let hosts = [("a", 2), ("b", 3), ("c", 1)].map(weighted);
+        target.alike = Some(Alike::new(&hosts, LoadBalanceHosts::RoundRobin));
+        let (turn, target) = (Turn::default(), Arc::new(target));
+        assert_eq!(names(&turn, &target, 8), "a a b b b c a a");
+        let failed = turn.take(&target);
+        assert_eq!(failed.host.to_string(), "b");
+        turn.pass(&failed);
+        assert_eq!(names(&turn, &target, 3), "c a a");
+        // Each is tried once for as many as there are.
+        let alike = target.alike.as_ref().unwrap();
+        let tried: Vec<String> = (0..alike.count())
+            .map(|_| {
+                let next = turn.take(&target);
+                turn.pass(&next);
+                next.host.to_string()
+            })
+            .collect();
+        assert_eq!(tried, ["b", "c", "a"]);
     }
 
     #[test]

@@ -4,10 +4,12 @@ use super::globals::verbatim;
 use super::quantity::plain;
 use super::{Origin, Place, Reader, pairs};
 use crate::foreign;
+use crate::kinds::{HostName, Kind};
 use crate::nearest;
 use crate::problem::{ProblemKind, Warning};
 use crate::settings::{Database, Peer, Section, User};
 use crate::source::{Entry, Value, peer_id};
+use crate::values::HostSpec;
 use crate::words;
 
 /// Where PgBouncer calls a setting otherwise too.
@@ -133,12 +135,27 @@ impl Reader<'_> {
     }
 }
 
-/// `a,b` and a port as `host=a port=5432, host=b port=5432`.
+/// `a,b,a` and a port as `host=a port=5432 weight=2, host=b port=5432 weight=1`: whoever comes twice has two turns.
 fn hosts(hosts: &str, port: &str) -> String {
+    let mut turns: Vec<(&str, usize)> = Vec::new();
+    for host in hosts.split(',').map(str::trim) {
+        match turns.iter_mut().find(|(known, _)| is_same(known, host)) {
+            Some((_, turns)) => *turns += 1,
+            None => turns.push((host, 1)),
+        }
+    }
     let port = words::quote(port);
-    let hosts = hosts.split(',').map(str::trim).map(words::quote);
-    let hosts: Vec<_> = hosts
-        .map(|host| format!("host={host} port={port}"))
+    let hosts: Vec<_> = (turns.into_iter())
+        .map(|(host, weight)| format!("host={} port={port} weight={weight}", words::quote(host)))
         .collect();
     hosts.join(", ")
+}
+
+fn is_same(a: &str, b: &str) -> bool {
+    let spec = |host| HostName.parse(host).map(|host| HostSpec::new(host, 1));
+    match (spec(a), spec(b)) {
+        (Ok(a), Ok(b)) => a.is_at(&b),
+        // What is no host is refused where it is read.
+        _ => a == b,
+    }
 }

@@ -140,7 +140,8 @@ fn without_a_host_a_server_is_at_its_socket() {
 #[test]
 fn hosts_in_a_list_are_all_alike() {
     let text = format!(
-        "{BASE}a = host=h1,10.0.0.2,::1 port=6\nb = host=x,y load_balance_hosts=disable\nc = host=z"
+        "{BASE}a = host=h1,10.0.0.2,::1 port=6\nb = host=x,y load_balance_hosts=disable\nc = host=z\n\
+         d = host=x,Y,::1,y,y,0:0::1\ne = host=x,x\n"
     );
     let config = config(&text);
     let hosts = |names: &[&str], port| {
@@ -154,6 +155,16 @@ fn hosts_in_a_list_are_all_alike() {
     assert_eq!(b.hosts, hosts(&["x", "y"], 5432));
     assert_eq!(b.load_balance_hosts, Some(LoadBalanceHosts::Disable));
     assert_eq!(config.databases["c"].load_balance_hosts, None);
+    let weights = |name: &str| -> Vec<_> {
+        let hosts = config.databases[name].hosts.iter();
+        hosts
+            .map(|host| (host.host.to_string(), host.weight))
+            .collect()
+    };
+    let pair = |name: &str, weight| (name.to_owned(), weight);
+    let d = [pair("x", 1), pair("Y", 3), pair("::1", 2)];
+    assert_eq!(weights("d"), d, "whoever comes twice has two turns");
+    assert_eq!(weights("e"), [pair("x", 2)]);
 }
 
 #[test]
