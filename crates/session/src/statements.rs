@@ -72,6 +72,11 @@ impl Statement {
         }
     }
 
+    /// The settings by which it is read wherever it is prepared, as bytes; `None`: by those of the moment.
+    pub(crate) fn reading(&self) -> Option<&Arc<[u8]>> {
+        self.reading.as_ref()
+    }
+
     fn new(
         counts: Arc<Counts>,
         definition: &[u8],
