@@ -40,5 +40,6 @@ mod session_state;
 mod signals;
 mod sockets;
 mod state;
+mod takeover;
 mod timeouts;
 mod tls;

@@ -28,6 +28,8 @@ pub(crate) struct Gate {
     pub(crate) ending_since: AtomicU64,
     /// True once no new connection is accepted.
     pub(crate) closed: watch::Sender<bool>,
+    /// True while another process accepts connections in this one's place.
+    pub(crate) replaced: watch::Sender<bool>,
 }
 
 impl Gate {

@@ -5,15 +5,16 @@ mod unix;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use pgweir_config::{Config, Global};
+use pgweir_session::portable::{Malformed, Packer, Unpacker};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::AsyncWrite;
 use tokio::net::{TcpListener, UnixListener};
@@ -41,9 +42,51 @@ impl Listener {
 
     /// Its file descriptor.
     pub(crate) fn fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+
+    /// Appends what another process has to know of it besides its descriptor.
+    pub(crate) fn describe(&self, to: &mut Packer) {
         match self {
-            Listener::Tcp(listener) => listener.as_raw_fd(),
-            Listener::Unix(listener) => listener.socket.as_raw_fd(),
+            Listener::Tcp(_) => to.u8(0),
+            Listener::Unix(listener) => {
+                to.u8(1);
+                to.u32(listener.port.into());
+                to.bool(listener.file.is_some());
+            }
+        }
+    }
+
+    /// One that another process has passed, and described.
+    pub(crate) fn passed(from: &mut Unpacker<'_>, socket: OwnedFd) -> Result<Listener, Malformed> {
+        match from.u8("socket")? {
+            0 => Ok(Listener::Tcp(socket.into())),
+            1 => {
+                let port = u16::try_from(from.u32("port")?).map_err(|_| Malformed("port"))?;
+                let has_file = from.bool("file")?;
+                let listener = unix::Listener::passed(socket.into(), port, has_file);
+                Ok(Listener::Unix(listener))
+            }
+            _ => Err(Malformed("socket")),
+        }
+    }
+
+    /// Whether its file is left behind when it is closed, for another process that listens on the same socket.
+    pub(crate) fn leave_file(&self, leave: bool) {
+        if let Listener::Unix(unix::Listener {
+            file: Some(file), ..
+        }) = self
+        {
+            file.leave(leave);
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.socket.as_fd(),
         }
     }
 }
@@ -164,19 +207,18 @@ enum Listening {
         socket: UnixListener,
         /// In its name.
         port: u16,
-        /// Removed with it.
-        _file: Option<unix::SocketFile>,
     },
 }
 
 impl Listening {
-    fn new(listener: Listener) -> io::Result<Listening> {
+    fn new(listener: &Listener) -> io::Result<Listening> {
         Ok(match listener {
-            Listener::Tcp(listener) => Listening::Tcp(TcpListener::from_std(listener)?),
-            Listener::Unix(unix::Listener { socket, port, file }) => Listening::Unix {
-                socket: UnixListener::from_std(socket)?,
-                port,
-                _file: file,
+            Listener::Tcp(listener) => {
+                Listening::Tcp(TcpListener::from_std(listener.try_clone()?)?)
+            }
+            Listener::Unix(unix::Listener { socket, port, .. }) => Listening::Unix {
+                socket: UnixListener::from_std(socket.try_clone()?)?,
+                port: *port,
             },
         })
     }
@@ -201,25 +243,40 @@ impl Listening {
     }
 }
 
-/// Accepts until the pooler shuts down, and gives each connection to a worker.
-pub(crate) async fn accept(listener: Listener, shared: Arc<Shared>) {
+/// Accepts until the pooler shuts down, but while another process accepts in its place, and gives each connection to a
+/// worker.
+pub(crate) async fn accept(listener: Weak<Listener>, shared: Arc<Shared>) {
     let mut closed = shared.gate.closed.subscribe();
-    tokio::select! {
-        biased;
-        // An error would say that the sender is gone; it is in `shared`.
-        _ = closed.wait_for(|closed| *closed) => {}
-        () = accept_all(listener, &shared) => {}
+    let mut replaced = shared.gate.replaced.subscribe();
+    // Errors would say that the senders are gone; they are in `shared`.
+    loop {
+        tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => break,
+            _ = replaced.wait_for(|replaced| !*replaced) => {}
+        }
+        let Some(listener) = listener.upgrade() else {
+            return;
+        };
+        let listening = match Listening::new(&listener) {
+            Ok(l) => l,
+            Err(e) => {
+                tracing::error!("cannot register a listening socket: {e}");
+                return;
+            }
+        };
+        drop(listener);
+        tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => break,
+            _ = replaced.wait_for(|replaced| *replaced) => {}
+            () = accept_all(listening, &shared) => {}
+        }
     }
+    shared.close_doors();
 }
 
-async fn accept_all(listener: Listener, shared: &Shared) {
-    let listener = match Listening::new(listener) {
-        Ok(l) => l,
-        Err(e) => {
-            tracing::error!("cannot register a listening socket: {e}");
-            return;
-        }
-    };
+async fn accept_all(listener: Listening, shared: &Shared) {
     // Held back so that, when the process has no descriptor left, it can still take a connection and refuse it.
     let mut spare = std::fs::File::open("/dev/null").ok();
     loop {
@@ -269,6 +326,12 @@ fn hand_over(shared: &Shared, socket: stream::Socket, peer: Peer) {
             return;
         }
     };
+    let worker = worker_for_another(shared);
+    shared.order(worker, Order::Accept(socket, peer));
+}
+
+/// The worker for a new client, which is counted among its clients from now on.
+pub(crate) fn worker_for_another(shared: &Shared) -> u16 {
     let loads = shared.workers.iter().map(|w| {
         (
             w.load.load(Ordering::Relaxed),
@@ -279,10 +342,10 @@ fn hand_over(shared: &Shared, socket: stream::Socket, peer: Peer) {
     shared.workers[worker]
         .clients
         .fetch_add(1, Ordering::Relaxed);
-    shared.order(worker as u16, Order::Accept(socket, peer));
+    worker as u16
 }
 
 /// The name of the socket for `port` in `directory`, as libpq makes it.
-fn socket_name(directory: &Path, port: u16) -> std::path::PathBuf {
+pub(crate) fn socket_name(directory: &Path, port: u16) -> std::path::PathBuf {
     directory.join(format!(".s.PGSQL.{port}"))
 }

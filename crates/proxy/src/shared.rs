@@ -21,15 +21,19 @@ use crate::catalog::Catalogs;
 use crate::client::lookup::Lookups;
 use crate::cluster::Cluster;
 use crate::console::{self, Consoles};
-use crate::control::{OnChange, Watch};
+use crate::control::{OnChange, OnReturn, Watch};
 use crate::gate::Gate;
 use crate::listen::Hubs;
+use crate::listener::Listener;
 use crate::metrics::Endpoint;
 use crate::pools::{Branch, Database, Directory, Live, Pool, User};
 use crate::report::Refusal;
 use crate::server::{Server, ServerCard};
 use crate::setup::{Setup, SetupError};
 use crate::stats::{Errors, Reloads, Totals};
+use crate::takeover::Departure;
+use crate::takeover::arrival::Before;
+use crate::takeover::keys::Keys;
 use crate::tls::ServerTls;
 use crate::worker::{Order, PoolEffect};
 
@@ -52,7 +56,7 @@ pub(crate) struct Shared {
     pub(crate) lookups: Lookups,
     pub(crate) workers: Box<[WorkerHandle]>,
     pub(crate) clients: AtomicU32,
-    pub(crate) next_client: AtomicU64,
+    next_client: AtomicU64,
     pub(crate) gate: Gate,
     /// The connections that listen for clients.
     pub(crate) hubs: Hubs,
@@ -69,6 +73,16 @@ pub(crate) struct Shared {
     /// Told to clients that had got in, as the end of their connection.
     pub(crate) client_errors: Errors,
     pub(crate) reloads: Reloads,
+    /// The sockets that clients connect to, until nobody is to connect any more.
+    doors: Mutex<Vec<Arc<Listener>>>,
+    /// Another process takes this one's place.
+    pub(crate) departure: Departure,
+    /// Told when such a process has come to nothing.
+    pub(crate) on_return: Mutex<Vec<OnReturn>>,
+    /// The process whose place this one has taken.
+    pub(crate) before: Before,
+    /// Cancel keys that it has given out.
+    pub(crate) keys_before: Keys,
     /// Descriptors of the sockets that clients connect to, and their addresses.
     pub(crate) listening: OnceLock<Vec<(RawFd, Option<SocketAddr>)>>,
     /// For Prometheus and load balancers.
@@ -143,6 +157,11 @@ impl Shared {
             login_errors: Errors::default(),
             client_errors: Errors::default(),
             reloads: Reloads::new(SystemTime::now()),
+            doors: Mutex::default(),
+            departure: Departure::default(),
+            on_return: Mutex::default(),
+            before: Before::default(),
+            keys_before: Keys::default(),
             listening: OnceLock::new(),
             metrics: Endpoint::default(),
             started: Instant::now(),
@@ -154,6 +173,21 @@ impl Shared {
         shared.warm_keys();
         shared.open_warm_pools();
         Ok(shared)
+    }
+
+    /// The sockets that clients connect to.
+    pub(crate) fn doors(&self) -> MutexGuard<'_, Vec<Arc<Listener>>> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody is to connect here any more: where nobody accepts, the sockets are closed.
+    pub(crate) fn close_doors(&self) {
+        self.doors().clear();
+    }
+
+    /// A number for a client that no other has had.
+    pub(crate) fn next_client(&self) -> u64 {
+        self.next_client.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn setup(&self) -> Arc<Setup> {

@@ -14,8 +14,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use crate::client::card::ClientRow;
-use crate::client::login;
-use crate::client::relay::Baggage;
+use crate::client::relay::{Arrival, Baggage};
+use crate::client::{cancel, login};
 use crate::kill::Kill;
 use crate::placement::{self, Handover};
 use crate::pools::Pool;
@@ -58,6 +58,14 @@ pub(crate) enum Order {
     },
     /// A client that moves here.
     Adopt(Box<Baggage>),
+    /// A client from another process, of this number, whose place this one takes; it was counted among the worker's.
+    Arrive(Box<Arrival>, u32),
+    /// A CancelRequest that has come to the process that takes this one's place.
+    CancelFor {
+        pid: u32,
+        secret: Box<[u8]>,
+        done: Box<dyn FnOnce() + Send>,
+    },
     /// Where the client is whose home `slot` is.
     Follow { slot: usize, to: Address },
     /// The client whose home `slot` is has ended.
@@ -94,6 +102,8 @@ pub(crate) struct Worker {
     pub(crate) generation: Cell<u64>,
     /// The same: whether clients and servers are not to be read.
     pub(crate) suspended: Cell<bool>,
+    /// The same: whether clients leave for another process.
+    pub(crate) departs: Cell<bool>,
 }
 
 impl Worker {
@@ -113,6 +123,7 @@ impl Worker {
             effects: RefCell::default(),
             rng: RefCell::new(StdRng::from_os_rng()),
             suspended: Cell::default(),
+            departs: Cell::default(),
         })
     }
 
@@ -164,6 +175,14 @@ impl Worker {
                 }
             }
             Order::Adopt(baggage) => baggage.unpack(self),
+            Order::Arrive(arrival, before) => arrival.settle(self, before),
+            Order::CancelFor { pid, secret, done } => {
+                let shared = self.shared.clone();
+                tokio::task::spawn_local(async move {
+                    cancel::request(&shared, pid, &secret).await;
+                    done();
+                });
+            }
             Order::Follow { slot, to } => self.clients.borrow_mut().follow(slot, to),
             Order::Strike { slot } => self.clients.borrow_mut().strike(slot),
             Order::WakeAll => {

@@ -15,6 +15,7 @@ use pgweir_wire::startup;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
+use crate::register::Address;
 use crate::server::ServerCard;
 use crate::server::connect::{ask_for_tls, open_socket};
 use crate::shared::Shared;
@@ -33,23 +34,29 @@ pub(crate) fn process_id(worker: u16, slot: usize) -> Option<u32> {
 }
 
 /// Finds the client that `pid` and `secret` name, and waits until its cancel has been passed on.
+///
+/// One that has come from the process before, or is still there, may have been told the same `pid` as one that logged in
+/// here: each of them sees by the secret whether it is meant.
 pub(crate) async fn request(shared: &Shared, pid: u32, secret: &[u8]) {
     let worker = (pid >> SLOT_BITS) as usize;
     let slot = (pid & ((1 << SLOT_BITS) - 1)) as usize;
-    if worker >= shared.workers.len() || slot == 0 {
-        return;
+    let here = (worker < shared.workers.len() && slot > 0).then(|| Address {
+        worker: worker as u16,
+        slot: slot - 1,
+    });
+    let homes = here.into_iter().chain(shared.keys_before.homes(pid));
+    let asked = homes.map(|Address { worker, slot }| {
+        let (done, finished) = oneshot::channel();
+        let secret = secret.into();
+        shared.order(worker, Order::Cancel { slot, secret, done });
+        finished
+    });
+    let asked: Vec<_> = asked.chain(shared.before.cancel(pid, secret)).collect();
+    for finished in asked {
+        // Dropped without a word if there was nothing to cancel: the one who asked sees no difference, as with
+        // PostgreSQL.
+        let _ = finished.await;
     }
-    let (done, finished) = oneshot::channel();
-    shared.order(
-        worker as u16,
-        Order::Cancel {
-            slot: slot - 1,
-            secret: secret.into(),
-            done,
-        },
-    );
-    // Dropped without a word if there was nothing to cancel: the one who asked sees no difference, as with PostgreSQL.
-    let _ = finished.await;
 }
 
 /// Sends a cancel to the server of `card`, in a task of its own. `done` and `waker` hear of its end.

@@ -92,6 +92,8 @@ pub(crate) struct ClientCard {
     /// For cancel requests; protocol 3.0 uses the first four bytes.
     pub(crate) secret: [u8; 32],
     pub(crate) secret_bytes: Cell<u8>,
+    /// The process id that it was told where it logged in, if that was another process.
+    pub(crate) told_before: Cell<Option<u32>>,
     pub(crate) buffers: Cell<Buffers>,
     /// While the pooler is suspended: nothing is kept for it, or for its server, that has not been sent.
     pub(crate) at_rest: Cell<bool>,
@@ -164,6 +166,7 @@ impl ClientCard {
             replication: Cell::default(),
             secret,
             secret_bytes: Cell::new(4),
+            told_before: Cell::default(),
             buffers: Cell::default(),
             at_rest: Cell::default(),
             waker: RefCell::default(),
@@ -195,6 +198,7 @@ impl ClientCard {
             replication: self.replication.clone(),
             secret: self.secret,
             secret_bytes: self.secret_bytes.clone(),
+            told_before: self.told_before.clone(),
             buffers: Cell::default(),
             at_rest: Cell::default(),
             waker: RefCell::default(),

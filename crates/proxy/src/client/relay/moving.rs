@@ -17,30 +17,28 @@ use crate::worker::{Order, Worker};
 
 /// A client on its way from one worker to another, between two transactions.
 pub(crate) struct Baggage {
-    card: ClientCard,
-    pool: Arc<Pool>,
-    user: Arc<User>,
-    stream: Stream,
-    outbox: Outbox,
-    session: ClientSession,
-    kept: Vec<u8>,
-    need: usize,
-    mark: Mark,
+    pub(super) card: ClientCard,
+    pub(super) pool: Arc<Pool>,
+    pub(super) user: Arc<User>,
+    pub(super) stream: Stream,
+    pub(super) outbox: Outbox,
+    pub(super) session: ClientSession,
+    pub(super) kept: Vec<u8>,
+    pub(super) need: usize,
+    pub(super) mark: Mark,
     listening: Option<Box<Listening>>,
+    pub(super) stays: u32,
 }
 
 impl Baggage {
     /// Goes on with the client on `worker`.
     pub(crate) fn unpack(self, worker: &Rc<Worker>) {
-        let (mut relay, lost) = self.settle(worker);
+        let (relay, lost) = self.settle(worker);
         match lost {
             Ok(()) => {
                 tokio::task::spawn_local(relay);
             }
-            Err(e) => {
-                tracing::warn!("client lost while it moved to another worker: {e}");
-                relay.end(End::Gone);
-            }
+            Err(e) => relay.lose(&e),
         }
     }
 
@@ -79,6 +77,7 @@ impl Baggage {
         relay.outbox = self.outbox;
         relay.need = self.need;
         relay.mark = self.mark;
+        relay.stays = self.stays;
         relay.listening = self.listening;
         if let Some(listening) = &mut relay.listening {
             listening.moved();
@@ -90,14 +89,7 @@ impl Baggage {
 impl Relay {
     /// Packs up what the client has, and sends it to another worker. It has no server.
     pub(super) fn move_to(&mut self, worker: u16) {
-        let home = self.card.home.get();
-        let mut register = self.worker.clients.borrow_mut();
-        if home.worker == self.worker.id && home.slot == self.slot {
-            register.send_away(self.slot);
-        } else {
-            register.strike(self.slot);
-        }
-        drop(register);
+        self.leave_register();
         let baggage = Box::new(self.pack());
         self.moved = true;
         let shared = &self.worker.shared;
@@ -108,7 +100,24 @@ impl Relay {
         shared.order(worker, Order::Adopt(baggage));
     }
 
-    fn pack(&mut self) -> Baggage {
+    /// Leaves this worker's register, but for the place that its cancel key names.
+    pub(super) fn leave_register(&mut self) {
+        let home = self.card.home.get();
+        let mut register = self.worker.clients.borrow_mut();
+        if home.worker == self.worker.id && home.slot == self.slot {
+            register.send_away(self.slot);
+        } else {
+            register.strike(self.slot);
+        }
+    }
+
+    /// Its connection did not come along.
+    pub(super) fn lose(mut self, why: &io::Error) {
+        tracing::warn!("{} lost while it moved: {why}", self.card);
+        self.end(End::Gone);
+    }
+
+    pub(super) fn pack(&mut self) -> Baggage {
         let lost = Stream::Plain(Socket::Lost);
         let nobody = ClientSession::new(self.session.settings().clone(), false);
         Baggage {
@@ -122,6 +131,7 @@ impl Relay {
             need: self.need,
             mark: self.mark,
             listening: self.listening.take(),
+            stays: self.stays,
         }
     }
 }

@@ -1,0 +1,236 @@
+//! A client that comes from the process whose place this one takes.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use pgweir_auth::{ScramKeys, Secret};
+use pgweir_session::portable::{Malformed, Unpacker};
+use pgweir_session::{ClientSession, PoolMode};
+
+use super::Relay;
+use crate::client::admission::{Place, Seat, admit_client};
+use crate::client::card::ClientCard;
+use crate::pools::{Credentials, Pool, User};
+use crate::register::Address;
+use crate::report::Refusal;
+use crate::shared::Shared;
+use crate::stream::{Homeless, Outbox, Peer, Socket, Stream};
+use crate::worker::Worker;
+
+/// Why a client is not taken over; it stays where it is.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Declined {
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    #[error("no socket came with it")]
+    NoSocket,
+    #[error("{0}")]
+    Refused(#[from] Refusal),
+    #[error("no such database: {0}")]
+    NoSuchDatabase(String),
+    #[error("pool_mode or max_prepared_statements has changed for it")]
+    OtherMode,
+    #[error("more than max_client_conn ({0})")]
+    TooMany(u32),
+}
+
+/// A client, checked and counted, with no worker yet. Dropped, it leaves no trace but in the process that it came from.
+pub(crate) struct Arrival {
+    card: ClientCard,
+    /// The process id that it was told, and its number where it comes from.
+    told_before: u32,
+    was: u64,
+    pool: Arc<Pool>,
+    user: Arc<User>,
+    socket: Homeless,
+    session: ClientSession,
+    has_written: bool,
+    need: usize,
+    kept: Vec<u8>,
+    unsent: Vec<u8>,
+    seat: Seat,
+    place: Place,
+}
+
+/// Learns what [`Baggage::pack_credentials`](super::Baggage::pack_credentials) has told.
+pub(crate) fn learn_credentials(shared: &Shared, body: &[u8]) -> Result<(), Malformed> {
+    let mut from = Unpacker::new(body);
+    let database = from.text("database")?;
+    let user = from.text("user")?;
+    let secret = from.maybe_text("secret")?.map(Secret::parse);
+    let keys = match from.bool("keys")? {
+        true => Some(ScramKeys {
+            client_key: key(&mut from)?,
+            server_key: key(&mut from)?,
+        }),
+        false => None,
+    };
+    from.end()?;
+    if let Some(pool) = shared.pool(database, user) {
+        pool.learn_credentials(Credentials { secret, keys });
+    }
+    Ok(())
+}
+
+fn key(from: &mut Unpacker<'_>) -> Result<[u8; 32], Malformed> {
+    let bytes = from.bytes("key")?;
+    bytes.try_into().map_err(|_| Malformed("key"))
+}
+
+impl Arrival {
+    /// Reads what [`Baggage::pack_up`](super::Baggage::pack_up) has written, and counts the client as a login would. Who
+    /// has logged in stays logged in: whether it may is not asked again, as at a reload.
+    pub(crate) fn read(
+        shared: &Arc<Shared>,
+        from: &mut Unpacker<'_>,
+        descriptor: Option<OwnedFd>,
+    ) -> Result<Arrival, Declined> {
+        let database = from.text("database")?;
+        let name = from.text("user")?;
+        let is_session = from.bool("mode")?;
+        let rewrites = from.bool("statements")?;
+        let was = from.u64("client")?;
+        let peer = read_peer(from)?;
+        let connected = Duration::from_micros(from.u64("time")?);
+        let connected_at = UNIX_EPOCH.checked_add(connected).ok_or(Malformed("time"))?;
+        let told_before = from.u32("process")?;
+        let told = from.bytes("secret")?;
+        let mut secret = [0; 32];
+        secret
+            .get_mut(..told.len())
+            .ok_or(Malformed("secret"))?
+            .copy_from_slice(told);
+        let application_name = from.maybe_text("application_name")?;
+        let has_written = from.bool("mark")?;
+        let need = usize::try_from(from.u64("need")?).map_err(|_| Malformed("need"))?;
+        let kept = from.bytes("input")?.to_vec();
+        let unsent = from.bytes("output")?.to_vec();
+        let mut session =
+            ClientSession::unpack(from, rewrites, &shared.settings, &shared.statements)?;
+        from.end()?;
+        let socket = match peer {
+            Peer::Tcp(_) => Homeless::Tcp(descriptor.ok_or(Declined::NoSocket)?.into()),
+            Peer::Unix { .. } => Homeless::Unix(descriptor.ok_or(Declined::NoSocket)?.into()),
+        };
+        let pool = shared.pool(database, name);
+        let pool = pool.ok_or_else(|| Declined::NoSuchDatabase(database.to_owned()))?;
+        let live = pool.live();
+        if (live.mode == PoolMode::Session, live.rewrites()) != (is_session, rewrites) {
+            return Err(Declined::OtherMode);
+        }
+        session.set_shared(!is_session);
+        session.set_state(live.limits.state);
+        if !admit_client(shared, false, name, peer) {
+            return Err(Declined::TooMany(shared.config().global.max_client_conn));
+        }
+        let place = Place::taken(shared);
+        let user = shared.user(name);
+        let limit = shared
+            .config()
+            .user_limits(name)
+            .max_user_client_connections;
+        let seat = Seat::take(shared, &pool, &live, &user, limit)?;
+        let mut card = ClientCard::new(
+            shared.next_client(),
+            user.name.clone(),
+            peer,
+            socket.local_address(),
+            secret,
+            Instant::now(),
+        );
+        card.connected_at = connected_at;
+        card.secret_bytes.set(told.len() as u8);
+        card.pool.replace(Some(pool.clone()));
+        card.fd.set(socket.fd());
+        card.application_name
+            .replace(application_name.map(Into::into));
+        card.told_before.set(Some(told_before));
+        card.prepared_statements.set(session.statements() as u32);
+        Ok(Arrival {
+            card,
+            told_before,
+            was,
+            pool,
+            user,
+            socket,
+            session,
+            has_written,
+            need,
+            kept,
+            unsent,
+            seat,
+            place,
+        })
+    }
+
+    /// Goes on with the client on `worker`, which counts it already; it was in process `before`.
+    pub(crate) fn settle(self, worker: &Rc<Worker>, before: u32) {
+        self.seat.kept.set(true);
+        self.place.kept.set(true);
+        let shared = &worker.shared;
+        let card = Rc::new(self.card);
+        let slot = worker.clients.borrow_mut().enter(card.clone());
+        let home = Address {
+            worker: worker.id,
+            slot,
+        };
+        card.home.set(home);
+        shared.keys_before.enter(self.told_before, home);
+        let live = self.pool.live();
+        let socket = self.socket.settle();
+        let (socket, lost) = match socket {
+            Ok(socket) => (socket, None),
+            Err(e) => (Socket::Lost, Some(e)),
+        };
+        if shared.config().global.log_connections {
+            tracing::info!(
+                "{card} taken over from process {before}, where it was C-{}",
+                self.was
+            );
+        }
+        let mut relay = Relay::new(
+            worker.clone(),
+            card,
+            slot,
+            self.pool,
+            self.user,
+            live,
+            Stream::Plain(socket),
+            self.session,
+            self.kept,
+        );
+        relay.need = self.need;
+        relay.outbox = Outbox::of(self.unsent);
+        if self.has_written
+            && let Some(cluster) = relay.live.cluster.clone()
+        {
+            // What it has written is older than any position that is read from now on.
+            relay.mark = cluster.wrote();
+        }
+        match lost {
+            None => {
+                tokio::task::spawn_local(relay);
+            }
+            Some(e) => relay.lose(&e),
+        }
+    }
+}
+
+fn read_peer(from: &mut Unpacker<'_>) -> Result<Peer, Malformed> {
+    match from.u8("peer")? {
+        0 => {
+            let address: SocketAddr =
+                (from.text("peer")?.parse()).map_err(|_| Malformed("peer"))?;
+            Ok(Peer::Tcp(address))
+        }
+        1 => Ok(Peer::Unix {
+            uid: from.u32("peer")?,
+            pid: from.u32("peer")?,
+            port: u16::try_from(from.u32("peer")?).map_err(|_| Malformed("peer"))?,
+        }),
+        _ => Err(Malformed("peer")),
+    }
+}
