@@ -54,6 +54,16 @@ impl Place {
 
     /// Writes the configuration with these settings, and starts a process with these arguments besides.
     fn spawn(&self, settings: &str, arguments: &[&str]) -> Running {
+        self.spawn_with(settings, arguments, &[])
+    }
+
+    /// The same in this environment.
+    fn spawn_with(
+        &self,
+        settings: &str,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Running {
         let home = self.home.path().display();
         let settings = format!(
             "listen_port = {}\nunix_socket_dir = \"{home}\"\npidfile = \"{home}/pid\"\n\
@@ -63,15 +73,21 @@ impl Place {
         let file = self
             .home
             .write("pooler.toml", &configuration(self.server, &settings));
-        self.run(file, arguments)
+        self.run_with(file, arguments, environment)
     }
 
+    /// A process with this configuration.
     fn run(&self, file: PathBuf, arguments: &[&str]) -> Running {
+        self.run_with(file, arguments, &[])
+    }
+
+    fn run_with(&self, file: PathBuf, arguments: &[&str], environment: &[(&str, &str)]) -> Running {
         let n = std::fs::read_dir(self.home.path()).unwrap().count();
         let log = self.path(&format!("log{n}"));
         let child = Command::new(program())
             .args(arguments)
             .arg(file)
+            .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(&log).unwrap())
@@ -168,4 +184,10 @@ fn until(what: &str, mut happened: impl FnMut() -> bool) {
         assert!(started.elapsed() < PATIENCE, "{what}");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+/// The same for what must be asked for.
+async fn until_async(mut happened: impl AsyncFnMut() -> bool) {
+    let work = async { while !happened().await {} };
+    pgweir_tests::within("waiting", work).await;
 }

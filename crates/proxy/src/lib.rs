@@ -113,6 +113,9 @@ impl Pooler {
         let listeners: Vec<_> = doors.iter().map(Arc::downgrade).collect();
         *shared.doors() = doors;
         let passed = predecessor.as_mut().and_then(|p| p.metrics.take());
+        if let Some(predecessor) = &predecessor {
+            shared.statements.begin_behind(predecessor.statements);
+        }
         if let Some((at, sockets)) = passed {
             shared.metrics.pass(at, sockets);
         }

@@ -85,6 +85,8 @@ pub(crate) struct Pool {
     pub(crate) clients: AtomicU32,
     /// One has logged in since it was last looked what is to be read of the database's catalog.
     pub(crate) visited: AtomicBool,
+    /// Servers that the process whose place this one takes still has for it.
+    pub(crate) elsewhere: AtomicU32,
     /// Clients that wait for a host, and not yet for a server of one.
     pub(crate) held: AtomicU32,
     /// Pools beside it, of the same clients.
@@ -287,6 +289,7 @@ impl Pool {
             credentials: Mutex::default(),
             clients: AtomicU32::new(0),
             visited: AtomicBool::new(false),
+            elsewhere: AtomicU32::new(0),
             held: AtomicU32::new(0),
             branches: RwLock::default(),
             branch,

@@ -359,6 +359,55 @@ impl Shared {
         Some(pool)
     }
 
+    /// What holds for a pool at this moment. While two processes have servers for it, this one leaves the other's places
+    /// free, but for one; the one that is replaced makes no servers ready, and keeps none that nobody uses.
+    fn machine_settings(&self, pool: &Pool, live: &Live) -> pgweir_pool::PoolSettings {
+        const SOON: Duration = Duration::from_secs(1);
+        let mut settings = machine_settings(live);
+        let elsewhere = pool.elsewhere.load(Ordering::Acquire);
+        let least = settings.pool_size.min(1);
+        settings.pool_size = settings.pool_size.saturating_sub(elsewhere).max(least);
+        if *self.gate.replaced.borrow() {
+            settings.min_pool_size = 0;
+            let timeout = settings.server_idle_timeout;
+            settings.server_idle_timeout = Some(timeout.map_or(SOON, |t| t.min(SOON)));
+        }
+        settings
+    }
+
+    /// Says how many servers another process still has for a pool.
+    pub(crate) fn set_elsewhere(&self, pool: &Pool, servers: u32) {
+        pool.elsewhere.store(servers, Ordering::Release);
+        let settings = self.machine_settings(pool, &pool.live());
+        self.step(|pools, effects| {
+            pools.set_pool_settings(pool.id, settings, Instant::now(), effects);
+        });
+    }
+
+    /// The process before has no servers any more.
+    pub(crate) fn forget_elsewhere(&self) {
+        let pools: Vec<_> = self.directory().pools.values().cloned().collect();
+        for pool in pools {
+            if pool.elsewhere.load(Ordering::Acquire) > 0 {
+                self.set_elsewhere(&pool, 0);
+            }
+        }
+    }
+
+    /// This process is replaced by another one, or is not any more: closes what servers nobody uses, and has the others
+    /// closed as they are given back.
+    pub(crate) fn settle_replacement(&self) {
+        let pools: Vec<_> = self.directory().by_id.values().cloned().collect();
+        for pool in pools {
+            let settings = self.machine_settings(&pool, &pool.live());
+            self.step(|machine, effects| {
+                let now = Instant::now();
+                machine.set_pool_settings(pool.id, settings, now, effects);
+                machine.reconnect_pool(pool.id, now, effects);
+            });
+        }
+    }
+
     /// The pool beside `pool` of this kind, made as `live` says if it is not there.
     pub(crate) fn branch(
         &self,
@@ -494,7 +543,8 @@ impl Shared {
                 }
                 pools.set_pool_settings(beside.id, settings, now, &mut effects);
             }
-            pools.set_pool_settings(pool.id, machine_settings(&live), now, &mut effects);
+            let settings = self.machine_settings(pool, &live);
+            pools.set_pool_settings(pool.id, settings, now, &mut effects);
             if pool.take_over(live) {
                 pools.reconnect_pool(pool.id, now, &mut effects);
             }

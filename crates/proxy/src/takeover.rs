@@ -46,6 +46,8 @@ enum Kind {
     Cancelled,
     /// How many clients are left.
     Left,
+    /// How many servers it has for a pool.
+    Places,
     /// From the new process: it serves.
     Serving = 65,
     /// It has the client, and waits for [`Kind::Yours`].
@@ -59,7 +61,7 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 15] = [
+    const ALL: [Kind; 16] = [
         Kind::Hello,
         Kind::Listener,
         Kind::Metrics,
@@ -70,6 +72,7 @@ impl Kind {
         Kind::Yours,
         Kind::Cancelled,
         Kind::Left,
+        Kind::Places,
         Kind::Serving,
         Kind::Have,
         Kind::Declined,
@@ -147,6 +150,7 @@ impl From<Kind> for ChannelError {
             Kind::Yours => "Yours",
             Kind::Cancelled => "Cancelled",
             Kind::Left => "Left",
+            Kind::Places => "Places",
             Kind::Serving => "Serving",
             Kind::Have => "Have",
             Kind::Declined => "Declined",

@@ -134,6 +134,7 @@ fn server(pool: &Arc<Pool>, id: ServerId) -> Box<Server> {
         client: AtomicU64::new(0),
         prepared_statements: AtomicU32::new(0),
         cancels: AtomicU32::new(0),
+        came_along: false,
         stray_cancel: AtomicBool::new(false),
     });
     Box::new(Server {

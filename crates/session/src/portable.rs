@@ -1,10 +1,11 @@
 //! A client's session as bytes, for another process of the pooler that goes on with it (`-R`).
 //!
 //! A client is packed when it has no server: what is kept of it then is all that it has. The other process may be of
-//! another version; which format it reads is settled before any client is packed ([`FORMAT`]), so that here every byte
-//! is either understood or an error. Statements come by their texts, as each process has names of its own for them.
+//! another version; which format it reads is settled before any client is packed, so that here every byte is either
+//! understood or an error. Statements come by their texts, as each process has names of its own for them.
 
 mod bytes;
+mod server;
 
 use std::sync::Arc;
 
@@ -15,9 +16,6 @@ use crate::settings::{Settings, SettingsTable};
 use crate::statements::{Statement, StatementTable};
 
 pub use bytes::{Malformed, Packer, Unpacker};
-
-/// Counts changes of what [`ClientSession::pack`] writes.
-pub const FORMAT: u32 = 1;
 
 /// How a statement is shared.
 #[derive(Clone, Copy)]

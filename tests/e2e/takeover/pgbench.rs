@@ -3,9 +3,8 @@
 use std::process::{Command, Stdio};
 
 use pgweir_tests::postgres;
-use pgweir_tests::raw::values;
 
-use super::{Place, until};
+use super::Place;
 
 const CLIENTS: usize = 50;
 
@@ -25,6 +24,9 @@ async fn survives(
     client
         .query(&format!("create table {table} (client int, n int)"))
         .await;
+    client
+        .query(&format!("grant all on {table} to public"))
+        .await;
     let script = format!(
         "\\set n random(1, 1000)\nbegin;\ninsert into {table} values (:client_id, :n);\nselect count(*) from {table} where n = :n;\ncommit;\n"
     );
@@ -39,18 +41,14 @@ async fn survives(
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    client
-        .query(&format!("grant all on {table} to public"))
-        .await;
     let total = CLIENTS * transactions;
     for i in 1..=restarts {
         let so_far = total * i / (restarts + 1) / 2;
         let count = format!("select count(*) from {table}");
-        while values(&client.query(&count).await)[0]
-            .parse::<usize>()
-            .unwrap()
-            < so_far
-        {}
+        pgweir_tests::within("load", async {
+            while client.value(&count).await.parse::<usize>().unwrap() < so_far {}
+        })
+        .await;
         let next = place.take_over(settings);
         assert_eq!(running.ends(), Some(0), "{}", running.log());
         assert_eq!(place.pidfile(), Some(next.id()));
@@ -65,7 +63,7 @@ async fn survives(
     let rows = client.value(&format!("select count(*) from {table}")).await;
     assert_eq!(rows, total.to_string());
     client.query(&format!("drop table {table}")).await;
-    until("everybody is gone", || !running.log().contains("panicked"));
+    assert!(!running.log().contains("panicked"), "{}", running.log());
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +34,8 @@ pub struct Predecessor {
     path: PathBuf,
     pid: u32,
     version: String,
+    /// Where the names of its prepared statements end.
+    pub(crate) statements: u64,
     pub(crate) listeners: Vec<Listener>,
     /// Where it serves metrics, and the sockets.
     pub(crate) metrics: Option<(String, Vec<std::net::TcpListener>)>,
@@ -82,6 +83,7 @@ impl Predecessor {
                 path: path.clone(),
                 pid: 0,
                 version: String::new(),
+                statements: 0,
                 listeners: Vec::new(),
                 metrics: None,
             })?;
@@ -113,6 +115,7 @@ impl Predecessor {
                 Kind::Hello => {
                     self.pid = from.u32("process")?;
                     self.version = from.text("version")?.to_owned();
+                    self.statements = from.u64("statements")?;
                 }
                 Kind::Listener => {
                     let descriptor = descriptors.into_iter().next();
@@ -168,6 +171,7 @@ impl Predecessor {
         let why = self.receive_all(shared);
         self.channel.close();
         shared.before.set(None);
+        shared.forget_elsewhere();
         match why {
             ChannelError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 tracing::info!("process {} has ended, which was here before", self.pid);
@@ -201,10 +205,9 @@ impl Predecessor {
             Kind::Pool => learn_credentials(shared, &message.body)?,
             Kind::Client => {
                 let id = from.u64("client")?;
-                let descriptor = message.descriptors.into_iter().next();
                 let mut body = Packer::new();
                 body.u64(id);
-                match Arrival::read(shared, &mut from, descriptor) {
+                match Arrival::read(shared, &mut from, message.descriptors) {
                     Ok(arrival) => {
                         *held = Some((id, arrival));
                         self.channel.send(Kind::Have, &body.finish(), &[])?;
@@ -230,7 +233,14 @@ impl Predecessor {
             Kind::Left => {
                 let left = from.u32("clients")?;
                 tracing::info!("process {} still has {left} clients", self.pid);
-                shared.before.clients.store(left, Ordering::Relaxed);
+            }
+            Kind::Places => {
+                let (database, user) = (from.text("database")?, from.text("user")?);
+                let servers = from.u32("servers")?;
+                // A pool that is in another configuration only is nobody's rival here.
+                if let Some(pool) = shared.pool(database, user) {
+                    shared.set_elsewhere(&pool, servers);
+                }
             }
             other => return Err(other.into()),
         }
@@ -242,8 +252,6 @@ impl Predecessor {
 #[derive(Debug, Default)]
 pub(crate) struct Before {
     link: Mutex<Option<Link>>,
-    /// Clients that it still had when it last said so.
-    pub(crate) clients: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -270,12 +278,6 @@ impl Before {
 
     fn set(&self, link: Option<Link>) {
         *self.link() = link;
-        self.clients.store(0, Ordering::Relaxed);
-    }
-
-    /// True while there is one.
-    pub(crate) fn is_there(&self) -> bool {
-        self.link().is_some()
     }
 
     /// Passes a cancel request on. The receiver hears when that is done, or that it cannot be.

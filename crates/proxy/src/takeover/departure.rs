@@ -1,6 +1,6 @@
 //! The old process: it passes its sockets, then its clients, one after the other, and ends when it has none.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -26,6 +26,9 @@ const START: Duration = Duration::from_secs(60);
 
 /// How long it may take to say whether it has a client.
 const ANSWER: Duration = Duration::from_secs(10);
+
+/// How often it is looked how many servers are left.
+const COUNT: Duration = Duration::from_millis(50);
 
 /// How often the log says who is left.
 const REPORT: Duration = Duration::from_secs(60);
@@ -180,6 +183,9 @@ struct Handover<'s> {
     in_transit: Option<InTransit>,
     next_id: u64,
     report_at: Instant,
+    count_at: Instant,
+    /// The servers of each pool: as many as the new process knows of, and as were counted last.
+    counted: HashMap<PoolId, (u32, u32)>,
 }
 
 impl<'s> Handover<'s> {
@@ -215,6 +221,8 @@ impl<'s> Handover<'s> {
             in_transit: None,
             next_id: 0,
             report_at: Instant::now() + REPORT,
+            count_at: Instant::now(),
+            counted: HashMap::new(),
         })
     }
 
@@ -241,11 +249,14 @@ impl<'s> Handover<'s> {
         }
         self.step_aside();
         self.channel.send(Kind::Stopped, &[], &[])?;
+        self.shared.settle_replacement();
+        self.count_servers()?;
         self.open();
         loop {
+            let until = self.report_at.min(self.count_at);
             let until = match &self.in_transit {
-                Some(one) => one.until.min(self.report_at),
-                None => self.report_at,
+                Some(one) => one.until.min(until),
+                None => until,
             };
             let event = self.next(until)?;
             if let Some(event) = event {
@@ -254,6 +265,9 @@ impl<'s> Handover<'s> {
             let now = Instant::now();
             if self.in_transit.as_ref().is_some_and(|one| now >= one.until) {
                 return Err(ChannelError::Silent(ANSWER.as_secs()));
+            }
+            if now >= self.count_at {
+                self.count_servers()?;
             }
             self.send_next()?;
             self.report(now)?;
@@ -273,6 +287,7 @@ impl<'s> Handover<'s> {
         let mut hello = Packer::new();
         hello.u32(std::process::id());
         hello.text(env!("CARGO_PKG_VERSION"));
+        hello.u64(self.shared.statements.end());
         self.channel.send(Kind::Hello, &hello.finish(), &[])?;
         for door in self.shared.doors().iter() {
             let mut body = Packer::new();
@@ -409,10 +424,10 @@ impl<'s> Handover<'s> {
         let mut body = Packer::new();
         body.u64(one.id);
         one.baggage.pack_up(&mut body);
-        let descriptor = one.baggage.descriptor()?;
+        let descriptors = one.baggage.descriptors()?;
         match self
             .channel
-            .send(Kind::Client, &body.finish(), &[descriptor])
+            .send(Kind::Client, &body.finish(), &descriptors)
         {
             Err(ChannelError::TooLong(bytes)) => {
                 if let Some(InTransit { baggage, .. }) = self.in_transit.take() {
@@ -424,6 +439,29 @@ impl<'s> Handover<'s> {
             }
             other => other,
         }
+    }
+
+    /// Tells the new process how many servers each pool has here, so that it leaves their places free.
+    fn count_servers(&mut self) -> Result<(), ChannelError> {
+        let now = Instant::now();
+        self.count_at = now + COUNT;
+        let all: Vec<_> = self.shared.directory().pools.values().cloned().collect();
+        for pool in all {
+            let counts = self.shared.pools().pool_counts(pool.id, now);
+            let servers = counts.map_or(0, |counts| counts.servers());
+            let (told, before) = self.counted.entry(pool.id).or_default();
+            // One that was closed has a moment to be gone.
+            let there = servers.max(std::mem::replace(before, servers));
+            if std::mem::replace(told, there) == there {
+                continue;
+            }
+            let mut body = Packer::new();
+            body.text(&pool.database.name);
+            body.text(&pool.user.name);
+            body.u32(there);
+            self.channel.send(Kind::Places, &body.finish(), &[])?;
+        }
+        Ok(())
     }
 
     fn report(&mut self, now: Instant) -> Result<(), ChannelError> {
@@ -469,6 +507,7 @@ impl<'s> Handover<'s> {
             door.leave_file(false);
         }
         shared.gate.replaced.send_replace(false);
+        shared.settle_replacement();
         if let Some(lent) = self.metrics.take()
             && let Err(e) = shared.metrics.take_back(lent, shared)
         {

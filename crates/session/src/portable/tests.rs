@@ -168,3 +168,50 @@ fn a_statement_that_two_clients_share_is_one_in_the_other_process_too() {
     let statement = |c: &ClientSession| c.named(b"s").unwrap().statement.clone();
     assert!(Arc::ptr_eq(&statement(&a), &statement(&b)));
 }
+
+#[test]
+fn a_server_is_the_same_for_its_client_in_another_process() {
+    use crate::names::Own;
+    use crate::{Holds, ServerSession};
+    let here = Process::new();
+    let pair = |name: &str, value: &str| (Box::from(name), Box::from(value));
+    let mut server = ServerSession::new(
+        vec![pair("TimeZone", "UTC")],
+        here.settings.intern([("work_mem", "1MB")]),
+    );
+    server.parameters.push(pair("server_version", "15.1"));
+    server.holds.set(Holds::TEMPORARY, true);
+    server.holds.set(Holds::LOCKS, true);
+    server.taken_by(7);
+    server.taken_by(8);
+    server
+        .own
+        .insert((*b"sql").into(), Own::Sql((*b"prepare").into()));
+    server.own.insert((*b"protocol").into(), Own::Protocol(3));
+    server
+        .own
+        .insert((*b"closing").into(), Own::Closing(Some((*b"x").into())));
+    assert!(server.is_portable());
+    let mut to = Packer::new();
+    server.pack(&mut to);
+    let bytes = to.finish();
+    let there = Process::new();
+    let mut from = Unpacker::new(&bytes);
+    let mut other = ServerSession::unpack(&mut from, 9, &there.settings).unwrap();
+    from.end().unwrap();
+    assert!(Settings::same(&server.settings, &other.settings));
+    assert_eq!(server.parameters, other.parameters);
+    assert_eq!(server.reset_values, other.reset_values);
+    assert_eq!(server.holds, other.holds);
+    assert!(other.is_portable() && other.has_history && !other.sequences_are_its);
+    assert_eq!(other.own[&b"sql"[..]], server.own[&b"sql"[..]]);
+    assert_eq!(other.own[&b"closing"[..]], server.own[&b"closing"[..]]);
+    assert_eq!(other.own[&b"protocol"[..]], Own::Closing(None));
+    // It is the same client.
+    other.taken_by(9);
+    assert!(other.sequences_are_its);
+    for cut in 0..bytes.len() {
+        let mut from = Unpacker::new(&bytes[..cut]);
+        assert!(ServerSession::unpack(&mut from, 9, &there.settings).is_err());
+    }
+}

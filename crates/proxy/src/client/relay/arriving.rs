@@ -1,24 +1,31 @@
 //! A client that comes from the process whose place this one takes.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use pgweir_auth::{ScramKeys, Secret};
+use pgweir_config::Host;
+use pgweir_pool::ServerId;
 use pgweir_session::portable::{Malformed, Unpacker};
-use pgweir_session::{ClientSession, PoolMode};
+use pgweir_session::{ClientSession, PoolMode, ServerSession};
+use pgweir_wire::backend::BackendKey;
 
 use super::Relay;
+use super::departing::where_it_is;
 use crate::client::admission::{Place, Seat, admit_client};
 use crate::client::card::ClientCard;
 use crate::pools::{Credentials, Pool, User};
 use crate::register::Address;
 use crate::report::Refusal;
-use crate::shared::Shared;
+use crate::server::Server;
+use crate::server::connect::came_along;
+use crate::shared::{ServerPools, Shared};
 use crate::stream::{Homeless, Outbox, Peer, Socket, Stream};
-use crate::worker::Worker;
+use crate::worker::{PoolEffect, Worker};
 
 /// Why a client is not taken over; it stays where it is.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +42,8 @@ pub(crate) enum Declined {
     OtherMode,
     #[error("more than max_client_conn ({0})")]
     TooMany(u32),
+    #[error("its server is not where servers of its pool are")]
+    ElsewhereNow,
 }
 
 /// A client, checked and counted, with no worker yet. Dropped, it leaves no trace but in the process that it came from.
@@ -51,8 +60,31 @@ pub(crate) struct Arrival {
     need: usize,
     kept: Vec<u8>,
     unsent: Vec<u8>,
+    server: Option<Along>,
     seat: Seat,
     place: Place,
+}
+
+/// The server that a client keeps, with a place in its pool, given back unless it is kept.
+struct Along {
+    shared: Arc<Shared>,
+    id: ServerId,
+    is_kept: bool,
+    socket: Option<Homeless>,
+    session: ServerSession,
+    connected_at: SystemTime,
+    key: Option<BackendKey>,
+}
+
+impl Drop for Along {
+    fn drop(&mut self) {
+        if !self.is_kept {
+            let step = |pools: &mut ServerPools, effects: &mut Vec<PoolEffect>| {
+                pools.discard(self.id, Instant::now(), effects);
+            };
+            self.shared.step(step);
+        }
+    }
 }
 
 /// Learns what [`Baggage::pack_credentials`](super::Baggage::pack_credentials) has told.
@@ -86,16 +118,16 @@ impl Arrival {
     pub(crate) fn read(
         shared: &Arc<Shared>,
         from: &mut Unpacker<'_>,
-        descriptor: Option<OwnedFd>,
+        descriptors: Vec<OwnedFd>,
     ) -> Result<Arrival, Declined> {
+        let mut descriptors = descriptors.into_iter();
         let database = from.text("database")?;
         let name = from.text("user")?;
         let is_session = from.bool("mode")?;
         let rewrites = from.bool("statements")?;
         let was = from.u64("client")?;
         let peer = read_peer(from)?;
-        let connected = Duration::from_micros(from.u64("time")?);
-        let connected_at = UNIX_EPOCH.checked_add(connected).ok_or(Malformed("time"))?;
+        let connected_at = unpack_time(from)?;
         let told_before = from.u32("process")?;
         let told = from.bytes("secret")?;
         let mut secret = [0; 32];
@@ -110,10 +142,10 @@ impl Arrival {
         let unsent = from.bytes("output")?.to_vec();
         let mut session =
             ClientSession::unpack(from, rewrites, &shared.settings, &shared.statements)?;
-        from.end()?;
+        let descriptor = descriptors.next().ok_or(Declined::NoSocket)?;
         let socket = match peer {
-            Peer::Tcp(_) => Homeless::Tcp(descriptor.ok_or(Declined::NoSocket)?.into()),
-            Peer::Unix { .. } => Homeless::Unix(descriptor.ok_or(Declined::NoSocket)?.into()),
+            Peer::Tcp(_) => Homeless::Tcp(descriptor.into()),
+            Peer::Unix { .. } => Homeless::Unix(descriptor.into()),
         };
         let pool = shared.pool(database, name);
         let pool = pool.ok_or_else(|| Declined::NoSuchDatabase(database.to_owned()))?;
@@ -133,8 +165,14 @@ impl Arrival {
             .user_limits(name)
             .max_user_client_connections;
         let seat = Seat::take(shared, &pool, &live, &user, limit)?;
+        let id = shared.next_client();
+        let server = match from.bool("server")? {
+            true => Some(read_server(shared, from, descriptors.next(), &pool, id)?),
+            false => None,
+        };
+        from.end()?;
         let mut card = ClientCard::new(
-            shared.next_client(),
+            id,
             user.name.clone(),
             peer,
             socket.local_address(),
@@ -161,6 +199,7 @@ impl Arrival {
             need,
             kept,
             unsent,
+            server,
             seat,
             place,
         })
@@ -210,6 +249,15 @@ impl Arrival {
             // What it has written is older than any position that is read from now on.
             relay.mark = cluster.wrote();
         }
+        let along = self.server.map(|along| along.settle(worker, &relay.pool));
+        let lost = match along {
+            Some(Ok(server)) => {
+                relay.keep_server(server);
+                lost
+            }
+            Some(Err(e)) => Some(e),
+            None => lost,
+        };
         match lost {
             None => {
                 tokio::task::spawn_local(relay);
@@ -217,6 +265,68 @@ impl Arrival {
             Some(e) => relay.lose(&e),
         }
     }
+}
+
+impl Along {
+    /// Registers its socket with the reactor of `worker`.
+    fn settle(mut self, worker: &Rc<Worker>, pool: &Arc<Pool>) -> io::Result<Box<Server>> {
+        let socket = self.socket.take().map(Homeless::settle);
+        let socket = socket.unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))?;
+        self.is_kept = true;
+        let session = std::mem::replace(
+            &mut self.session,
+            ServerSession::new(Vec::new(), worker.shared.nothing_set.clone()),
+        );
+        let stream = Stream::Plain(socket);
+        let (key, connected_at) = (self.key.take(), self.connected_at);
+        let server = came_along(worker, pool, self.id, stream, session, key, connected_at);
+        worker.shared.add_card(&server.card);
+        Ok(server)
+    }
+}
+
+/// Reads what was said of a server that `client` keeps.
+fn read_server(
+    shared: &Arc<Shared>,
+    from: &mut Unpacker<'_>,
+    descriptor: Option<OwnedFd>,
+    pool: &Pool,
+    client: u64,
+) -> Result<Along, Declined> {
+    let live = pool.live();
+    if from.text("server")? != where_it_is(&live.target) || live.cluster.is_some() {
+        return Err(Declined::ElsewhereNow);
+    }
+    let connected_at = unpack_time(from)?;
+    let key = match from.bool("key")? {
+        true => Some(BackendKey {
+            pid: from.u32("key")?,
+            secret: from.bytes("key")?.into(),
+        }),
+        false => None,
+    };
+    let mut session = ServerSession::unpack(from, client, &shared.settings)?;
+    session.set_connect_query(live.target.connect_query.as_deref());
+    let descriptor = descriptor.ok_or(Declined::NoSocket)?;
+    let socket = match &live.target.host {
+        Host::Tcp(_) => Homeless::Tcp(descriptor.into()),
+        Host::UnixDirectory(_) => Homeless::Unix(descriptor.into()),
+    };
+    let id = shared.pools().take_in(pool.id, 0, Instant::now());
+    Ok(Along {
+        shared: shared.clone(),
+        id: id.ok_or(Declined::ElsewhereNow)?,
+        is_kept: false,
+        socket: Some(socket),
+        session,
+        connected_at,
+        key,
+    })
+}
+
+fn unpack_time(from: &mut Unpacker<'_>) -> Result<SystemTime, Malformed> {
+    let since = Duration::from_micros(from.u64("time")?);
+    UNIX_EPOCH.checked_add(since).ok_or(Malformed("time"))
 }
 
 fn read_peer(from: &mut Unpacker<'_>) -> Result<Peer, Malformed> {

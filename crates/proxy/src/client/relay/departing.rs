@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use pgweir_auth::Secret;
 use pgweir_route::Mark;
@@ -15,20 +15,23 @@ use super::{Baggage, Link, Relay};
 use crate::client::admission::leave_pool;
 use crate::client::{cancel, closing};
 use crate::pools::Pool;
+use crate::server::Server;
+use crate::server::connect::Target;
 use crate::shared::Shared;
 use crate::stream::{Peer, Stream};
 use crate::worker::Order;
 
 impl Relay {
-    /// Whether it leaves now: it has no server, and everything that there is of it can be told.
+    /// Whether it leaves now: it has no server, or one that goes along, and everything that there is of it can be told.
     #[cold]
     pub(super) fn may_depart(&self) -> bool {
         let departure = &self.worker.shared.departure;
-        let is_alone = match self.link {
+        let is_ready = match &self.link {
             Link::Alone | Link::Waiting { .. } | Link::Held { .. } => true,
-            Link::Checking { .. } | Link::Linked(_) => false,
+            Link::Linked(server) => self.takes_along(server),
+            Link::Checking { .. } => false,
         };
-        is_alone
+        is_ready
             && departure.is_open()
             && matches!(self.stream, Stream::Plain(_))
             && self.listening.is_none()
@@ -37,15 +40,41 @@ impl Relay {
             && departure.has_room()
     }
 
+    /// Whether it keeps `server`, and both can leave together as they are.
+    fn takes_along(&self, server: &Server) -> bool {
+        let keeps = self.live.mode == PoolMode::Session || server.session.keeps(&self.session);
+        keeps
+            && server.session.is_portable()
+            && matches!(server.stream, Stream::Plain(_))
+            && self.session.at_boundary()
+            && !self.holds_back()
+            && !self.fresh
+            && self.site.is_none()
+            && self.live.cluster.is_none()
+            && self.live.target.alike.is_none()
+            && server.outbox.is_empty()
+            && server.kept.is_empty()
+            && server.early_cancel.is_none()
+            && server.change.is_none()
+            && !server.card.cancels_in_flight()
+            && !server.card.may_be_cancelled_late()
+    }
+
     /// Packs up what the client has, and sends it to the other process.
     pub(super) fn depart(&mut self) {
-        if let Link::Waiting { ticket, .. } = std::mem::replace(&mut self.link, Link::Alone) {
-            self.worker.with_pools(|pools, effects| {
+        let mut along = None;
+        match std::mem::replace(&mut self.link, Link::Alone) {
+            Link::Waiting { ticket, .. } => self.worker.with_pools(|pools, effects| {
                 pools.abandon(ticket, Instant::now(), effects);
-            });
+            }),
+            Link::Linked(server) => along = Some(server),
+            Link::Alone | Link::Checking { .. } | Link::Held { .. } => {}
         }
+        // It keeps nothing while it is on its way.
+        let _ = self.note_holds();
         self.leave_register();
-        let baggage = Box::new(self.pack());
+        let mut baggage = Box::new(self.pack());
+        baggage.server = along;
         self.moved = true;
         self.worker.handle().clients.fetch_sub(1, Ordering::Relaxed);
         let shared = &self.worker.shared;
@@ -61,11 +90,12 @@ impl Baggage {
         &self.pool
     }
 
-    /// Its socket, for another process.
-    pub(crate) fn descriptor(&self) -> io::Result<BorrowedFd<'_>> {
-        self.stream
-            .descriptor()
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    /// Its socket, and that of the server that goes along, for another process.
+    pub(crate) fn descriptors(&self) -> io::Result<Vec<BorrowedFd<'_>>> {
+        let server = self.server.as_ref().map(|server| &server.stream);
+        let streams = [&self.stream].into_iter().chain(server);
+        let descriptors = streams.map(Stream::descriptor).collect::<Option<_>>();
+        descriptors.ok_or_else(|| io::ErrorKind::NotConnected.into())
     }
 
     /// What logins to the servers of its pool take that no configuration says; `None` for nothing.
@@ -112,8 +142,7 @@ impl Baggage {
                 to.u32(port.into());
             }
         }
-        let connected = card.connected_at.duration_since(UNIX_EPOCH);
-        to.u64(connected.unwrap_or_default().as_micros() as u64);
+        pack_time(card.connected_at, to);
         to.u32(self.cancel_pid());
         to.bytes(card.secret());
         to.maybe_text(card.application_name.borrow().as_deref());
@@ -122,6 +151,10 @@ impl Baggage {
         to.bytes(&self.kept);
         to.bytes(self.outbox.unsent());
         self.session.pack(to);
+        to.bool(self.server.is_some());
+        if let Some(server) = &self.server {
+            pack_server(server, to);
+        }
     }
 
     /// The process id that its client was told.
@@ -141,6 +174,10 @@ impl Baggage {
         let reason = format!("process {successor} has taken over");
         closing::log(&shared.config().global, &self.card, &reason);
         shared.order(home.worker, Order::Strike { slot: home.slot });
+        if let Some(server) = self.server {
+            shared.remove_card(server.id);
+            shared.step(|pools, effects| pools.discard(server.id, Instant::now(), effects));
+        }
         leave_pool(shared, &self.pool, &self.user);
         shared.clients.fetch_sub(1, Ordering::AcqRel);
     }
@@ -155,6 +192,36 @@ impl Baggage {
         there.clients.fetch_add(1, Ordering::Relaxed);
         shared.order(worker, Order::Adopt(self));
     }
+}
+
+/// Appends what there is of a server but for its socket.
+fn pack_server(server: &Server, to: &mut Packer) {
+    let card = &server.card;
+    to.text(&where_it_is(&card.target));
+    pack_time(card.connected_at, to);
+    to.bool(card.key.is_some());
+    if let Some(key) = &card.key {
+        to.u32(key.pid);
+        to.bytes(&key.secret);
+    }
+    server.session.pack(to);
+}
+
+/// What must be the same in the other process's configuration for a server to be one of the pool's there.
+pub(super) fn where_it_is(target: &Target) -> String {
+    let Target {
+        host,
+        port,
+        dbname,
+        user,
+        ..
+    } = target;
+    format!("{host} {port} {dbname} {user}")
+}
+
+fn pack_time(time: SystemTime, to: &mut Packer) {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    to.u64(since.as_micros() as u64);
 }
 
 /// As log lines name it.

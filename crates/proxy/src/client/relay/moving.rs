@@ -8,10 +8,11 @@ use std::sync::atomic::Ordering;
 use pgweir_route::Mark;
 use pgweir_session::ClientSession;
 
-use super::{End, Listening, Relay};
-use crate::client::card::ClientCard;
+use super::{End, Link, Listening, Relay};
+use crate::client::card::{ClientCard, ClientState};
 use crate::pools::{Pool, User};
 use crate::register::Address;
+use crate::server::Server;
 use crate::stream::{Outbox, Socket, Stream};
 use crate::worker::{Order, Worker};
 
@@ -28,6 +29,8 @@ pub(crate) struct Baggage {
     pub(super) mark: Mark,
     listening: Option<Box<Listening>>,
     pub(super) stays: u32,
+    /// What it keeps where it goes; between two workers nothing.
+    pub(super) server: Option<Box<Server>>,
 }
 
 impl Baggage {
@@ -82,6 +85,10 @@ impl Baggage {
         if let Some(listening) = &mut relay.listening {
             listening.moved();
         }
+        let lost = match self.server {
+            Some(server) => lost.and(relay.go_on_with(server)),
+            None => lost,
+        };
         (relay, lost)
     }
 }
@@ -111,6 +118,27 @@ impl Relay {
         }
     }
 
+    /// Has its server, whose socket was on another reactor.
+    fn go_on_with(&mut self, mut server: Box<Server>) -> io::Result<()> {
+        if let Err(e) = server.stream.socket_mut().rehome() {
+            self.worker.discard(server, &e.to_string());
+            return Err(e);
+        }
+        server.worker = self.worker.id;
+        self.keep_server(server);
+        Ok(())
+    }
+
+    /// Has a server that it had before it came here.
+    pub(super) fn keep_server(&mut self, server: Box<Server>) {
+        server.card.client.store(self.card.id, Ordering::Relaxed);
+        self.card.server.set(Some(server.id));
+        self.card.state.set(ClientState::Active);
+        self.link = Link::Linked(server);
+        // Nothing new is kept: whether it may was asked when it began.
+        let _ = self.note_holds();
+    }
+
     /// Its connection did not come along.
     pub(super) fn lose(mut self, why: &io::Error) {
         tracing::warn!("{} lost while it moved: {why}", self.card);
@@ -132,6 +160,7 @@ impl Relay {
             mark: self.mark,
             listening: self.listening.take(),
             stays: self.stays,
+            server: None,
         }
     }
 }
