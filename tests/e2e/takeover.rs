@@ -1,6 +1,7 @@
 //! `-R`: a process takes the place of another, and its clients notice nothing.
 
 mod failing;
+mod listening;
 mod pgbench;
 mod sessions;
 

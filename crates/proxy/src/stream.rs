@@ -360,6 +360,11 @@ impl Outbox {
         }
     }
 
+    /// Adds bytes, to be sent when what comes before them has been.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        self.kept.extend_from_slice(bytes);
+    }
+
     /// What is to be sent still.
     pub(crate) fn unsent(&self) -> &[u8] {
         &self.kept[self.sent..]

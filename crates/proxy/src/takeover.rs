@@ -44,6 +44,8 @@ enum Kind {
     Yours,
     /// A cancel request has been passed on, or was for nobody.
     Cancelled,
+    /// The client stays with the old process after all.
+    Mine,
     /// How many clients are left.
     Left,
     /// How many servers it has for a pool.
@@ -61,7 +63,7 @@ enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 16] = [
+    const ALL: [Kind; 17] = [
         Kind::Hello,
         Kind::Listener,
         Kind::Metrics,
@@ -71,6 +73,7 @@ impl Kind {
         Kind::Client,
         Kind::Yours,
         Kind::Cancelled,
+        Kind::Mine,
         Kind::Left,
         Kind::Places,
         Kind::Serving,
@@ -149,6 +152,7 @@ impl From<Kind> for ChannelError {
             Kind::Client => "Client",
             Kind::Yours => "Yours",
             Kind::Cancelled => "Cancelled",
+            Kind::Mine => "Mine",
             Kind::Left => "Left",
             Kind::Places => "Places",
             Kind::Serving => "Serving",

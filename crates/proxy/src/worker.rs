@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use pgweir_auth::{Derivation, Nonce, ScramKeys};
@@ -14,7 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use crate::client::card::ClientRow;
-use crate::client::relay::{Arrival, Baggage};
+use crate::client::relay::{Arrival, Baggage, Declined};
 use crate::client::{cancel, login};
 use crate::kill::Kill;
 use crate::placement::{self, Handover};
@@ -60,6 +61,8 @@ pub(crate) enum Order {
     Adopt(Box<Baggage>),
     /// A client from another process, of this number, whose place this one takes; it was counted among the worker's.
     Arrive(Box<Arrival>, u32),
+    /// Listen for a client from another process, before it is served here.
+    Listen(Box<Arrival>, Sender<Result<Arrival, Declined>>),
     /// A CancelRequest that has come to the process that takes this one's place.
     CancelFor {
         pid: u32,
@@ -176,6 +179,13 @@ impl Worker {
             }
             Order::Adopt(baggage) => baggage.unpack(self),
             Order::Arrive(arrival, before) => arrival.settle(self, before),
+            Order::Listen(arrival, tell) => {
+                let worker = self.clone();
+                tokio::task::spawn_local(async move {
+                    // Whoever asked may not wait any more: then it is dropped.
+                    let _ = tell.send(arrival.listen(&worker).await);
+                });
+            }
             Order::CancelFor { pid, secret, done } => {
                 let shared = self.shared.clone();
                 tokio::task::spawn_local(async move {

@@ -83,13 +83,15 @@ async fn no_transaction_is_lost_by_the_extended_protocol() {
     .await;
 }
 
+// pgbench waits for the answer to each PREPARE in a thread that 25 clients share: with fewer servers than clients it could
+// wait for itself.
 #[tokio::test]
 async fn no_transaction_is_lost_with_prepared_statements_and_two_restarts() {
     survives(
         "prepared",
         "prepared",
         150,
-        "pool_mode = \"transaction\"",
+        "pool_mode = \"transaction\"\ndefault_pool_size = 60",
         2,
     )
     .await;

@@ -1,7 +1,9 @@
 //! What a client has done to its session is there after a restart.
 
+use pgweir_tests::pooler::connect;
+use pgweir_tests::postgres::PASSWORD;
 use pgweir_tests::raw::{errors, tags, values};
-use pgweir_tests::{Raw, Script};
+use pgweir_tests::{Raw, Script, postgres};
 use pgweir_wire::startup;
 use tokio::net::UnixStream;
 
@@ -309,5 +311,27 @@ async fn the_new_process_leaves_the_old_ones_places_in_the_pool_free() {
     for client in &mut clients[..3] {
         client.query("begin").await;
     }
+    drop(new);
+}
+
+#[tokio::test]
+async fn the_keys_that_a_login_has_proved_log_in_to_servers_of_the_new_process() {
+    let place = Place::new();
+    let secret = postgres().stored_secret("scram_user");
+    let settings = format!(
+        "{TRANSACTION}\nauth_type = \"scram-sha-256\"\n\n[users.scram_user]\npassword = \"{secret}\"\n"
+    );
+    let mut old = place.start(&settings);
+    let quoted = PASSWORD.replace('\\', "\\\\").replace('\'', "\\'");
+    let client = connect(&format!(
+        "host=127.0.0.1 port={} user=scram_user dbname=postgres sslmode=disable password='{quoted}'",
+        place.port
+    ))
+    .await;
+    client.simple_query("select 1").await.unwrap();
+    let new = place.take_over(&settings);
+    assert_eq!(old.ends(), Some(0), "{}", old.log());
+    let row = client.query_one("select current_user::text", &[]).await;
+    assert_eq!(row.unwrap().get::<_, String>(0), "scram_user");
     drop(new);
 }

@@ -41,7 +41,7 @@ use crate::server::upkeep::{self, Upkept};
 use crate::stream::{Outbox, Stream};
 use crate::worker::Worker;
 
-pub(crate) use arriving::{Arrival, learn_credentials};
+pub(crate) use arriving::{Arrival, Declined, learn_credentials};
 pub(crate) use ending::shutting_down;
 pub(crate) use moving::Baggage;
 pub(crate) use routing::{LOOK, no_host};
@@ -181,8 +181,11 @@ impl Relay {
             {
                 r.map_err(|_| End::Gone)?;
             }
-            if self.worker.departs.get() && self.may_depart() {
-                return Err(End::Departs);
+            if self.worker.departs.get() {
+                self.prepare_to_depart(cx);
+                if self.may_depart() {
+                    return Err(End::Departs);
+                }
             }
             let progress = match &mut self.link {
                 Link::Alone => self.alone(cx)?,

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::channel::{Channel, Message};
 use super::{ChannelError, FORMAT, Kind, TakeoverError};
-use crate::client::relay::{Arrival, learn_credentials};
+use crate::client::relay::{Arrival, Declined, learn_credentials};
 use crate::console;
 use crate::listener::{self, Listener};
 use crate::shared::Shared;
@@ -24,6 +24,9 @@ use crate::worker::Order;
 
 /// How long the old process may take for each of its answers until it has stepped aside.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it may take until what a client listens to is heard here, which the old process waits for.
+const LISTEN: Duration = Duration::from_secs(5);
 
 /// The longest message of a console's login.
 const MESSAGE_BYTES: u32 = 64 << 10;
@@ -207,7 +210,8 @@ impl Predecessor {
                 let id = from.u64("client")?;
                 let mut body = Packer::new();
                 body.u64(id);
-                match Arrival::read(shared, &mut from, message.descriptors) {
+                let read = Arrival::read(shared, &mut from, message.descriptors);
+                match read.and_then(|arrival| begin_to_listen(shared, arrival)) {
                     Ok(arrival) => {
                         *held = Some((id, arrival));
                         self.channel.send(Kind::Have, &body.finish(), &[])?;
@@ -221,7 +225,8 @@ impl Predecessor {
             Kind::Yours => {
                 let id = from.u64("client")?;
                 match held.take() {
-                    Some((mine, arrival)) if mine == id => {
+                    Some((mine, mut arrival)) if mine == id => {
+                        arrival.tell(from.bytes("mail")?);
                         let worker = listener::worker_for_another(shared);
                         let arrival = Box::new(arrival);
                         shared.order(worker, Order::Arrive(arrival, self.pid));
@@ -229,6 +234,7 @@ impl Predecessor {
                     _ => return Err(ChannelError::OutOfPlace("a client that did not come")),
                 }
             }
+            Kind::Mine => *held = None,
             Kind::Cancelled => shared.before.was_passed_on(from.u32("number")?),
             Kind::Left => {
                 let left = from.u32("clients")?;
@@ -246,6 +252,16 @@ impl Predecessor {
         }
         Ok(())
     }
+}
+
+/// Has what `arrival` listens to heard in this process too.
+fn begin_to_listen(shared: &Shared, arrival: Arrival) -> Result<Arrival, Declined> {
+    if !arrival.listens() {
+        return Ok(arrival);
+    }
+    let (tell, told) = std::sync::mpsc::channel();
+    shared.order(0, Order::Listen(Box::new(arrival), tell));
+    told.recv_timeout(LISTEN).unwrap_or(Err(Declined::NotHeard))
 }
 
 /// The process that was here before, for as long as it has clients.

@@ -7,6 +7,7 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -39,7 +40,11 @@ pub(super) struct Message {
 
 /// One end.
 #[derive(Debug)]
-pub(super) struct Channel(UnixStream);
+pub(super) struct Channel {
+    socket: UnixStream,
+    /// Held while a message is sent, for several threads may.
+    sending: Arc<Mutex<()>>,
+}
 
 impl Channel {
     /// Over a connection on which nothing is under way.
@@ -47,23 +52,29 @@ impl Channel {
         socket.set_nonblocking(false)?;
         socket.set_write_timeout(Some(PATIENCE))?;
         socket.set_read_timeout(None)?;
-        Ok(Channel(socket))
+        Ok(Channel {
+            socket,
+            sending: Arc::default(),
+        })
     }
 
     /// The same connection, for another thread.
     pub(super) fn share(&self) -> io::Result<Channel> {
-        self.0.try_clone().map(Channel)
+        Ok(Channel {
+            socket: self.socket.try_clone()?,
+            sending: self.sending.clone(),
+        })
     }
 
     /// How long [`Channel::receive`] waits; `None`: for ever.
     pub(super) fn set_patience(&self, limit: Option<Duration>) -> io::Result<()> {
-        self.0.set_read_timeout(limit)
+        self.socket.set_read_timeout(limit)
     }
 
     /// Ends it for both sides, whoever else has it.
     pub(super) fn close(&self) {
         // It may be gone already.
-        let _ = self.0.shutdown(std::net::Shutdown::Both);
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
     /// Sends a message.
@@ -86,9 +97,10 @@ impl Channel {
         if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
             return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
         }
+        let _whole = self.sending.lock().unwrap_or_else(PoisonError::into_inner);
         let sent = loop {
             match sendmsg(
-                &self.0,
+                &self.socket,
                 &[IoSlice::new(&bytes)],
                 &mut control,
                 SendFlags::NOSIGNAL,
@@ -97,7 +109,7 @@ impl Channel {
                 other => break other.map_err(io::Error::from)?,
             }
         };
-        (&self.0).write_all(&bytes[sent..])?;
+        (&self.socket).write_all(&bytes[sent..])?;
         Ok(())
     }
 
@@ -116,7 +128,7 @@ impl Channel {
         }
         // Grows with what comes, so that a length alone takes no memory.
         let mut body = Vec::new();
-        let read = (&self.0).take(length.into()).read_to_end(&mut body)?;
+        let read = (&self.socket).take(length.into()).read_to_end(&mut body)?;
         if read < length as usize {
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
@@ -136,7 +148,7 @@ impl Channel {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let received = loop {
             match recvmsg(
-                &self.0,
+                &self.socket,
                 &mut [IoSliceMut::new(bytes)],
                 &mut control,
                 RecvFlags::CMSG_CLOEXEC,

@@ -27,6 +27,9 @@ const START: Duration = Duration::from_secs(60);
 /// How long it may take to say whether it has a client.
 const ANSWER: Duration = Duration::from_secs(10);
 
+/// How often it is looked whether a notification has come.
+const LOOK: Duration = Duration::from_millis(1);
+
 /// How often it is looked how many servers are left.
 const COUNT: Duration = Duration::from_millis(50);
 
@@ -353,8 +356,7 @@ impl<'s> Handover<'s> {
         match message.kind {
             Kind::Have => {
                 let one = self.arrived(from.u64("client")?)?;
-                self.channel.send(Kind::Yours, &id(one.id), &[])?;
-                one.baggage.let_go(self.shared, self.successor);
+                self.settle(one)?;
                 self.left_the_way();
             }
             Kind::Declined => {
@@ -386,6 +388,39 @@ impl<'s> Handover<'s> {
             other => return Err(other.into()),
         }
         Ok(())
+    }
+
+    /// Lets a client go that the new process has, once it has been told what it is to hear of this one.
+    fn settle(&mut self, one: InTransit) -> Result<(), ChannelError> {
+        let InTransit {
+            id,
+            mut baggage,
+            until,
+        } = one;
+        let mut mail = Vec::new();
+        let is_all = loop {
+            match baggage.take_mail(&mut mail) {
+                Ok(true) => break true,
+                Ok(false) if Instant::now() < until => std::thread::sleep(LOOK),
+                Ok(false) | Err(_) => break false,
+            }
+        };
+        let mut body = Packer::new();
+        body.u64(id);
+        if is_all {
+            body.bytes(&mail);
+            if let Err(why) = self.channel.send(Kind::Yours, &body.finish(), &[]) {
+                baggage.tell(mail);
+                baggage.go_home(self.shared, false);
+                return Err(why);
+            }
+            baggage.let_go(self.shared, self.successor);
+            return Ok(());
+        }
+        tracing::warn!("{baggage} stays in this process: what it listens to was not heard in time");
+        baggage.tell(mail);
+        baggage.go_home(self.shared, true);
+        self.channel.send(Kind::Mine, &body.finish(), &[])
     }
 
     fn arrived(&mut self, id: u64) -> Result<InTransit, ChannelError> {
@@ -523,12 +558,6 @@ impl<'s> Handover<'s> {
             self.successor
         );
     }
-}
-
-fn id(id: u64) -> Vec<u8> {
-    let mut body = Packer::new();
-    body.u64(id);
-    body.finish()
 }
 
 /// Clients that are logged in, those on their way included.

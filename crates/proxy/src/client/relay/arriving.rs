@@ -11,11 +11,12 @@ use pgweir_auth::{ScramKeys, Secret};
 use pgweir_config::Host;
 use pgweir_pool::ServerId;
 use pgweir_session::portable::{Malformed, Unpacker};
-use pgweir_session::{ClientSession, PoolMode, ServerSession};
+use pgweir_session::{Channel, ClientSession, PoolMode, ServerSession};
 use pgweir_wire::backend::BackendKey;
 
 use super::Relay;
 use super::departing::where_it_is;
+use super::listening::{Listening, listen_behind};
 use crate::client::admission::{Place, Seat, admit_client};
 use crate::client::card::ClientCard;
 use crate::pools::{Credentials, Pool, User};
@@ -42,6 +43,8 @@ pub(crate) enum Declined {
     OtherMode,
     #[error("more than max_client_conn ({0})")]
     TooMany(u32),
+    #[error("what it listens to is not heard in time")]
+    NotHeard,
     #[error("its server is not where servers of its pool are")]
     ElsewhereNow,
 }
@@ -61,6 +64,11 @@ pub(crate) struct Arrival {
     kept: Vec<u8>,
     unsent: Vec<u8>,
     server: Option<Along>,
+    /// By which the two processes agree what it hears of whom.
+    marker: Option<Channel>,
+    listening: Option<Box<Listening>>,
+    /// What it hears of this process first.
+    mail: Vec<u8>,
     seat: Seat,
     place: Place,
 }
@@ -166,6 +174,10 @@ impl Arrival {
             .max_user_client_connections;
         let seat = Seat::take(shared, &pool, &live, &user, limit)?;
         let id = shared.next_client();
+        let marker = match from.bool("marker")? {
+            true => Some(from.bytes("marker")?.into()),
+            false => None,
+        };
         let server = match from.bool("server")? {
             true => Some(read_server(shared, from, descriptors.next(), &pool, id)?),
             false => None,
@@ -200,9 +212,33 @@ impl Arrival {
             kept,
             unsent,
             server,
+            marker,
+            listening: None,
+            mail: Vec::new(),
             seat,
             place,
         })
+    }
+
+    /// True if it listens to channels, which has to be begun before it can be served.
+    pub(crate) fn listens(&self) -> bool {
+        self.marker.is_some()
+    }
+
+    /// Listens for it.
+    pub(crate) async fn listen(mut self, worker: &Rc<Worker>) -> Result<Arrival, Declined> {
+        if let Some(marker) = self.marker.take() {
+            let (session, id) = (&self.session, self.card.id);
+            let behind = listen_behind(worker, &self.pool, session, id, &marker).await?;
+            self.listening = Some(behind.0);
+            self.mail = behind.1;
+        }
+        Ok(self)
+    }
+
+    /// What it still had to hear of the process that it comes from.
+    pub(crate) fn tell(&mut self, mail: &[u8]) {
+        self.unsent.extend_from_slice(mail);
     }
 
     /// Goes on with the client on `worker`, which counts it already; it was in process `before`.
@@ -243,6 +279,8 @@ impl Arrival {
         );
         relay.need = self.need;
         relay.outbox = Outbox::of(self.unsent);
+        relay.outbox.keep(&self.mail);
+        relay.listening = self.listening;
         if self.has_written
             && let Some(cluster) = relay.live.cluster.clone()
         {

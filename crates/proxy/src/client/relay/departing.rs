@@ -14,6 +14,7 @@ use pgweir_session::portable::Packer;
 use super::{Baggage, Link, Relay};
 use crate::client::admission::leave_pool;
 use crate::client::{cancel, closing};
+use crate::listen::Taken;
 use crate::pools::Pool;
 use crate::server::Server;
 use crate::server::connect::Target;
@@ -34,7 +35,7 @@ impl Relay {
         is_ready
             && departure.is_open()
             && matches!(self.stream, Stream::Plain(_))
-            && self.listening.is_none()
+            && self.is_ready_to_depart()
             && !self.tries_again
             && self.stays != departure.number()
             && departure.has_room()
@@ -151,10 +152,29 @@ impl Baggage {
         to.bytes(&self.kept);
         to.bytes(self.outbox.unsent());
         self.session.pack(to);
+        let marker = self.listening.as_ref().and_then(|l| l.marker());
+        to.bool(marker.is_some());
+        if let Some(marker) = marker {
+            to.bytes(marker);
+        }
         to.bool(self.server.is_some());
         if let Some(server) = &self.server {
             pack_server(server, to);
         }
+    }
+
+    /// What the client is to hear of this process still, appended to `mail`. True when that is all: then the other process
+    /// can have it.
+    pub(crate) fn take_mail(&self, mail: &mut Vec<u8>) -> Result<bool, Taken> {
+        match &self.listening {
+            Some(listening) => listening.take_up_to_marker(mail),
+            None => Ok(true),
+        }
+    }
+
+    /// It hears this next.
+    pub(crate) fn tell(&mut self, mail: Vec<u8>) {
+        self.outbox.keep(&mail);
     }
 
     /// The process id that its client was told.

@@ -27,7 +27,7 @@ pub(crate) struct Baggage {
     pub(super) kept: Vec<u8>,
     pub(super) need: usize,
     pub(super) mark: Mark,
-    listening: Option<Box<Listening>>,
+    pub(super) listening: Option<Box<Listening>>,
     pub(super) stays: u32,
     /// What it keeps where it goes; between two workers nothing.
     pub(super) server: Option<Box<Server>>,
