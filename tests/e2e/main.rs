@@ -46,5 +46,6 @@ mod signals;
 mod small_settings;
 mod sockets;
 mod state;
+mod takeover;
 mod timeouts;
 mod tls;

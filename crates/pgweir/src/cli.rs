@@ -25,6 +25,8 @@ pgweir: a connection pooler for PostgreSQL
 Options with FILE
   -d, --daemon          run in the background
   -q, --quiet           log nothing to stderr
+  -R, --reboot          take over from the process that runs already, with its
+                        clients; if none does, start as usual
   -v, --verbose         log more; -vv logs everything
   -u, --user=USER       run as USER, if started by root
 
@@ -76,6 +78,8 @@ pub(crate) struct RunOptions {
     pub(crate) file: PathBuf,
     /// Whether to run in the background.
     pub(crate) daemon: bool,
+    /// Whether to take over from the process that runs already.
+    pub(crate) reboot: bool,
     /// The user to run as, whatever the configuration says.
     pub(crate) user: Option<String>,
     /// What to log.
@@ -107,12 +111,6 @@ pub(crate) enum UsageError {
     /// `check` or `convert` without a file.
     #[error("{0}: expected a configuration file")]
     FileMissing(&'static str),
-    /// What PgBouncer's `-R` did.
-    #[error(
-        "-R: taking over from a running process is not built; start a second one on another port, \
-         or restart"
-    )]
-    Reboot,
     /// `route` without a text.
     #[error("route: expected a text of SQL")]
     RouteNothing,
@@ -141,7 +139,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             Short('q') | Long("quiet") => options.logs.quiet = true,
             Short('v') | Long("verbose") => options.logs.verbose += 1,
             Short('u') | Long("user") => options.user = Some(parser.value()?.string()?),
-            Short('R') | Long("reboot") => return Err(UsageError::Reboot),
+            Short('R') | Long("reboot") => options.reboot = true,
             Value(word) if first && word == "dev" => return dev(parser),
             Value(word) if first && word == "route" => return route(parser),
             Value(word) if first && word == "check" => {
@@ -245,6 +243,10 @@ mod tests {
             },
             ..run("a.ini")
         };
+        let reboot = RunOptions {
+            reboot: true,
+            ..run("a.ini")
+        };
         let postgres = RunOptions {
             user: Some("postgres".into()),
             ..run("a.ini")
@@ -254,6 +256,7 @@ mod tests {
             ("./dev", Command::Run(run("./dev"))),
             ("-- -odd.toml", Command::Run(run("-odd.toml"))),
             ("-dqvv -u postgres a.ini", Command::Run(all)),
+            ("-R a.ini", Command::Run(reboot)),
             ("a.ini --user=postgres", Command::Run(postgres)),
             ("check a.toml", Command::Check("a.toml".into())),
             ("convert a.ini", Command::Convert("a.ini".into())),
@@ -298,10 +301,6 @@ mod tests {
             ("convert", "convert: expected a configuration file"),
             ("convert a b", "unexpected argument \"b\""),
             ("-u", "missing argument for option '-u'"),
-            (
-                "-R a.ini",
-                "-R: taking over from a running process is not built; start a second one on another port, or restart",
-            ),
             ("dev --port 0", "--port: expected a number from 1 to 65535"),
             (
                 "dev --port 70000",

@@ -42,6 +42,9 @@ pub(crate) enum Failure {
         /// What, and why not.
         reason: pgweir_proxy::SetupError,
     },
+    /// `-R`.
+    #[error(transparent)]
+    Takeover(#[from] pgweir_proxy::TakeoverError),
     /// Signals, or the main thread's reactor.
     #[error("cannot start: {0}")]
     System(#[from] std::io::Error),

@@ -57,6 +57,24 @@ impl Pidfile {
     }
 }
 
+impl Pidfile {
+    /// Writes this process's number into `path` in the place of that of a process whose place this one has taken. Whoever
+    /// reads it finds one of the two, and never a part.
+    pub(crate) fn take_over(path: &Path) -> Result<Pidfile, PidfileError> {
+        let failed = |reason| PidfileError::System {
+            doing: "write",
+            path: path.to_owned(),
+            reason,
+        };
+        let mut name = path.as_os_str().to_owned();
+        name.push(".new");
+        let new = PathBuf::from(name);
+        std::fs::write(&new, format!("{}\n", std::process::id())).map_err(failed)?;
+        std::fs::rename(&new, path).map_err(failed)?;
+        Ok(Pidfile(path.to_owned()))
+    }
+}
+
 impl Drop for Pidfile {
     fn drop(&mut self) {
         // Another process may have put its own there.
@@ -119,6 +137,17 @@ mod tests {
         gone.wait().unwrap();
         std::fs::write(&path, number.to_string()).unwrap();
         let pidfile = Pidfile::write(&path).unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text, format!("{}\n", std::process::id()));
+        drop(pidfile);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_file_of_a_process_whose_place_is_taken_is_replaced() {
+        let path = path("taken");
+        std::fs::write(&path, "1\n").unwrap();
+        let pidfile = Pidfile::take_over(&path).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("{}\n", std::process::id()));
         drop(pidfile);

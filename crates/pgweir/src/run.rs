@@ -1,6 +1,8 @@
 //! `pgweir FILE`: the pooler, obeying signals.
 
-use pgweir_proxy::{Control, ControlError, Pooler};
+use std::path::Path;
+
+use pgweir_proxy::{Control, ControlError, Pooler, Predecessor};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -31,16 +33,29 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Failure> {
         quiet: options.logs.quiet || in_background,
         ..options.logs
     };
-    let pidfile = global.pidfile.as_deref().map(Pidfile::write).transpose()?;
     let logs = logging::start(global, wishes)?;
     let limit = limits::raise_open_files();
+    let predecessor = match options.reboot {
+        true => Predecessor::find(&loaded.config)?,
+        false => None,
+    };
+    if options.reboot && predecessor.is_none() {
+        tracing::info!("-R: no process is there to take over from; starting as usual");
+    }
+    let takes_over = predecessor.is_some();
+    let pidfile = global.pidfile.as_deref().filter(|_| !takes_over);
+    let mut pidfile = pidfile.map(Pidfile::write).transpose()?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let mut signals = runtime.block_on(async { Signals::listen() })?;
-    let pooler =
-        Pooler::start(loaded.config.clone(), file.clone()).map_err(|reason| Failure::Setup {
+    let pooler = Pooler::start_after(predecessor, loaded.config.clone(), file.clone()).map_err(
+        |reason| Failure::Setup {
             file: file.clone(),
             reason,
-        })?;
+        },
+    )?;
+    if takes_over && let Some(path) = &global.pidfile {
+        pidfile = replace(path);
+    }
     // Not before, so that one that cannot start says only that.
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
@@ -55,6 +70,10 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Failure> {
     }
     let control = pooler.control();
     control.on_change(move |config| logs.adopt(&config.global));
+    if let Some(path) = global.pidfile.clone() {
+        // Its end is that of the one that was written first.
+        control.on_return(move || std::mem::forget(replace(&path)));
+    }
     let (last_words, mut ended) = oneshot::channel::<()>();
     // The workers may be ended from the console, too.
     let waiting = std::thread::Builder::new()
@@ -76,6 +95,18 @@ pub(crate) fn run(options: &RunOptions) -> Result<(), Failure> {
     tracing::info!("ended");
     drop(pidfile);
     Ok(())
+}
+
+/// Puts this process's number into the pidfile of another one, whose place it takes. It serves already: a failure is no
+/// reason to end.
+fn replace(path: &Path) -> Option<Pidfile> {
+    match Pidfile::take_over(path) {
+        Ok(pidfile) => Some(pidfile),
+        Err(e) => {
+            tracing::error!("{e}");
+            None
+        }
+    }
 }
 
 /// Does what a signal asks for. PAUSE and the shutdowns take effect at once, and are complete when they are.

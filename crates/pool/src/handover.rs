@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::idle::Entry;
-use crate::pools::{Fate, Hold, LoginFailure};
+use crate::pools::{Fate, Hold, LoginFailure, Server};
 use crate::{CloseReason, Effect, Failure, Lease, PoolId, Pools, ServerId, Ticket};
 
 /// Where a server comes from that is to be handed on.
@@ -54,6 +54,25 @@ impl<S, W, E> Pools<S, W, E> {
         self.hand_on(id, server, worker, fingerprint, Origin::Login, now, effects);
         // One may have been tried alone after a failure; the way is open for the others.
         self.settle(of, now, effects);
+    }
+
+    /// A client of the pool comes with a server that it has already, connected elsewhere. It counts like any other from now
+    /// on, even beyond the limits; `None` if there is no such pool. [`Pools::discard`] ends it.
+    pub fn take_in(&mut self, pool: PoolId, worker: u16, now: Instant) -> Option<ServerId> {
+        let worker = self.lane(worker);
+        let state = self.pools.get_mut(pool)?;
+        state.in_use += 1;
+        self.databases[state.database].slots.used += 1;
+        self.users[state.user].slots.used += 1;
+        let epoch = state.epoch;
+        Some(self.servers.insert(Server {
+            pool,
+            worker,
+            epoch,
+            began: now,
+            since: now,
+            hold: Hold::Leased,
+        }))
     }
 
     /// A connection could not be made. If that leaves the pool without any server, those who wait get the error at once;

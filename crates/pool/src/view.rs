@@ -27,6 +27,11 @@ pub struct PoolCounts {
 }
 
 impl PoolCounts {
+    /// Servers, whatever they do.
+    pub fn servers(&self) -> u32 {
+        self.sv_active + self.sv_idle + self.sv_used + self.sv_login
+    }
+
     /// Of both pools together: numbers are added, and the longest wait is the longer one.
     pub fn and(&self, other: &PoolCounts) -> PoolCounts {
         PoolCounts {

@@ -104,7 +104,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, inbox: Inbox, vis
     let mut secret = [0; 32];
     worker.random(&mut secret);
     let shared = &worker.shared;
-    let id = shared.next_client.fetch_add(1, Ordering::Relaxed);
+    let id = shared.next_client();
     let (peer, local) = (visitor.peer, visitor.local);
     let user = visitor.user.clone();
     let card = ClientCard::new(id, user, peer, local, secret, Instant::now());
@@ -137,6 +137,7 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, inbox: Inbox, vis
     let why = match &end {
         End::Gone => "client close request",
         End::Told(_, refusal) => &refusal.message,
+        End::TakenOver(..) => "another process takes over",
     };
     if shared.config().global.log_disconnections {
         tracing::info!(
@@ -146,8 +147,13 @@ pub(crate) async fn serve(worker: &Rc<Worker>, stream: Stream, inbox: Inbox, vis
     }
     drop(present);
     drop(visitor.place);
-    if let End::Told(stream, refusal) = end {
-        farewell(*stream, Outbox::default(), refusal.fatal());
+    match end {
+        End::Gone => {}
+        End::Told(stream, refusal) => farewell(*stream, Outbox::default(), refusal.fatal()),
+        End::TakenOver(stream, turn) => match stream.into_unix() {
+            Ok(socket) => turn.begin(socket),
+            Err(e) => tracing::error!("cannot hand over to another process: {e}"),
+        },
     }
 }
 

@@ -32,6 +32,9 @@ pub(crate) use watch::Watch;
 /// What is told of every new configuration.
 pub(crate) type OnChange = Box<dyn Fn(&Config) + Send>;
 
+/// What is told when a process that has taken over came to nothing.
+pub(crate) type OnReturn = Box<dyn Fn() + Send>;
+
 /// Between the two things that the service manager is told of a reload.
 struct Reloading;
 
@@ -196,6 +199,15 @@ impl Control {
     /// Calls `hook` with every configuration that is taken over from now on, on whatever thread that happens.
     pub fn on_change(&self, hook: impl Fn(&Config) + Send + 'static) {
         let hooks = self.0.on_change.lock();
+        hooks
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(hook));
+    }
+
+    /// Calls `hook` whenever a process that has taken this one's place is gone without a word, so that this one serves
+    /// again, on whatever thread that happens.
+    pub fn on_return(&self, hook: impl Fn() + Send + 'static) {
+        let hooks = self.0.on_return.lock();
         hooks
             .unwrap_or_else(PoisonError::into_inner)
             .push(Box::new(hook));
@@ -395,6 +407,9 @@ impl Control {
             None,
         );
         if self.0.gate.shutdown().is_none() {
+            self.0.before.say_goodbye();
+        }
+        if self.0.gate.shutdown().is_none() && !*self.0.gate.replaced.borrow() {
             notify::tell(Notice::Stopping);
         }
         self.0.gate.begin_shutdown(kind);

@@ -30,6 +30,8 @@ pub(crate) struct Gate {
     pub(crate) closing: watch::Sender<Option<Shutdown>>,
     /// Sockets that new clients are still accepted from.
     pub(crate) open: AtomicU32,
+    /// True while another process accepts connections in this one's place.
+    pub(crate) replaced: watch::Sender<bool>,
 }
 
 impl Gate {

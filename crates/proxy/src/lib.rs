@@ -28,6 +28,7 @@ mod setup;
 mod shared;
 mod stats;
 mod stream;
+mod takeover;
 #[cfg(test)]
 mod testing;
 mod tls;
@@ -46,6 +47,7 @@ pub use control::{Control, ControlError, Waiting};
 pub use gate::Shutdown;
 pub use report::Refusal;
 pub use setup::SetupError;
+pub use takeover::{ChannelError, Predecessor, TakeoverError};
 
 use shared::{Shared, WorkerHandle};
 use worker::{Order, Worker};
@@ -70,7 +72,22 @@ impl Pooler {
     ///
     /// Errors name the setting that cannot be carried out; nothing is left running then.
     pub fn start(config: Config, path: PathBuf) -> Result<Pooler, SetupError> {
-        let listeners = listener::open(&config)?;
+        Pooler::start_after(None, config, path)
+    }
+
+    /// As [`Pooler::start`], in the place of `predecessor`: with its sockets, whatever addresses `config` has, and with its
+    /// clients, who come one after the other when it has started.
+    ///
+    /// After an error the predecessor goes on.
+    pub fn start_after(
+        mut predecessor: Option<Predecessor>,
+        config: Config,
+        path: PathBuf,
+    ) -> Result<Pooler, SetupError> {
+        let listeners = match &mut predecessor {
+            Some(predecessor) => std::mem::take(&mut predecessor.listeners),
+            None => listener::open(&config)?,
+        };
         let addresses = listeners
             .iter()
             .filter_map(listener::Listener::address)
@@ -95,6 +112,16 @@ impl Pooler {
         let shared = Shared::new(config, path, handles.into())?;
         // Nobody else has had a hand in it yet.
         let _ = shared.listening.set(listening);
+        let doors: Vec<_> = listeners.into_iter().map(Arc::new).collect();
+        let listeners: Vec<_> = doors.iter().map(Arc::downgrade).collect();
+        *shared.doors() = doors;
+        let passed = predecessor.as_mut().and_then(|p| p.metrics.take());
+        if let Some(predecessor) = &predecessor {
+            shared.statements.begin_behind(predecessor.statements);
+        }
+        if let Some((at, sockets)) = passed {
+            shared.metrics.pass(at, sockets);
+        }
         let metrics = shared.metrics.plan(&shared.config())?;
         let mut threads = Vec::new();
         let mut listeners = Some(listeners);
@@ -139,7 +166,18 @@ impl Pooler {
             threads,
             addresses,
         };
-        match pooler.shared.metrics.carry_out(metrics, &pooler.shared) {
+        let served = pooler.shared.metrics.carry_out(metrics, &pooler.shared);
+        let served = served.and_then(|()| match predecessor {
+            Some(predecessor) => {
+                predecessor.announce(&pooler.shared)?;
+                for door in pooler.shared.doors().iter() {
+                    door.leave_file(false);
+                }
+                Ok(())
+            }
+            None => Ok(()),
+        });
+        match served {
             Ok(()) => {
                 notify::tell(notify::Notice::Ready);
                 Ok(pooler)
@@ -173,6 +211,8 @@ impl Pooler {
             // A worker that panicked has said so itself.
             let _ = thread.join();
         }
+        self.shared.before.say_goodbye();
+        self.shared.close_doors();
         // Last, for whoever watches how clients leave.
         self.shared.metrics.end();
     }

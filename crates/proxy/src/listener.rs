@@ -1,28 +1,21 @@
 //! Listening sockets, and which worker gets whom.
 
+mod accepting;
 mod passed;
 mod unix;
 
-use std::io::{self, Write};
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
-use std::rc::Rc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use pgweir_config::{Config, Global};
-use rustix::net::{SocketAddrAny, SocketFlags};
+use pgweir_session::portable::{Malformed, Packer, Unpacker};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
-use crate::client::login;
-use crate::gate::{Gate, Shutdown};
-use crate::placement;
+pub(crate) use accepting::{Newcomer, accept, worker_for_another};
+
 use crate::setup::SetupError;
-use crate::stream::{Homeless, Peer};
-use crate::worker::{Order, Worker};
 
 /// A socket that clients connect to, on no reactor yet.
 pub(crate) enum Listener {
@@ -41,9 +34,51 @@ impl Listener {
 
     /// Its file descriptor.
     pub(crate) fn fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+
+    /// Appends what another process has to know of it besides its descriptor.
+    pub(crate) fn describe(&self, to: &mut Packer) {
         match self {
-            Listener::Tcp(listener) => listener.as_raw_fd(),
-            Listener::Unix(listener) => listener.socket.as_raw_fd(),
+            Listener::Tcp(_) => to.u8(0),
+            Listener::Unix(listener) => {
+                to.u8(1);
+                to.u32(listener.port.into());
+                to.bool(listener.file.is_some());
+            }
+        }
+    }
+
+    /// One that another process has passed, and described.
+    pub(crate) fn passed(from: &mut Unpacker<'_>, socket: OwnedFd) -> Result<Listener, Malformed> {
+        match from.u8("socket")? {
+            0 => Ok(Listener::Tcp(socket.into())),
+            1 => {
+                let port = u16::try_from(from.u32("port")?).map_err(|_| Malformed("port"))?;
+                let has_file = from.bool("file")?;
+                let listener = unix::Listener::passed(socket.into(), port, has_file);
+                Ok(Listener::Unix(listener))
+            }
+            _ => Err(Malformed("socket")),
+        }
+    }
+
+    /// Whether its file is left behind when it is closed, for another process that listens on the same socket.
+    pub(crate) fn leave_file(&self, leave: bool) {
+        if let Listener::Unix(unix::Listener {
+            file: Some(file), ..
+        }) = self
+        {
+            file.leave(leave);
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.socket.as_fd(),
         }
     }
 }
@@ -162,237 +197,7 @@ pub(crate) fn tune_accepted(socket: &SockRef<'_>, g: &Global) -> io::Result<()> 
     Ok(())
 }
 
-/// A socket that clients connect to, on the reactor of the worker that accepts.
-enum Listening {
-    Tcp(AsyncFd<std::net::TcpListener>),
-    Unix {
-        socket: AsyncFd<std::os::unix::net::UnixListener>,
-        /// In its name.
-        port: u16,
-        /// Removed with it.
-        _file: Option<unix::SocketFile>,
-    },
-}
-
-impl Listening {
-    fn new(listener: Listener) -> io::Result<Listening> {
-        Ok(match listener {
-            Listener::Tcp(listener) => {
-                listener.set_nonblocking(true)?;
-                // Connections have it from here: a call less for each.
-                SockRef::from(&listener).set_tcp_nodelay(true)?;
-                Listening::Tcp(register(listener)?)
-            }
-            Listener::Unix(unix::Listener { socket, port, file }) => {
-                socket.set_nonblocking(true)?;
-                Listening::Unix {
-                    socket: register(socket)?,
-                    port,
-                    _file: file,
-                }
-            }
-        })
-    }
-
-    /// The next connection, on no reactor yet: it may be another worker's.
-    async fn accept(&self) -> io::Result<Newcomer> {
-        match self {
-            Listening::Tcp(listener) => {
-                let accepted = listener.async_io(Interest::READABLE, accept_one).await?;
-                Newcomer::by_tcp(accepted)
-            }
-            Listening::Unix { socket, port, .. } => {
-                let accepted = socket.async_io(Interest::READABLE, accept_one).await?;
-                Newcomer::by_unix(accepted, *port)
-            }
-        }
-    }
-
-    /// Whether it is closed when a shutdown begins that waits. By Unix sockets an operator, who waits too, looks on, and
-    /// peers have clients cancelled that are still there.
-    fn ends_with_new_clients(&self) -> bool {
-        matches!(self, Listening::Tcp(_))
-    }
-
-    /// Closes the socket. A shutdown that waits for clients serves those that the kernel has accepted already; but at this
-    /// very moment it may accept one more, which it gives to another process at the port only by
-    /// `net.ipv4.tcp_migrate_req`.
-    fn close(self, worker: &Rc<Worker>) {
-        let (Listening::Tcp(listener), Some(Shutdown::WaitForClients)) =
-            (self, worker.shared.gate.shutdown())
-        else {
-            return;
-        };
-        // It does not block.
-        while let Ok(accepted) = accept_one(listener.get_ref()) {
-            match Newcomer::by_tcp(accepted) {
-                Ok(newcomer) => hand_over(worker, newcomer),
-                Err(e) => tracing::warn!("accepting a connection failed: {e}"),
-            }
-        }
-    }
-}
-
-/// Puts a listening socket of the standard library's on the reactor of the worker that calls. Tokio's own would put every
-/// connection that they accept there, too.
-#[expect(unsafe_code)]
-fn register<L: OwnedListener>(listener: L) -> io::Result<AsyncFd<L>> {
-    // SAFETY: an `OwnedListener` has one descriptor, which it keeps open until it is dropped, as the `AsyncFd` drops it.
-    let registered = unsafe { AsyncFd::register_with_interest(listener, Interest::READABLE) };
-    Ok(registered?)
-}
-
-/// A listening socket that owns its descriptor, and has no other.
-trait OwnedListener: AsRawFd {}
-impl OwnedListener for std::net::TcpListener {}
-impl OwnedListener for std::os::unix::net::UnixListener {}
-
-/// A connection's socket, and where it comes from.
-type Accepted = (OwnedFd, Option<SocketAddrAny>);
-
-fn accept_one(listener: &impl AsFd) -> io::Result<Accepted> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    Ok(rustix::net::acceptfrom_with(listener, flags)?)
-}
-
-/// A connection that was accepted.
-#[derive(Debug)]
-pub(crate) struct Newcomer {
-    pub(crate) socket: Homeless,
-    pub(crate) peer: Peer,
-    /// Our own end's address; `None` for a Unix socket.
-    pub(crate) local: Option<SocketAddr>,
-}
-
-impl Newcomer {
-    fn by_tcp((socket, from): Accepted) -> io::Result<Newcomer> {
-        let socket = std::net::TcpStream::from(socket);
-        let from = from.and_then(|from| SocketAddr::try_from(from).ok());
-        Ok(Newcomer {
-            peer: Peer::Tcp(from.ok_or(io::ErrorKind::NotConnected)?),
-            local: socket.local_addr().ok(),
-            socket: Homeless::Tcp(socket),
-        })
-    }
-
-    fn by_unix((socket, _): Accepted, port: u16) -> io::Result<Newcomer> {
-        let credentials = rustix::net::sockopt::socket_peercred(&socket)?;
-        Ok(Newcomer {
-            peer: Peer::Unix {
-                uid: credentials.uid.as_raw(),
-                pid: credentials.pid.as_raw_nonzero().get().cast_unsigned(),
-                port,
-            },
-            local: None,
-            socket: Homeless::Unix(socket.into()),
-        })
-    }
-}
-
-/// Accepts until the pooler shuts down, and gives each connection to a worker.
-pub(crate) async fn accept(listener: Listener, worker: Rc<Worker>) {
-    let listening = match Listening::new(listener) {
-        Ok(l) => l,
-        Err(e) => {
-            tracing::error!("cannot register a listening socket: {e}");
-            return;
-        }
-    };
-    let ends_early = listening.ends_with_new_clients();
-    let _open = ends_early.then(|| Open::one(&worker.shared.gate));
-    let mut closing = worker.shared.gate.closing.subscribe();
-    let is_over = |shutdown: &Option<Shutdown>| match shutdown {
-        None => false,
-        Some(Shutdown::Now) => true,
-        Some(_) => ends_early,
-    };
-    tokio::select! {
-        biased;
-        // An error would say that the sender is gone; it is in `shared`.
-        _ = closing.wait_for(is_over) => {}
-        () = accept_all(&listening, &worker) => {}
-    }
-    listening.close(&worker);
-}
-
-/// Counts a socket among those that new clients are accepted from.
-struct Open<'g>(&'g Gate);
-
-impl<'g> Open<'g> {
-    fn one(gate: &'g Gate) -> Self {
-        gate.open.fetch_add(1, Ordering::AcqRel);
-        Open(gate)
-    }
-}
-
-impl Drop for Open<'_> {
-    fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
-async fn accept_all(listener: &Listening, worker: &Rc<Worker>) {
-    // Held back so that, when the process has no descriptor left, it can still take a connection and refuse it.
-    let mut spare = std::fs::File::open("/dev/null").ok();
-    loop {
-        match listener.accept().await {
-            Ok(newcomer) => hand_over(worker, newcomer),
-            Err(e) if matches!(e.raw_os_error(), Some(EMFILE | ENFILE)) => {
-                drop(spare.take());
-                if let Ok(newcomer) = listener.accept().await {
-                    refuse(newcomer, &e);
-                }
-                spare = std::fs::File::open("/dev/null").ok();
-                if spare.is_none() {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-            }
-            // The client went away before it was accepted, or the system is short of memory for a moment.
-            Err(e) => {
-                tracing::warn!("accepting a connection failed: {e}");
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
-    }
-}
-
-const ENFILE: i32 = 23;
-const EMFILE: i32 = 24;
-
-fn refuse(newcomer: Newcomer, reason: &io::Error) {
-    let Newcomer { socket, peer, .. } = newcomer;
-    tracing::error!(
-        "no file descriptor for a connection from {peer}: {reason} (ulimit -n, LimitNOFILE)"
-    );
-    let error = crate::report::Refusal::new(
-        pgweir_wire::sqlstate::TOO_MANY_CONNECTIONS,
-        "the pooler has no file descriptor left for another client",
-    )
-    .hint("Raise the limit of open files of the pooler (ulimit -n, LimitNOFILE).");
-    // A socket just made takes so little at once; if not, the client sees it closed.
-    let _ = match socket {
-        Homeless::Tcp(mut socket) => socket.write(&error.fatal()),
-        Homeless::Unix(mut socket) => socket.write(&error.fatal()),
-    };
-}
-
-fn hand_over(worker: &Rc<Worker>, newcomer: Newcomer) {
-    let workers = &worker.shared.workers;
-    let loads = workers.iter().map(|w| {
-        (
-            w.load.load(Ordering::Relaxed),
-            w.clients.load(Ordering::Relaxed),
-        )
-    });
-    let chosen = placement::of_new_client(loads);
-    workers[chosen].clients.fetch_add(1, Ordering::Relaxed);
-    match chosen == usize::from(worker.id) {
-        true => login::begin(worker, newcomer),
-        false => worker.shared.order(chosen as u16, Order::Accept(newcomer)),
-    }
-}
-
 /// The name of the socket for `port` in `directory`, as libpq makes it.
-fn socket_name(directory: &Path, port: u16) -> std::path::PathBuf {
+pub(crate) fn socket_name(directory: &Path, port: u16) -> std::path::PathBuf {
     directory.join(format!(".s.PGSQL.{port}"))
 }

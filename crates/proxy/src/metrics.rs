@@ -21,12 +21,25 @@ use crate::shared::Shared;
 
 /// The endpoint: nothing, or a thread that serves.
 #[derive(Debug, Default)]
-pub(crate) struct Endpoint(Mutex<Option<Serving>>);
+pub(crate) struct Endpoint {
+    serving: Mutex<Option<Serving>>,
+    /// What another process has passed, and where it served there.
+    passed: Mutex<Option<(String, Vec<std::net::TcpListener>)>>,
+}
+
+/// The endpoint's sockets, for another process.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    pub(crate) at: ListenAddress,
+    pub(crate) listeners: Vec<std::net::TcpListener>,
+}
 
 #[derive(Debug)]
 struct Serving {
     at: ListenAddress,
     addresses: Vec<SocketAddr>,
+    /// The sockets once more, to be passed to another process.
+    listeners: Vec<std::net::TcpListener>,
     /// Dropped to end it.
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
@@ -55,14 +68,48 @@ impl Serving {
 impl Endpoint {
     /// Listens where `config` says, if that is elsewhere, and answers nobody yet.
     pub(crate) fn plan(&self, config: &Config) -> Result<Plan, SetupError> {
+        let passed = (self.passed.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let serving = self.serving();
         Ok(match (&config.global.metrics_listen, &*serving) {
             (None, None) => Plan::Stay,
             (None, Some(_)) => Plan::End,
             (Some(wanted), Some(now)) if now.at == *wanted => Plan::Stay,
             (Some(wanted), Some(now)) if now.has_port(wanted.port) => Plan::Rebind(wanted.clone()),
-            (Some(wanted), _) => Plan::Listen(wanted.clone(), open(wanted)?),
+            (Some(wanted), _) => Plan::Listen(
+                wanted.clone(),
+                match passed {
+                    Some((at, listeners)) if at == wanted.to_string() => listeners,
+                    _ => open(wanted)?,
+                },
+            ),
         })
+    }
+
+    /// Keeps sockets that another process has passed, which served at `at`, for the next plan that wants to be there.
+    pub(crate) fn pass(&self, at: String, listeners: Vec<std::net::TcpListener>) {
+        let mut passed = self.passed.lock().unwrap_or_else(PoisonError::into_inner);
+        *passed = Some((at, listeners));
+    }
+
+    /// Its sockets, which it goes on to serve; `None` if there are none.
+    pub(crate) fn lend(&self) -> std::io::Result<Option<Lent>> {
+        let serving = self.serving();
+        let Some(serving) = &*serving else {
+            return Ok(None);
+        };
+        let sockets = serving.listeners.iter();
+        let listeners = sockets
+            .map(std::net::TcpListener::try_clone)
+            .collect::<Result<_, _>>()?;
+        let at = serving.at.clone();
+        Ok(Some(Lent { at, listeners }))
+    }
+
+    /// Serves on sockets that were lent, after it has ended.
+    pub(crate) fn take_back(&self, lent: Lent, shared: &Arc<Shared>) -> Result<(), SetupError> {
+        self.begin(lent.at, lent.listeners, shared)
     }
 
     /// Does what was planned.
@@ -121,6 +168,10 @@ impl Endpoint {
         let addresses = (listeners.iter())
             .filter_map(|listener| listener.local_addr().ok())
             .collect::<Vec<_>>();
+        let clones = listeners.iter().map(std::net::TcpListener::try_clone);
+        let again = clones
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|reason| failed(&at, reason))?;
         let shared = shared.clone();
         let thread = std::thread::Builder::new()
             .name("metrics".into())
@@ -132,6 +183,7 @@ impl Endpoint {
         *self.serving() = Some(Serving {
             at,
             addresses,
+            listeners: again,
             stop,
             thread,
         });
@@ -139,7 +191,7 @@ impl Endpoint {
     }
 
     fn serving(&self) -> MutexGuard<'_, Option<Serving>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.serving.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

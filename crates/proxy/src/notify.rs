@@ -15,6 +15,8 @@ pub(crate) enum Notice {
     Reloading,
     /// It ends.
     Stopping,
+    /// This process is the service from now on.
+    Main(u32),
 }
 
 /// Tells the service manager, if there is one. It is told what it does not wait for, so failures are only logged.
@@ -37,6 +39,7 @@ fn text(notice: Notice) -> String {
             format!("RELOADING=1\nMONOTONIC_USEC={microseconds}\n")
         }
         Notice::Stopping => "STOPPING=1\n".to_owned(),
+        Notice::Main(process) => format!("MAINPID={process}\n"),
     }
 }
 

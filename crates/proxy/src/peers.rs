@@ -8,6 +8,7 @@
 mod key;
 mod pool;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU16;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -58,12 +59,32 @@ impl Peers {
         let mut clients = self.clients();
         loop {
             let key = Key::new(id, draw(), secret);
-            if let std::collections::hash_map::Entry::Vacant(free) = clients.entry(key) {
+            if let Entry::Vacant(free) = clients.entry(key) {
                 free.insert(address);
                 return Claim {
                     peers: self.clone(),
                     key,
                 };
+            }
+        }
+    }
+
+    /// Notes the key that a client of the process before got, until the claim is dropped; `None` if somebody else has it.
+    pub(crate) fn adopt(
+        self: &Arc<Self>,
+        pid: u32,
+        secret: [u8; 4],
+        address: Address,
+    ) -> Option<Claim> {
+        let key = Key::read(pid, &secret)?.as_told();
+        match self.clients().entry(key) {
+            Entry::Occupied(_) => None,
+            Entry::Vacant(free) => {
+                free.insert(address);
+                Some(Claim {
+                    peers: self.clone(),
+                    key,
+                })
             }
         }
     }

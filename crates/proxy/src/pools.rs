@@ -87,6 +87,8 @@ pub(crate) struct Pool {
     pub(crate) visited: AtomicBool,
     /// Since when nobody has anything of it, as far as was looked.
     pub(crate) unused_since: Mutex<Option<Instant>>,
+    /// Servers that the process whose place this one takes still has for it.
+    pub(crate) elsewhere: AtomicU32,
     /// Clients that wait for a host, and not yet for a server of one.
     pub(crate) held: AtomicU32,
     /// Pools beside it, of the same clients.
@@ -296,6 +298,7 @@ impl Pool {
             clients: AtomicU32::new(0),
             visited: AtomicBool::new(false),
             unused_since: Mutex::default(),
+            elsewhere: AtomicU32::new(0),
             held: AtomicU32::new(0),
             branches: RwLock::default(),
             branch,

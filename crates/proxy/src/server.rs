@@ -77,6 +77,8 @@ pub(crate) struct ServerCard {
     pub(crate) is_outdated: AtomicBool,
     /// Cancel requests on their way to it: it must not change hands before they have ended.
     pub(crate) cancels: AtomicU32,
+    /// It came with its client from another process: it is for that client alone.
+    pub(crate) came_along: bool,
     /// A cancel request was sent of which it is not known that it has arrived: it may still come, at any time.
     pub(crate) stray_cancel: AtomicBool,
 }

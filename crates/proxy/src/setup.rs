@@ -89,6 +89,9 @@ pub enum SetupError {
         /// The system's reason.
         reason: std::io::Error,
     },
+    /// The process whose place is to be taken.
+    #[error(transparent)]
+    Takeover(#[from] crate::takeover::TakeoverError),
     /// A worker's thread or reactor.
     #[error("cannot start worker {worker}: {reason}")]
     Worker {

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use pgweir_auth::KeyCache;
@@ -21,10 +21,11 @@ use crate::catalog::Catalogs;
 use crate::client::lookup::Lookups;
 use crate::cluster::Cluster;
 use crate::console::{self, Consoles};
-use crate::control::{OnChange, Watch};
+use crate::control::{OnChange, OnReturn, Watch};
 use crate::external::Desks;
 use crate::gate::Gate;
 use crate::listen::Hubs;
+use crate::listener::Listener;
 use crate::metrics::Endpoint;
 use crate::names::Names;
 use crate::peers::Peers;
@@ -33,6 +34,9 @@ use crate::report::Refusal;
 use crate::server::{Server, ServerCard};
 use crate::setup::{Setup, SetupError};
 use crate::stats::{Errors, Reloads, Totals};
+use crate::takeover::Departure;
+use crate::takeover::arrival::Before;
+use crate::takeover::keys::Keys;
 use crate::tls::ServerTls;
 use crate::worker::{Order, PoolEffect};
 
@@ -55,7 +59,7 @@ pub(crate) struct Shared {
     pub(crate) lookups: Lookups,
     pub(crate) workers: Box<[WorkerHandle]>,
     pub(crate) clients: AtomicU32,
-    pub(crate) next_client: AtomicU64,
+    next_client: AtomicU64,
     pub(crate) gate: Gate,
     /// The connections that listen for clients.
     pub(crate) hubs: Hubs,
@@ -75,6 +79,16 @@ pub(crate) struct Shared {
     /// Told to clients that had got in, as the end of their connection.
     pub(crate) client_errors: Errors,
     pub(crate) reloads: Reloads,
+    /// The sockets that clients connect to, until nobody is to connect any more.
+    doors: Mutex<Vec<Arc<Listener>>>,
+    /// Another process takes this one's place.
+    pub(crate) departure: Departure,
+    /// Told when such a process has come to nothing.
+    pub(crate) on_return: Mutex<Vec<OnReturn>>,
+    /// The process whose place this one has taken.
+    pub(crate) before: Before,
+    /// Cancel keys that it has given out.
+    pub(crate) keys_before: Keys,
     /// Descriptors of the sockets that clients connect to, and their addresses.
     pub(crate) listening: OnceLock<Vec<(RawFd, Option<SocketAddr>)>>,
     /// For Prometheus and load balancers.
@@ -154,6 +168,11 @@ impl Shared {
             login_errors: Errors::default(),
             client_errors: Errors::default(),
             reloads: Reloads::new(SystemTime::now()),
+            doors: Mutex::default(),
+            departure: Departure::default(),
+            on_return: Mutex::default(),
+            before: Before::default(),
+            keys_before: Keys::default(),
             listening: OnceLock::new(),
             metrics: Endpoint::default(),
             desks: Desks::default(),
@@ -166,6 +185,27 @@ impl Shared {
         shared.warm_keys();
         shared.open_warm_pools();
         Ok(shared)
+    }
+
+    /// The sockets that clients connect to.
+    pub(crate) fn doors(&self) -> MutexGuard<'_, Vec<Arc<Listener>>> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nobody is to connect here any more: where nobody accepts, the sockets are closed.
+    pub(crate) fn close_doors(&self) {
+        self.doors().clear();
+    }
+
+    /// The same of one socket.
+    pub(crate) fn close_door(&self, door: &Weak<Listener>) {
+        self.doors()
+            .retain(|open| !std::ptr::eq(Arc::as_ptr(open), door.as_ptr()));
+    }
+
+    /// A number for a client that no other has had.
+    pub(crate) fn next_client(&self) -> u64 {
+        self.next_client.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn setup(&self) -> Arc<Setup> {
@@ -354,6 +394,55 @@ impl Shared {
         Some(pool)
     }
 
+    /// What holds for a pool at this moment. While two processes have servers for it, this one leaves the other's places
+    /// free, but for one; the one that is replaced makes no servers ready, and keeps none that nobody uses.
+    fn machine_settings(&self, pool: &Pool, live: &Live) -> pgweir_pool::PoolSettings {
+        const SOON: Duration = Duration::from_secs(1);
+        let mut settings = machine_settings(live);
+        let elsewhere = pool.elsewhere.load(Ordering::Acquire);
+        let least = settings.pool_size.min(1);
+        settings.pool_size = settings.pool_size.saturating_sub(elsewhere).max(least);
+        if *self.gate.replaced.borrow() {
+            settings.min_pool_size = 0;
+            let timeout = settings.server_idle_timeout;
+            settings.server_idle_timeout = Some(timeout.map_or(SOON, |t| t.min(SOON)));
+        }
+        settings
+    }
+
+    /// Says how many servers another process still has for a pool.
+    pub(crate) fn set_elsewhere(&self, pool: &Pool, servers: u32) {
+        pool.elsewhere.store(servers, Ordering::Release);
+        let settings = self.machine_settings(pool, &pool.live());
+        self.step(|pools, effects| {
+            pools.set_pool_settings(pool.id, settings, Instant::now(), effects);
+        });
+    }
+
+    /// The process before has no servers any more.
+    pub(crate) fn forget_elsewhere(&self) {
+        let pools: Vec<_> = self.directory().pools.values().cloned().collect();
+        for pool in pools {
+            if pool.elsewhere.load(Ordering::Acquire) > 0 {
+                self.set_elsewhere(&pool, 0);
+            }
+        }
+    }
+
+    /// This process is replaced by another one, or is not any more: closes what servers nobody uses, and has the others
+    /// closed as they are given back.
+    pub(crate) fn settle_replacement(&self) {
+        let pools: Vec<_> = self.directory().by_id.values().cloned().collect();
+        for pool in pools {
+            let settings = self.machine_settings(&pool, &pool.live());
+            self.step(|machine, effects| {
+                let now = Instant::now();
+                machine.set_pool_settings(pool.id, settings, now, effects);
+                machine.reconnect_pool(pool.id, now, effects);
+            });
+        }
+    }
+
     /// The pool beside `pool` of this kind, made as `live` says if it is not there.
     pub(crate) fn branch(
         &self,
@@ -489,7 +578,8 @@ impl Shared {
                 }
                 pools.set_pool_settings(beside.id, settings, now, &mut effects);
             }
-            pools.set_pool_settings(pool.id, machine_settings(&live), now, &mut effects);
+            let settings = self.machine_settings(pool, &live);
+            pools.set_pool_settings(pool.id, settings, now, &mut effects);
             if pool.take_over(live) {
                 pools.reconnect_pool(pool.id, now, &mut effects);
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -53,6 +53,22 @@ impl Homeless {
             Homeless::Tcp(s) => Socket::Tcp(TcpStream::from_std(s)?),
             Homeless::Unix(s) => Socket::Unix(UnixStream::from_std(s)?),
         })
+    }
+
+    /// Our own address; `None` for a Unix socket.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Homeless::Tcp(s) => s.local_addr().ok(),
+            Homeless::Unix(_) => None,
+        }
+    }
+
+    /// Its file descriptor.
+    pub(crate) fn fd(&self) -> RawFd {
+        match self {
+            Homeless::Tcp(s) => s.as_raw_fd(),
+            Homeless::Unix(s) => s.as_raw_fd(),
+        }
     }
 }
 
@@ -198,6 +214,28 @@ impl Stream {
         }
     }
 
+    /// The Unix socket that it is, on no reactor.
+    ///
+    /// Errors if it is none, or cannot be had.
+    pub(crate) fn into_unix(self) -> io::Result<std::os::unix::net::UnixStream> {
+        match self {
+            Stream::Plain(socket @ Socket::Unix(_)) => match socket.uproot()? {
+                Homeless::Unix(socket) => Ok(socket),
+                Homeless::Tcp(_) => Err(io::ErrorKind::InvalidInput.into()),
+            },
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// The socket, for another process; `None` for one that was lost.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        match self.socket() {
+            Socket::Tcp(s) => Some(s.as_fd()),
+            Socket::Unix(s) => Some(s.as_fd()),
+            Socket::Lost => None,
+        }
+    }
+
     /// See [`Socket::has_news`].
     pub(crate) fn has_news(&self) -> bool {
         self.socket().has_news()
@@ -314,6 +352,24 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// With these bytes to be sent.
+    pub(crate) fn of(bytes: Vec<u8>) -> Outbox {
+        Outbox {
+            kept: bytes,
+            ..Outbox::default()
+        }
+    }
+
+    /// Adds bytes, to be sent when what comes before them has been.
+    pub(crate) fn keep(&mut self, bytes: &[u8]) {
+        self.kept.extend_from_slice(bytes);
+    }
+
+    /// What is to be sent still.
+    pub(crate) fn unsent(&self) -> &[u8] {
+        &self.kept[self.sent..]
+    }
+
     /// True if everything was handed over: the side that feeds this one may go on reading.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {

@@ -135,6 +135,7 @@ fn server(pool: &Arc<Pool>, id: ServerId) -> Box<Server> {
         prepared_statements: AtomicU32::new(0),
         is_outdated: AtomicBool::new(false),
         cancels: AtomicU32::new(0),
+        came_along: false,
         stray_cancel: AtomicBool::new(false),
     });
     Box::new(Server {

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
 use pgweir_auth::{Derivation, Nonce, ScramKeys};
@@ -14,8 +15,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use crate::client::card::ClientRow;
-use crate::client::login;
-use crate::client::relay::Baggage;
+use crate::client::relay::{Arrival, Baggage, Declined};
+use crate::client::{cancel, login};
 use crate::kill::Kill;
 use crate::listener::Newcomer;
 use crate::placement::{self, Handover};
@@ -59,6 +60,16 @@ pub(crate) enum Order {
     },
     /// A client that moves here.
     Adopt(Box<Baggage>),
+    /// A client from another process, of this number, whose place this one takes; it was counted among the worker's.
+    Arrive(Box<Arrival>, u32),
+    /// Listen for a client from another process, before it is served here.
+    Listen(Box<Arrival>, Sender<Result<Arrival, Declined>>),
+    /// A CancelRequest that has come to the process that takes this one's place.
+    CancelFor {
+        pid: u32,
+        secret: Box<[u8]>,
+        done: Box<dyn FnOnce() + Send>,
+    },
     /// Where the client is whose home `slot` is.
     Follow { slot: usize, to: Address },
     /// The client whose home `slot` is has ended.
@@ -95,6 +106,8 @@ pub(crate) struct Worker {
     pub(crate) generation: Cell<u64>,
     /// The same: whether clients and servers are not to be read.
     pub(crate) suspended: Cell<bool>,
+    /// The same: whether clients leave for another process.
+    pub(crate) departs: Cell<bool>,
 }
 
 impl Worker {
@@ -114,6 +127,7 @@ impl Worker {
             effects: RefCell::default(),
             rng: RefCell::new(StdRng::from_os_rng()),
             suspended: Cell::default(),
+            departs: Cell::default(),
         })
     }
 
@@ -175,6 +189,21 @@ impl Worker {
                 }
             }
             Order::Adopt(baggage) => baggage.unpack(self),
+            Order::Arrive(arrival, before) => arrival.settle(self, before),
+            Order::Listen(arrival, tell) => {
+                let worker = self.clone();
+                tokio::task::spawn_local(async move {
+                    // Whoever asked may not wait any more: then it is dropped.
+                    let _ = tell.send(arrival.listen(&worker).await);
+                });
+            }
+            Order::CancelFor { pid, secret, done } => {
+                let worker = self.clone();
+                tokio::task::spawn_local(async move {
+                    cancel::request_for_successor(&worker, pid, &secret).await;
+                    done();
+                });
+            }
             Order::Follow { slot, to } => self.clients.borrow_mut().follow(slot, to),
             Order::Strike { slot } => self.clients.borrow_mut().strike(slot),
             Order::WakeAll => {

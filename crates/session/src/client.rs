@@ -333,6 +333,11 @@ impl ClientSession {
             .insert(name, statement);
     }
 
+    /// The statements that SQL prepared, by their names.
+    pub(crate) fn sql_named_statements(&self) -> impl Iterator<Item = (&Box<[u8]>, &SqlStatement)> {
+        self.sql_named.iter().flat_map(|n| n.iter())
+    }
+
     pub(crate) fn forget_sql(&mut self, name: &[u8]) {
         if let Some(names) = self.sql_named.as_mut() {
             names.remove(name);
@@ -345,9 +350,22 @@ impl ClientSession {
     pub(crate) fn remember(&mut self, name: &[u8], statement: Arc<Statement>) {
         self.last_number = self.last_number.wrapping_add(1);
         let number = self.last_number;
+        self.remember_as(name, NamedStatement { statement, number });
+    }
+
+    pub(crate) fn remember_as(&mut self, name: &[u8], named: NamedStatement) {
         self.named
             .get_or_insert_default()
-            .insert(name.into(), NamedStatement { statement, number });
+            .insert(name.into(), named);
+    }
+
+    /// The number that was given out last.
+    pub(crate) fn last_number(&self) -> u32 {
+        self.last_number
+    }
+
+    pub(crate) fn set_last_number(&mut self, number: u32) {
+        self.last_number = number;
     }
 
     /// Lets the name that `number` stands for (`None`: the unnamed statement) mean `to` where it means `from`.

@@ -64,6 +64,16 @@ impl Holds {
         self.0 & other.0 == other.0
     }
 
+    pub(crate) fn bits(self) -> u16 {
+        self.0
+    }
+
+    /// Those of [`Holds::bits`]; `None` if there is one that is no kind.
+    pub(crate) fn from_bits(bits: u16) -> Option<Holds> {
+        let all = Holds::REASONS.iter().fold(0, |all, (kind, _)| all | kind.0);
+        (bits & !all == 0).then_some(Holds(bits))
+    }
+
     pub(crate) fn set(&mut self, kind: Holds, there: bool) {
         match there {
             true => self.0 |= kind.0,

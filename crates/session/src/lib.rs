@@ -29,6 +29,7 @@ mod names;
 mod naming;
 mod out;
 mod owed;
+pub mod portable;
 mod position;
 mod prepared;
 mod refusal;

@@ -338,6 +338,11 @@ impl ServerSession {
         self.definitions_settled();
     }
 
+    /// As [`ServerSession::taken_by`], where it is the one that had it last, under another number.
+    pub(crate) fn belongs_to(&mut self, client: u64) {
+        self.last_client = client;
+    }
+
     /// Says whether the client may come to keep the server: `Some(limit)` if as many as may do so already.
     #[inline]
     pub fn set_pin_limit(&mut self, reached: Option<u32>) {

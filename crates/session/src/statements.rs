@@ -74,6 +74,11 @@ impl Statement {
         }
     }
 
+    /// The settings by which it is read wherever it is prepared, as bytes; `None`: by those of the moment.
+    pub(crate) fn reading(&self) -> Option<&Arc<[u8]>> {
+        self.reading.as_ref()
+    }
+
     fn new(
         counts: Arc<Counts>,
         definition: &[u8],
@@ -242,6 +247,18 @@ impl StatementTable {
     pub fn set_capacity(&self, capacity: usize) {
         let per_shard = capacity.div_ceil(SHARDS);
         self.capacity_per_shard.store(per_shard, Ordering::Relaxed);
+    }
+
+    /// Gives the statements that are made from now on other names than those that another process has given, which said
+    /// [`StatementTable::end`].
+    pub fn begin_behind(&self, end: u64) {
+        self.counts.statements.fetch_max(end, Ordering::Relaxed);
+    }
+
+    /// A number that no statement of this process will reach: of one every microsecond for an hour.
+    pub fn end(&self) -> u64 {
+        let so_far = self.counts.statements.load(Ordering::Relaxed);
+        so_far.saturating_add(1 << 32)
     }
 
     /// Statements held now.
@@ -500,6 +517,21 @@ mod tests {
             intern(&t, format!("y{i}").as_bytes());
         }
         assert!(t.len() <= 160, "{}", t.len());
+    }
+
+    #[test]
+    fn names_of_two_processes_differ() {
+        let (before, after) = (table(100), table(100));
+        let first = intern(&before, b"q");
+        after.begin_behind(before.end());
+        let names =
+            [&first, &intern(&before, b"r"), &intern(&after, b"q")].map(|s| s.name().to_vec());
+        assert_eq!(names[0], b"PGWEIR_1");
+        assert_eq!(names[1], b"PGWEIR_2");
+        assert_eq!(names[2], b"PGWEIR_4294967298");
+        let third = table(100);
+        third.begin_behind(after.end());
+        assert!(intern(&third, b"q").id() > intern(&after, b"s").id() + (1 << 31));
     }
 
     #[test]

@@ -20,6 +20,22 @@ fn a_released_server_goes_to_the_longest_waiter_and_without_one_is_idle() {
 }
 
 #[test]
+fn a_server_that_a_client_brings_along_counts_until_it_is_closed() {
+    let mut w = World::new(size(1));
+    let lease = w.lease(w.pool);
+    let brought = w.pools.take_in(w.pool, 0, w.now).unwrap();
+    assert_eq!(w.counts(w.pool), (0, 2, 0, 0), "beyond the limit");
+    let waiter = w.wait(w.pool, 1);
+    w.release(lease);
+    assert_eq!(w.closed().len(), 1, "the limit is kept again");
+    assert!(w.connects().is_empty());
+    w.pools.discard(brought, w.now, &mut w.effects);
+    assert_eq!(w.login_all(), 1);
+    w.collect(waiter);
+    assert_eq!(w.counts(w.pool), (0, 1, 0, 0));
+}
+
+#[test]
 fn waiters_of_the_same_worker_are_preferred_within_the_bound() {
     for (bound, expected) in [(0, [1, 2, 3, 4]), (2, [2, 3, 1, 4]), (16, [2, 3, 4, 1])] {
         let mut w = World::with(

@@ -27,7 +27,7 @@ pub(super) fn too_many(what: String, hint: &str) -> Refusal {
 
 /// Counts a client against max_client_conn. Administrators at the console are always let in: they may have to see why
 /// it is full.
-pub(super) fn admit_client(shared: &Shared, console: bool, user: &str, peer: Peer) -> bool {
+pub(crate) fn admit_client(shared: &Shared, console: bool, user: &str, peer: Peer) -> bool {
     let setup = shared.setup();
     let global = &setup.config.global;
     let is_admin = || global.admin_users.iter().any(|a| a == user) || is_operator(user, peer);
@@ -40,8 +40,18 @@ pub(super) fn admit_client(shared: &Shared, console: bool, user: &str, peer: Pee
 
 /// A place under max_client_conn, given back when it is dropped unless it is kept.
 pub(crate) struct Place {
-    pub(super) shared: Arc<Shared>,
-    pub(super) kept: Cell<bool>,
+    shared: Arc<Shared>,
+    pub(crate) kept: Cell<bool>,
+}
+
+impl Place {
+    /// Of a client that was admitted.
+    pub(crate) fn taken(shared: &Arc<Shared>) -> Place {
+        Place {
+            shared: shared.clone(),
+            kept: Cell::new(false),
+        }
+    }
 }
 
 impl Drop for Place {
@@ -53,16 +63,16 @@ impl Drop for Place {
 }
 
 /// A place in a pool and under the limits of its database and user, given back unless it is kept.
-pub(super) struct Seat<'w> {
-    pub(super) worker: &'w Rc<Worker>,
-    pub(super) pool: Arc<Pool>,
-    pub(super) user: Arc<User>,
-    pub(super) kept: Cell<bool>,
+pub(crate) struct Seat {
+    shared: Arc<Shared>,
+    pool: Arc<Pool>,
+    user: Arc<User>,
+    pub(crate) kept: Cell<bool>,
 }
 
-impl<'w> Seat<'w> {
-    pub(super) fn take(
-        worker: &'w Rc<Worker>,
+impl Seat {
+    pub(crate) fn take(
+        shared: &Arc<Shared>,
         pool: &Arc<Pool>,
         live: &Live,
         user: &Arc<User>,
@@ -91,9 +101,9 @@ impl<'w> Seat<'w> {
         }
         pool.clients.fetch_add(1, Ordering::AcqRel);
         pool.visited.store(true, Ordering::Relaxed);
-        worker.shared.pools().client_joined(pool.id);
+        shared.pools().client_joined(pool.id);
         Ok(Seat {
-            worker,
+            shared: shared.clone(),
             pool: pool.clone(),
             user: user.clone(),
             kept: Cell::new(false),
@@ -101,10 +111,10 @@ impl<'w> Seat<'w> {
     }
 }
 
-impl Drop for Seat<'_> {
+impl Drop for Seat {
     fn drop(&mut self) {
         if !self.kept.get() {
-            leave_pool(self.worker, &self.pool, &self.user);
+            leave_pool(&self.shared, &self.pool, &self.user);
         }
     }
 }
@@ -149,11 +159,11 @@ impl Drop for Registered<'_> {
     }
 }
 
-pub(super) fn leave_pool(worker: &Worker, pool: &Pool, user: &User) {
+pub(super) fn leave_pool(shared: &Shared, pool: &Pool, user: &User) {
     pool.database.clients.fetch_sub(1, Ordering::AcqRel);
     user.clients.fetch_sub(1, Ordering::AcqRel);
     pool.clients.fetch_sub(1, Ordering::AcqRel);
-    worker.shared.pools().client_left(pool.id);
+    shared.pools().client_left(pool.id);
 }
 
 /// Gives back everything that a login kept for a client that has ended.
@@ -166,7 +176,7 @@ pub(crate) fn forget(worker: &Worker, slot: usize, home: Address, pool: &Pool, u
     } else if home.slot != slot {
         worker.clients.borrow_mut().strike(home.slot);
     }
-    leave_pool(worker, pool, user);
+    leave_pool(&worker.shared, pool, user);
     worker.shared.clients.fetch_sub(1, Ordering::AcqRel);
     worker.handle().clients.fetch_sub(1, Ordering::Relaxed);
 }

@@ -30,7 +30,7 @@ use crate::worker::{Order, Worker};
 const SLOT_BITS: u32 = 23;
 
 /// The process id that stands for the client in `slot` of `worker`: positive, as PostgreSQL's are.
-fn process_id(worker: u16, slot: usize) -> Option<u32> {
+pub(crate) fn process_id(worker: u16, slot: usize) -> Option<u32> {
     let slot = u32::try_from(slot + 1)
         .ok()
         .filter(|s| *s < 1 << SLOT_BITS)?;
@@ -70,24 +70,36 @@ pub(crate) fn give_key(worker: &Worker, card: &ClientCard) -> Option<u32> {
     Some(pid)
 }
 
+/// Has the client that has just been entered found by the key that it got in the process before.
+pub(crate) fn keep_key(worker: &Worker, card: &ClientCard) {
+    let shared = &worker.shared;
+    let home = card.home.get();
+    if let Some(pid) = card.told_before.get() {
+        shared.peers.note_unnumbered();
+        shared.keys_before.enter(pid, home);
+    }
+    if let Some(pid) = card.secret_pid.get()
+        && let Some(claim) = shared.peers.adopt(pid, card.first_of_secret(), home)
+    {
+        worker.clients.borrow_mut().keep(home.slot, claim);
+    }
+}
+
 /// Sees to a request from `asker` with this key, and waits until it has been passed on.
 pub(crate) async fn request(worker: &Worker, asker: &Stranger, pid: u32, secret: &[u8]) {
     let shared = &worker.shared;
     let config = shared.config();
     let dismissed = |why: &str| asker.closes(&config.global, why);
     match shared.peers.whose(&config, pid, secret) {
-        Whose::Ours(at, key) => {
-            let rest = secret.get(4..).unwrap_or_default();
-            let secret = [&key.secret()[..], rest].concat();
-            ask(worker, at, pid, secret.into()).await;
-        }
-        Whose::Unnumbered => {
-            if let Some(at) = address(pid, shared.workers.len()) {
-                ask(worker, at, pid, secret.into()).await;
+        Whose::Ours(at, key) => ask_ours(worker, at, key, secret).await,
+        Whose::Unnumbered => ask_unnumbered(worker, pid, secret).await,
+        Whose::Nobodys(why) => {
+            if !ask_before(worker, pid, secret).await {
+                dismissed(why);
             }
         }
-        Whose::Nobodys(why) => dismissed(why),
         Whose::Peers(pool, key) => {
+            ask_before(worker, pid, secret).await;
             let Some(_admitted) = shared.peers.admit(&config) else {
                 return dismissed("too many cancel requests wait for peers");
             };
@@ -97,6 +109,50 @@ pub(crate) async fn request(worker: &Worker, asker: &Stranger, pid: u32, secret:
             }
         }
     }
+}
+
+/// Sees to a request that has come to the process that takes this one's place, if it is for a client that is here, and
+/// waits until it has been passed on.
+pub(crate) async fn request_for_successor(worker: &Worker, pid: u32, secret: &[u8]) {
+    let shared = &worker.shared;
+    match shared.peers.whose(&shared.config(), pid, secret) {
+        Whose::Ours(at, key) => ask_ours(worker, at, key, secret).await,
+        Whose::Unnumbered | Whose::Nobodys(_) | Whose::Peers(..) => {
+            ask_unnumbered(worker, pid, secret).await;
+        }
+    }
+}
+
+/// Has the client cancelled that got `key`, if the rest of the secret is its, too.
+async fn ask_ours(worker: &Worker, at: Address, key: Key, secret: &[u8]) {
+    let rest = secret.get(4..).unwrap_or_default();
+    let secret = [&key.secret()[..], rest].concat();
+    ask(worker, at, key.pid(), secret.into()).await;
+}
+
+/// Has the client cancelled whose place `pid` names, here or in the process before.
+async fn ask_unnumbered(worker: &Worker, pid: u32, secret: &[u8]) {
+    if let Some(at) = address(pid, worker.shared.workers.len()) {
+        ask(worker, at, pid, secret.into()).await;
+    }
+    ask_before(worker, pid, secret).await;
+}
+
+/// Has a client cancelled that has come from the process before, or is still there. It may have been told the same `pid` as
+/// one that logged in here: each of them sees by the secret whether it is meant. False if there is nobody to ask.
+async fn ask_before(worker: &Worker, pid: u32, secret: &[u8]) -> bool {
+    let shared = &worker.shared;
+    let homes = shared.keys_before.homes(pid);
+    let there = shared.before.cancel(pid, secret);
+    let is_anybodys = !homes.is_empty() || there.is_some();
+    for at in homes {
+        ask(worker, at, pid, secret.into()).await;
+    }
+    if let Some(finished) = there {
+        // Dropped without a word if there was nothing to cancel.
+        let _ = finished.await;
+    }
+    is_anybodys
 }
 
 /// Has the client at `at` cancelled, if the key is its.

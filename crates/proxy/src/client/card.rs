@@ -94,6 +94,8 @@ pub(crate) struct ClientCard {
     /// Protocol 3.0 uses the first four bytes.
     secret: Cell<[u8; 32]>,
     pub(crate) secret_bytes: Cell<u8>,
+    /// The process id that it was told where it logged in, if that was another process.
+    pub(crate) told_before: Cell<Option<u32>>,
     pub(crate) buffers: Cell<Buffers>,
     /// While the pooler is suspended: nothing is kept for it, or for its server, that has not been sent.
     pub(crate) at_rest: Cell<bool>,
@@ -167,6 +169,7 @@ impl ClientCard {
             secret_pid: Cell::default(),
             secret: Cell::new(secret),
             secret_bytes: Cell::new(4),
+            told_before: Cell::default(),
             buffers: Cell::default(),
             at_rest: Cell::default(),
             waker: RefCell::default(),
@@ -199,6 +202,7 @@ impl ClientCard {
             secret_pid: self.secret_pid.clone(),
             secret: self.secret.clone(),
             secret_bytes: self.secret_bytes.clone(),
+            told_before: self.told_before.clone(),
             buffers: Cell::default(),
             at_rest: Cell::default(),
             waker: RefCell::default(),

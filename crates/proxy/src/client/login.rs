@@ -254,10 +254,7 @@ async fn log_in(
         )
         .into());
     }
-    let place = Place {
-        shared: worker.shared.clone(),
-        kept: Cell::new(false),
-    };
+    let place = Place::taken(&worker.shared);
     let claim = Claim {
         user: &wishes.user,
         database: &wishes.database,
@@ -321,7 +318,7 @@ async fn log_in(
     };
     let user = shared.user(name);
     let limit = setup.config.user_limits(name).max_user_client_connections;
-    let seat = Seat::take(worker, &pool, &live, &user, limit)?;
+    let seat = Seat::take(shared, &pool, &live, &user, limit)?;
     let settings = wishes.settings(shared, peer)?;
     let caller = Caller {
         peer,
@@ -416,7 +413,7 @@ impl Caller {
     ) -> Rc<ClientCard> {
         let mut secret = [0; 32];
         worker.random(&mut secret);
-        let id = worker.shared.next_client.fetch_add(1, Ordering::Relaxed);
+        let id = worker.shared.next_client();
         let (name, now) = (user.name.clone(), Instant::now());
         let card = ClientCard::new(id, name, self.peer, self.local, secret, now);
         *card.pool.borrow_mut() = Some(pool.clone());

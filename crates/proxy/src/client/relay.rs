@@ -6,7 +6,9 @@
 //! client's or the server's own.
 
 mod again;
+mod arriving;
 mod checkout;
+mod departing;
 mod ending;
 mod from_client;
 mod from_server;
@@ -40,6 +42,7 @@ use crate::server::upkeep::{self, Upkept};
 use crate::stream::{Outbox, Stream};
 use crate::worker::Worker;
 
+pub(crate) use arriving::{Arrival, Declined, learn_credentials};
 pub(crate) use ending::shutting_down;
 pub(crate) use moving::Baggage;
 pub(crate) use routing::{LOOK, no_host};
@@ -105,7 +108,9 @@ pub(crate) struct Relay {
     transaction_began: Instant,
     /// When the server last got something to do, or the client last got its answer.
     turned: Instant,
-    /// It lives on another worker now; only this shell is left.
+    /// The takeover in which the process that takes over did not take it; 0: none.
+    stays: u32,
+    /// It lives on another worker now, or in another process; only this shell is left.
     moved: bool,
     /// The log has a line that it keeps a server.
     told_of_pin: bool,
@@ -152,6 +157,7 @@ impl Relay {
             fresh: false,
             transaction_began: now,
             turned: now,
+            stays: 0,
             moved: false,
             told_of_pin: false,
             listening: None,
@@ -175,6 +181,12 @@ impl Relay {
                 && let Poll::Ready(r) = self.outbox.poll_drain(&mut self.stream, cx)
             {
                 r.map_err(|_| End::Gone)?;
+            }
+            if self.worker.departs.get() {
+                self.prepare_to_depart(cx);
+                if self.may_depart() {
+                    return Err(End::Departs);
+                }
             }
             let progress = match &mut self.link {
                 Link::Alone => self.alone(cx)?,
@@ -373,6 +385,10 @@ impl Drop for Relay {
             }),
         }
         if !self.moved {
+            if let Some(pid) = self.card.told_before.get() {
+                let keys = &self.worker.shared.keys_before;
+                keys.strike(pid, self.card.home.get());
+            }
             super::admission::forget(
                 &self.worker,
                 self.slot,

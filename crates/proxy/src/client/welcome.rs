@@ -142,7 +142,7 @@ fn made_of(
 }
 
 /// A server, waited for in the queue like any client's, and fit for use.
-pub(super) async fn obtain(
+pub(crate) async fn obtain(
     worker: &Rc<Worker>,
     pool: &Arc<Pool>,
     live: &Live,

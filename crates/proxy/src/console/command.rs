@@ -37,6 +37,8 @@ pub(super) enum Command {
     Suspend,
     WaitClose(Option<String>),
     Shutdown(Shutdown),
+    /// Another process of the pooler asks for this one's place, and understands this format.
+    TakeOver(u32),
     /// What drivers send without being asked.
     Courtesy(Courtesy),
 }
@@ -124,6 +126,12 @@ pub(super) const COMMANDS: &[Declared] = &[
         arguments: "[WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
         rights: Rights::Everything,
         read: shutdown,
+    },
+    Declared {
+        word: "TAKEOVER",
+        arguments: "<format>",
+        rights: Rights::Everything,
+        read: take_over,
     },
     Declared {
         word: "WAIT_CLOSE",
@@ -258,6 +266,16 @@ fn kill_client(arguments: &Arguments<'_>) -> Result<Command, Refusal> {
 /// The column "id" of SHOW CLIENTS, or "ptr", as older scripts have it.
 fn client_id(text: &str) -> Option<u64> {
     client_of_ptr(text).or_else(|| text.parse().ok())
+}
+
+fn take_over(arguments: &Arguments<'_>) -> Result<Command, Refusal> {
+    match arguments.all() {
+        [Token::Word(format)] => match format.parse() {
+            Ok(format) => Ok(Command::TakeOver(format)),
+            Err(_) => Err(unknown(arguments.0)),
+        },
+        _ => Err(unknown(arguments.0)),
+    }
 }
 
 fn shutdown(arguments: &Arguments<'_>) -> Result<Command, Refusal> {

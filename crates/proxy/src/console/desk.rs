@@ -19,7 +19,8 @@ use crate::client::card::{ClientCard, Summons};
 use crate::message::{Inbox, Message, ReadError};
 use crate::report::Refusal;
 use crate::stats::count;
-use crate::stream::{Socket, Stream};
+use crate::stream::{Peer, Socket, Stream};
+use crate::takeover::Turn;
 use crate::worker::Worker;
 
 /// The longest message; no command is anywhere near it.
@@ -37,6 +38,8 @@ pub(super) enum End {
     Gone,
     /// It is told this.
     Told(Box<Stream>, Refusal),
+    /// Its connection is another process's way to take this one's place.
+    TakenOver(Box<Stream>, Turn),
 }
 
 /// Why a message could not be dealt with to the end.
@@ -47,6 +50,8 @@ pub(super) enum Stop {
     Fatal(Refusal),
     /// The command failed; the conversation goes on.
     Error(Refusal),
+    /// Another process is to take this one's place; it has been told so.
+    TakenOver(Turn),
 }
 
 impl From<WireError> for Stop {
@@ -101,6 +106,10 @@ impl Desk {
         let stop = self.converse().await;
         match stop {
             Stop::Gone => End::Gone,
+            Stop::TakenOver(turn) => {
+                let lost = Stream::Plain(Socket::Lost);
+                End::TakenOver(Box::new(std::mem::replace(&mut self.stream, lost)), turn)
+            }
             Stop::Fatal(refusal) | Stop::Error(refusal) => {
                 let lost = Stream::Plain(Socket::Lost);
                 End::Told(Box::new(std::mem::replace(&mut self.stream, lost)), refusal)
@@ -236,6 +245,9 @@ impl Desk {
         }
         for statement in statements {
             let command = command::understand(&statement, self.rights)?;
+            if let Command::TakeOver(format) = command {
+                return Err(self.give_way(format).await?);
+            }
             let answer = self.execute(&command).await?;
             if let Some((heads, rows)) = answer.rows {
                 let formats = Formats::default();
@@ -247,6 +259,24 @@ impl Desk {
             build::command_complete(&mut self.out, &answer.tag);
         }
         Ok(())
+    }
+
+    /// Lets another process take this one's place, if it is one of the same user's, or of root's.
+    async fn give_way(&mut self, format: u32) -> Result<Stop, Stop> {
+        let uid = match self.card.peer {
+            Peer::Unix { uid, .. } if !self.stream.is_tls() => Some(uid),
+            _ => None,
+        };
+        let own = rustix::process::geteuid().as_raw();
+        if !uid.is_some_and(|uid| uid == own || uid == 0) || !self.inbox.is_empty() {
+            let why = "only a process of the pooler's own user can take over, by the Unix socket";
+            return Err(Refusal::new(sqlstate::INSUFFICIENT_PRIVILEGE, why).into());
+        }
+        let turn = Turn::take(&self.worker.shared, format)?;
+        build::command_complete(&mut self.out, "TAKEOVER");
+        build::ready_for_query(&mut self.out, self.status.get());
+        self.flush().await?;
+        Ok(Stop::TakenOver(turn))
     }
 
     /// Understands the one statement of a Parse; `None` if there is none.

@@ -136,6 +136,10 @@ pub(super) async fn perform(
             control.wait_close(database.as_deref())?.await?;
             "WAIT_CLOSE"
         }
+        Command::TakeOver(_) => {
+            let why = "TAKEOVER is what a process says that starts with -R, as a simple query";
+            return Err(Refusal::new(sqlstate::FEATURE_NOT_SUPPORTED, why));
+        }
         Command::Shutdown(kind) => {
             control.shutdown(*kind);
             "SHUTDOWN"

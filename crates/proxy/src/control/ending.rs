@@ -28,6 +28,7 @@ pub(crate) fn see_gate(worker: &Rc<Worker>) {
         }
     }
     worker.suspended.set(suspended);
+    worker.departs.set(worker.shared.departure.is_open());
     if let Some(kind) = gate.shutdown() {
         end_clients(worker, kind);
     }
@@ -79,15 +80,21 @@ fn count_restless(worker: &Worker, now_ms: u64) {
 
 fn stop_when_done(shared: &Shared, now_ms: u64) {
     let gate = &shared.gate;
-    let Some(kind) = gate.shutdown() else {
-        return;
+    let is_replaced = *gate.replaced.borrow();
+    let kind = match gate.shutdown() {
+        Some(kind) => kind,
+        None if is_replaced => Shutdown::WaitForClients,
+        None => return,
     };
     let clients: u32 = (shared.directory().pools.values())
         .map(|pool| pool.clients.load(Ordering::Acquire))
         .sum();
     if kind != Shutdown::Now {
         if clients == 0 && (kind != Shutdown::WaitForClients || nobody_comes(shared)) {
-            tracing::info!("SHUTDOWN: the last client has left");
+            match gate.shutdown() {
+                Some(_) => tracing::info!("SHUTDOWN: the last client has left"),
+                None => tracing::info!("the last client has left for the process that took over"),
+            }
             gate.begin_shutdown(Shutdown::Now);
             shared.wake_all();
         }

@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::unistd::Group;
 use pgweir_config::Global;
@@ -24,6 +25,26 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
+    /// One that another process has passed; `has_file`: with a file that goes with it, which is left for now.
+    pub(super) fn passed(socket: UnixListener, port: u16, has_file: bool) -> Listener {
+        let mut listener = Listener {
+            socket,
+            port,
+            file: None,
+        };
+        if has_file {
+            let name = listener.name();
+            match SocketFile::at(PathBuf::from(&name)) {
+                Ok(file) => {
+                    file.leave(true);
+                    listener.file = Some(file);
+                }
+                Err(e) => tracing::warn!("{name} is not found, and will not be removed: {e}"),
+            }
+        }
+        listener
+    }
+
     /// Its name as libpq takes it, an abstract one with `@` in front.
     pub(super) fn name(&self) -> String {
         let address = self.socket.local_addr().ok();
@@ -121,12 +142,13 @@ fn group_id(group: &str) -> Option<u32> {
     }
 }
 
-/// The file of a socket, removed when this is dropped if it is still the same.
+/// The file of a socket, removed when this is dropped if it is still the same, and nobody else's by then.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     device: u64,
     inode: u64,
+    is_left: AtomicBool,
 }
 
 impl SocketFile {
@@ -136,12 +158,21 @@ impl SocketFile {
             device: found.dev(),
             inode: found.ino(),
             path,
+            is_left: AtomicBool::new(false),
         })
+    }
+
+    /// Whether it stays behind.
+    pub(super) fn leave(&self, leave: bool) {
+        self.is_left.store(leave, Ordering::Release);
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
+        if self.is_left.load(Ordering::Acquire) {
+            return;
+        }
         let found = std::fs::symlink_metadata(&self.path);
         if found.is_ok_and(|f| (f.dev(), f.ino()) == (self.device, self.inode))
             && let Err(e) = std::fs::remove_file(&self.path)

@@ -169,6 +169,27 @@ fn server_of(
     })
 }
 
+/// A server that has come with its client from another process.
+pub(crate) fn came_along(
+    worker: &Worker,
+    pool: &Arc<Pool>,
+    id: ServerId,
+    stream: Stream,
+    session: ServerSession,
+    key: Option<BackendKey>,
+    connected_at: SystemTime,
+) -> Box<Server> {
+    let target = pool.live().target.clone();
+    let card = card_of(pool, id, &target, &stream, key, None);
+    let card = Arc::into_inner(card).map(|card| ServerCard {
+        connected_at,
+        came_along: true,
+        ..card
+    });
+    let card = Arc::new(card.expect("nobody else has had it yet"));
+    server_of(worker, card, stream, session)
+}
+
 /// A place in a pool of walsenders, without a connection yet.
 fn place_of_a_walsender(
     worker: &Worker,
@@ -206,6 +227,7 @@ fn card_of(
         prepared_statements: AtomicU32::new(0),
         is_outdated: AtomicBool::new(false),
         cancels: AtomicU32::new(0),
+        came_along: false,
         stray_cancel: AtomicBool::new(false),
     })
 }

@@ -146,6 +146,9 @@ pub(crate) fn give_back(worker: &Rc<Worker>, server: Box<Server>, live: &Live, n
     if server.card.may_be_cancelled_late() {
         return worker.discard(server, LATE_CANCEL);
     }
+    if server.card.came_along {
+        return worker.discard(server, CAME_ALONG);
+    }
     if live.reset_always && live.mode != PoolMode::Session {
         let mut server = server;
         let mut out = Vec::new();
@@ -168,6 +171,7 @@ pub(crate) fn give_back(worker: &Rc<Worker>, server: Box<Server>, live: &Live, n
 }
 
 const KEPT: &str = "a client left in its process what nothing removes";
+const CAME_ALONG: &str = "it came from another process, with a client that is done with it";
 const LATE_CANCEL: &str = "a cancel request may still reach it";
 
 /// Appends what removes a client's traces. False if nothing does.
@@ -185,6 +189,9 @@ fn clean(worker: &Worker, server: &mut Server, out: &mut Vec<u8>) -> bool {
 /// Takes back the server of a client that leaves, in whatever state it is. `whole`: the client's last message was sent
 /// to its end, and the server has not said that it ends.
 pub(crate) fn leave(worker: &Rc<Worker>, mut server: Box<Server>, live: &Arc<Live>, whole: bool) {
+    if server.card.came_along {
+        return worker.discard(server, CAME_ALONG);
+    }
     let session = &mut server.session;
     let sound = whole
         && !session.has_ended()

@@ -26,6 +26,8 @@ pub(super) enum End {
     ServerSaid,
     /// It goes on living on another worker.
     Moves(u16),
+    /// It goes on living in another process.
+    Departs,
 }
 
 impl From<Fault> for End {
@@ -48,6 +50,9 @@ impl Relay {
     pub(super) fn end(&mut self, end: End) {
         if let End::Moves(worker) = end {
             return self.move_to(worker);
+        }
+        if let End::Departs = end {
+            return self.depart();
         }
         let link = std::mem::replace(&mut self.link, Link::Alone);
         // Without a server it keeps none.
@@ -91,7 +96,7 @@ impl Relay {
             End::Gone => "client close request",
             End::Told(error) | End::ServerFailed(error) => &error.message,
             End::ServerSaid => "server ended the connection",
-            End::Moves(_) => "moved",
+            End::Moves(_) | End::Departs => "moved",
         };
         if let End::Told(error) | End::ServerFailed(error) = &end {
             self.worker.shared.client_errors.note(&error.code);
@@ -106,7 +111,7 @@ impl Relay {
         let stream = std::mem::replace(&mut self.stream, Stream::Plain(Socket::Lost));
         let outbox = std::mem::take(&mut self.outbox);
         match end {
-            End::Gone | End::Moves(_) => {}
+            End::Gone | End::Moves(_) | End::Departs => {}
             End::Told(error) | End::ServerFailed(error) => farewell(stream, outbox, error.fatal()),
             End::ServerSaid => farewell(stream, outbox, Vec::new()),
         }

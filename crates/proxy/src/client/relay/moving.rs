@@ -8,39 +8,40 @@ use std::sync::atomic::Ordering;
 use pgweir_route::Mark;
 use pgweir_session::ClientSession;
 
-use super::{End, Listening, Relay};
-use crate::client::card::ClientCard;
+use super::{End, Link, Listening, Relay};
+use crate::client::card::{ClientCard, ClientState};
 use crate::pools::{Pool, User};
 use crate::register::Address;
+use crate::server::Server;
 use crate::stream::{Outbox, Socket, Stream};
 use crate::worker::{Order, Worker};
 
 /// A client on its way from one worker to another, between two transactions.
 pub(crate) struct Baggage {
-    card: ClientCard,
-    pool: Arc<Pool>,
-    user: Arc<User>,
-    stream: Stream,
-    outbox: Outbox,
-    session: ClientSession,
-    kept: Vec<u8>,
-    need: usize,
-    mark: Mark,
-    listening: Option<Box<Listening>>,
+    pub(super) card: ClientCard,
+    pub(super) pool: Arc<Pool>,
+    pub(super) user: Arc<User>,
+    pub(super) stream: Stream,
+    pub(super) outbox: Outbox,
+    pub(super) session: ClientSession,
+    pub(super) kept: Vec<u8>,
+    pub(super) need: usize,
+    pub(super) mark: Mark,
+    pub(super) listening: Option<Box<Listening>>,
+    pub(super) stays: u32,
+    /// What it keeps where it goes; between two workers nothing.
+    pub(super) server: Option<Box<Server>>,
 }
 
 impl Baggage {
     /// Goes on with the client on `worker`.
     pub(crate) fn unpack(self, worker: &Rc<Worker>) {
-        let (mut relay, lost) = self.settle(worker);
+        let (relay, lost) = self.settle(worker);
         match lost {
             Ok(()) => {
                 tokio::task::spawn_local(relay);
             }
-            Err(e) => {
-                tracing::warn!("client lost while it moved to another worker: {e}");
-                relay.end(End::Gone);
-            }
+            Err(e) => relay.lose(&e),
         }
     }
 
@@ -79,10 +80,15 @@ impl Baggage {
         relay.outbox = self.outbox;
         relay.need = self.need;
         relay.mark = self.mark;
+        relay.stays = self.stays;
         relay.listening = self.listening;
         if let Some(listening) = &mut relay.listening {
             listening.moved();
         }
+        let lost = match self.server {
+            Some(server) => lost.and(relay.go_on_with(server)),
+            None => lost,
+        };
         (relay, lost)
     }
 }
@@ -90,14 +96,7 @@ impl Baggage {
 impl Relay {
     /// Packs up what the client has, and sends it to another worker. It has no server.
     pub(super) fn move_to(&mut self, worker: u16) {
-        let home = self.card.home.get();
-        let mut register = self.worker.clients.borrow_mut();
-        if home.worker == self.worker.id && home.slot == self.slot {
-            register.send_away(self.slot);
-        } else {
-            register.strike(self.slot);
-        }
-        drop(register);
+        self.leave_register();
         let baggage = Box::new(self.pack());
         self.moved = true;
         let shared = &self.worker.shared;
@@ -108,7 +107,45 @@ impl Relay {
         shared.order(worker, Order::Adopt(baggage));
     }
 
-    fn pack(&mut self) -> Baggage {
+    /// Leaves this worker's register, but for the place that its cancel key names.
+    pub(super) fn leave_register(&mut self) {
+        let home = self.card.home.get();
+        let mut register = self.worker.clients.borrow_mut();
+        if home.worker == self.worker.id && home.slot == self.slot {
+            register.send_away(self.slot);
+        } else {
+            register.strike(self.slot);
+        }
+    }
+
+    /// Has its server, whose socket was on another reactor.
+    fn go_on_with(&mut self, mut server: Box<Server>) -> io::Result<()> {
+        if let Err(e) = server.stream.socket_mut().rehome() {
+            self.worker.discard(server, &e.to_string());
+            return Err(e);
+        }
+        server.worker = self.worker.id;
+        self.keep_server(server);
+        Ok(())
+    }
+
+    /// Has a server that it had before it came here.
+    pub(super) fn keep_server(&mut self, server: Box<Server>) {
+        server.card.client.store(self.card.id, Ordering::Relaxed);
+        self.card.server.set(Some(server.id));
+        self.card.state.set(ClientState::Active);
+        self.link = Link::Linked(server);
+        // Nothing new is kept: whether it may was asked when it began.
+        let _ = self.note_holds();
+    }
+
+    /// Its connection did not come along.
+    pub(super) fn lose(mut self, why: &io::Error) {
+        tracing::warn!("{} lost while it moved: {why}", self.card);
+        self.end(End::Gone);
+    }
+
+    pub(super) fn pack(&mut self) -> Baggage {
         let lost = Stream::Plain(Socket::Lost);
         let nobody = ClientSession::new(self.session.settings().clone(), false);
         Baggage {
@@ -122,6 +159,8 @@ impl Relay {
             need: self.need,
             mark: self.mark,
             listening: self.listening.take(),
+            stays: self.stays,
+            server: None,
         }
     }
 }

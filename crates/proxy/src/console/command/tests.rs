@@ -35,6 +35,7 @@ fn each_command_is_understood_in_any_case() {
         ("KILL_CLIENT 0xc00000000011", Command::KillClient(17)),
         ("SUSPEND", Command::Suspend),
         ("WAIT_CLOSE", Command::WaitClose(None)),
+        ("TAKEOVER 7", Command::TakeOver(7)),
         ("SHUTDOWN", Command::Shutdown(Shutdown::Now)),
         (
             "SHUTDOWN wait_for_clients",
@@ -82,6 +83,8 @@ fn what_is_not_understood_is_a_syntax_error_that_points_to_show_help() {
         "PAUSE a b",
         "SET x",
         "SHUTDOWN soon",
+        "TAKEOVER",
+        "TAKEOVER now",
         "'text'",
     ];
     for source in sources {
@@ -119,6 +122,7 @@ fn a_stats_user_may_look_and_nothing_else() {
         "KILL_CLIENT 1",
         "SUSPEND",
         "SHUTDOWN",
+        "TAKEOVER 1",
         "WAIT_CLOSE",
     ];
     assert_eq!(others.len(), COMMANDS.len() - 1);
