@@ -15,14 +15,17 @@ pub(crate) fn log(global: &Global, card: &ClientCard, reason: &str) {
 
 /// What stands behind `closing because:` when a client was told `message`.
 fn in_pgbouncers_words(message: &str) -> &str {
-    /// The setting that a message names, and what PgBouncer writes; a name that is within another comes later.
-    const WORDS: [(&str, &str); 6] = [
+    /// What a message names, and what PgBouncer writes; a name that is within another comes later.
+    const WORDS: [(&str, &str); 9] = [
         ("query_wait_timeout", "query_wait_timeout"),
         ("client_idle_timeout", "client_idle_timeout"),
         ("client_login_timeout", "client_login_timeout"),
         ("idle_transaction_timeout", "idle transaction timeout"),
         ("transaction_timeout", "transaction timeout"),
         ("query_timeout", "query timeout"),
+        ("KILL_CLIENT", "admin forced disconnect"),
+        ("KILL", "database removed"),
+        ("the pooler is shutting down", "server shutting down"),
     ];
     let named = WORDS.iter().find(|(name, _)| message.contains(name));
     named.map_or(message, |(_, word)| word)
@@ -33,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_are_called_as_pgbouncer_calls_them() {
+    fn reasons_are_called_as_pgbouncer_calls_them() {
         let cases = [
             (
                 "no server connection became free within query_wait_timeout (1 s)",
@@ -46,6 +49,18 @@ mod tests {
             (
                 "terminating connection: transaction ran for longer than transaction_timeout (1 s)",
                 "transaction timeout",
+            ),
+            (
+                "terminating connection due to administrator command: KILL_CLIENT",
+                "admin forced disconnect",
+            ),
+            (
+                "terminating connection due to administrator command: KILL of its database",
+                "database removed",
+            ),
+            (
+                "terminating connection because the pooler is shutting down",
+                "server shutting down",
             ),
             ("client sent nonsense", "client sent nonsense"),
         ];
