@@ -1,6 +1,6 @@
 //! The console's commands: what waits, what is refused while what stands still, and PgBouncer's words for it.
 
-use pgweir_tests::raw::{errors, heads, values};
+use pgweir_tests::raw::{errors, heads, tags, values};
 use pgweir_tests::{Pooler, Raw, Script, within};
 
 const WHO: &str = "admin_users = \"alice\"\nstats_users = \"bob\"\n";
@@ -212,6 +212,22 @@ async fn a_shutdown_that_waits_for_servers_lets_transactions_end_and_nobody_in()
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn no_transaction_begins_behind_the_one_that_a_shutdown_waits_for() {
+    let pooler = Pooler::new(WHO);
+    let mut busy = client(&pooler).await;
+    busy.query("begin").await;
+    let mut admin = console(&pooler).await;
+    done(&mut admin, "shutdown wait_for_servers").await;
+    // As while everything is paused.
+    for (state, expected) in [("active", "no"), ("paused", "yes"), ("suspended", "no")] {
+        let found = column(&mut admin, "show state", state, "value").await;
+        assert_eq!(found, expected, "{state}");
+    }
+    assert_eq!(tags(&busy.query("commit").await), "CZ");
+    assert_eq!(busy.query_or_end("select 1").await.code, "57P01");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use pgweir_tests::drivers::finish;
 use pgweir_tests::postgres::{PASSWORD, free_port};
 use pgweir_tests::process::program;
 use pgweir_tests::scratch::Directory;
-use pgweir_tests::{Pooler, Raw, postgres, raw, within};
+use pgweir_tests::{Pooler, Raw, Script, postgres, raw, within};
 use pgweir_wire::backend::BackendKey;
 
 /// These lines of `[databases]`, and what every file here has of `[pgbouncer]`; SERVER is where PostgreSQL is.
@@ -203,13 +203,17 @@ impl Drop for Logged {
 
 #[tokio::test]
 async fn log_lines_say_what_pgbouncers_say() {
-    let pooler =
-        Logged::start("default_pool_size = 1\nquery_wait_timeout = 1\nstats_period = 1").await;
+    let pooler = Logged::start(
+        "pool_mode = transaction\ndefault_pool_size = 1\nquery_wait_timeout = 1\nstats_period = 1",
+    )
+    .await;
     let mut client = Raw::login(pooler.address, "bob", "p").await;
     client.query("begin").await;
     let mut waits = Raw::login(pooler.address, "bob", "p").await;
     assert_eq!(waits.query_or_end("select 1").await.severity, "FATAL");
     drop(client);
+    let mut leaves = Raw::login(pooler.address, "bob", "p").await;
+    leaves.say(&Script::new().terminate()).await;
 
     let login = pooler.line("login attempt").await;
     let peer = "p/bob@127.0.0.1:";
@@ -243,6 +247,29 @@ async fn log_lines_say_what_pgbouncers_say() {
     pooler
         .line("closing because: client close request (age=")
         .await;
+    pooler
+        .line("closing because: client unexpected eof (age=")
+        .await;
+    let mut admin = Raw::login(pooler.address, "postgres", "pgbouncer").await;
+    let mut killed = Raw::login(pooler.address, "bob", "p").await;
+    killed.query("begin").await;
+    for (command, line) in [
+        ("reconnect", "RECONNECT command issued"),
+        ("pause p", "PAUSE 'p' command issued"),
+        ("resume p", "RESUME 'p' command issued"),
+        ("disable p", "DISABLE 'p' command issued"),
+        ("enable p", "ENABLE 'p' command issued"),
+        ("kill p", "closing because: database removed (age="),
+        ("resume p", "RESUME 'p' command issued"),
+        ("suspend", "SUSPEND command issued"),
+        ("resume", "RESUME command issued"),
+    ] {
+        if command == "pause p" {
+            killed.query("commit").await;
+        }
+        admin.query(command).await;
+        pooler.line(line).await;
+    }
     let stats = pooler.line("stats: ").await;
     for part in [
         " xacts/s, ",
@@ -338,6 +365,34 @@ async fn cancel_requests_that_find_no_client_say_why_in_pgbouncers_words() {
     }
     let line = pooler.line("cancel request for peer 2: ").await;
     assert!(line.contains(" WARNING "), "{line}");
+}
+
+#[tokio::test]
+async fn signals_are_logged_in_pgbouncers_words() {
+    let pooler = Logged::start("pool_mode = transaction").await;
+    let mut client = Raw::login(pooler.address, "bob", "p").await;
+    client.query("begin").await;
+    for (signal, line) in [
+        ("HUP", "got SIGHUP, re-reading config"),
+        ("USR2", "got SIGUSR2, but not paused/suspended"),
+        ("USR1", "got SIGUSR1, pausing all activity"),
+        ("USR1", "got SIGUSR1, but already paused/suspended"),
+        ("USR2", "got SIGUSR2, continuing from PAUSE"),
+        (
+            "INT",
+            "got SIGINT, shutting down, waiting for all servers connections to be released",
+        ),
+        ("USR2", "got SIGUSR2 while shutting down, ignoring"),
+    ] {
+        let pid = pooler.child.id().to_string();
+        let kill = Command::new("kill").args(["-s", signal, &pid]).status();
+        assert!(kill.unwrap().success());
+        pooler.line(line).await;
+    }
+    client.say(&Script::new().query("commit")).await;
+    pooler
+        .line("closing because: server shutting down (age=")
+        .await;
 }
 
 #[test]

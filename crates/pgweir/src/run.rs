@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pgweir_proxy::{Control, ControlError, Pooler, Predecessor};
+use pgweir_proxy::{Control, ControlError, Pooler, Predecessor, Shutdown};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -111,19 +111,42 @@ fn replace(path: &Path) -> Option<Pidfile> {
 
 /// Does what a signal asks for. PAUSE and the shutdowns take effect at once, and are complete when they are.
 fn grant(control: &Control, wish: Wish) {
+    let shutting_down = control.shutting_down().is_some();
     let result = match wish {
         // What changed is logged there.
         Wish::Reload => control.reload().map(drop),
         Wish::Pause => control.pause(None).map(drop),
         Wish::Resume => control.resume(None),
         Wish::Shutdown(kind) => {
-            control.shutdown(kind);
+            // The console may have begun it.
+            control.shutdown(if shutting_down { Shutdown::Now } else { kind });
             Ok(())
         }
     };
+    tracing::info!("{}", told(wish, shutting_down, &result));
     match result {
         // Logged there, too.
         Ok(()) | Err(ControlError::Reload(_)) => {}
         Err(error) => tracing::warn!("signal had no effect: {error}"),
+    }
+}
+
+/// What PgBouncer logs of a signal.
+fn told(wish: Wish, shutting_down: bool, result: &Result<(), ControlError>) -> &'static str {
+    match (wish, result) {
+        (Wish::Reload, _) => "got SIGHUP, re-reading config",
+        (Wish::Pause, Ok(())) => "got SIGUSR1, pausing all activity",
+        (Wish::Pause, Err(_)) => "got SIGUSR1, but already paused/suspended",
+        (Wish::Resume, Ok(())) => "got SIGUSR2, continuing from PAUSE",
+        (Wish::Resume, Err(_)) if shutting_down => "got SIGUSR2 while shutting down, ignoring",
+        (Wish::Resume, Err(_)) => "got SIGUSR2, but not paused/suspended",
+        (Wish::Shutdown(_), _) if shutting_down => "got a signal while shutting down, fast exit",
+        (Wish::Shutdown(Shutdown::Now), _) => "got SIGQUIT, fast exit",
+        (Wish::Shutdown(Shutdown::WaitForServers), _) => {
+            "got SIGINT, shutting down, waiting for all servers connections to be released"
+        }
+        (Wish::Shutdown(Shutdown::WaitForClients), _) => {
+            "got SIGTERM, shutting down, waiting for all clients disconnect"
+        }
     }
 }

@@ -27,6 +27,13 @@ macro_rules! keys {
             }
         }
 
+        /// As log lines name it.
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}.{}", self.0 as u32, self.0 >> 32)
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}({}.{})", stringify!($name), self.0 as u32, self.0 >> 32)

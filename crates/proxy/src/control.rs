@@ -485,8 +485,8 @@ fn terminated(by: &str) -> Refusal {
 
 fn log(command: &str, database: Option<&str>) {
     match database {
-        Some(name) => tracing::info!("{command} {name:?}"),
-        None => tracing::info!("{command}"),
+        Some(name) => tracing::info!("{command} '{name}' command issued"),
+        None => tracing::info!("{command} command issued"),
     }
 }
 

@@ -35,6 +35,17 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
+    /// True while no client gets a server: PAUSE, or a shutdown that waits for servers.
+    pub(crate) fn gives_no_server(&self) -> bool {
+        self.paused.load(Ordering::Acquire) || self.ends_with_transactions()
+    }
+
+    /// True while a client ends with its transaction.
+    #[inline]
+    pub(crate) fn ends_with_transactions(&self) -> bool {
+        self.shutdown.load(Ordering::Acquire) >= 2
+    }
+
     pub(crate) fn shutdown(&self) -> Option<Shutdown> {
         match self.shutdown.load(Ordering::Acquire) {
             0 => None,

@@ -88,7 +88,7 @@ impl std::fmt::Display for ServerCard {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let connect::Target { host, port, .. } = &*self.target;
         let (database, user) = (&self.pool.database.name, &self.pool.user.name);
-        write!(f, "S-{:?}: {database}/{user}@{host}:{port}", self.id)
+        write!(f, "S-{}: {database}/{user}@{host}:{port}", self.id)
     }
 }
 

@@ -205,8 +205,8 @@ pub(crate) fn send(
         let outcome = tokio::time::timeout(patience(&worker), deliver(&worker, &card)).await;
         match outcome {
             Ok(Ok(())) => underway.has_arrived.set(true),
-            Ok(Err(why)) => tracing::warn!("S-{:?}: cancel request failed: {why}", card.id),
-            Err(_) => tracing::warn!("S-{:?}: cancel request: cancel_wait_timeout", card.id),
+            Ok(Err(why)) => tracing::warn!("S-{}: cancel request failed: {why}", card.id),
+            Err(_) => tracing::warn!("S-{}: cancel request: cancel_wait_timeout", card.id),
         }
         drop(underway);
         if let Some(done) = done {

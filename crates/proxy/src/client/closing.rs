@@ -79,7 +79,7 @@ impl Stranger {
 /// What stands behind `closing because:` when a client was told `message`.
 fn in_pgbouncers_words(message: &str) -> &str {
     /// What a message says or which setting it names, and what PgBouncer writes; a name that is within another comes later.
-    const WORDS: [(&str, &str); 10] = [
+    const WORDS: [(&str, &str); 13] = [
         ("query_wait_timeout", "query_wait_timeout"),
         ("client_idle_timeout", "client_idle_timeout"),
         ("client_login_timeout", "client_login_timeout"),
@@ -102,6 +102,9 @@ fn in_pgbouncers_words(message: &str) -> &str {
             "max_user_client_connections ",
             "client connections exceeded (max_user_client_connections)",
         ),
+        ("KILL_CLIENT", "admin forced disconnect"),
+        ("KILL", "database removed"),
+        ("the pooler is shutting down", "server shutting down"),
     ];
     let named = WORDS.iter().find(|(name, _)| message.contains(name));
     named.map_or(message, |(_, word)| word)
@@ -137,6 +140,18 @@ mod tests {
             (
                 "password authentication failed for user \"u\"",
                 "password authentication failed",
+            ),
+            (
+                "terminating connection due to administrator command: KILL_CLIENT",
+                "admin forced disconnect",
+            ),
+            (
+                "terminating connection due to administrator command: KILL of its database",
+                "database removed",
+            ),
+            (
+                "terminating connection because the pooler is shutting down",
+                "server shutting down",
             ),
             ("client sent nonsense", "client sent nonsense"),
         ];

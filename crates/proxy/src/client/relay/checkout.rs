@@ -7,6 +7,7 @@ use std::time::Instant;
 use pgweir_pool::{Checkout, Collected, Failure, Lease, Place, Request};
 use pgweir_wire::sqlstate;
 
+use super::ending::shutting_down;
 use super::{End, Link, Relay, micros, poll_read};
 use crate::client::card::{ClientState, NEVER};
 use crate::report::Refusal;
@@ -39,6 +40,10 @@ impl Relay {
     /// Asks the pool that was chosen for a server.
     #[inline]
     pub(super) fn check_out_here(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        if self.worker.shared.gate.ends_with_transactions() {
+            // It may have sent this before it was told.
+            return Err(End::Told(shutting_down()));
+        }
         let now = Instant::now();
         self.turned = now;
         self.transaction_began = now;

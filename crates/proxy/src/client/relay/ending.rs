@@ -16,7 +16,9 @@ use crate::stream::{Socket, Stream};
 /// Why a client's connection ends.
 #[derive(Debug)]
 pub(super) enum End {
-    /// It left, or its connection broke.
+    /// It said that it leaves.
+    Left,
+    /// It left without a word, or its connection broke.
     Gone,
     /// It is told this.
     Told(Refusal),
@@ -93,7 +95,8 @@ impl Relay {
             }
         }
         let reason = match &end {
-            End::Gone => "client close request",
+            End::Left => "client close request",
+            End::Gone => "client unexpected eof",
             End::Told(error) | End::ServerFailed(error) => &error.message,
             End::ServerSaid => "server ended the connection",
             End::Moves(_) | End::Departs => "moved",
@@ -111,7 +114,7 @@ impl Relay {
         let stream = std::mem::replace(&mut self.stream, Stream::Plain(Socket::Lost));
         let outbox = std::mem::take(&mut self.outbox);
         match end {
-            End::Gone | End::Moves(_) | End::Departs => {}
+            End::Left | End::Gone | End::Moves(_) | End::Departs => {}
             End::Told(error) | End::ServerFailed(error) => farewell(stream, outbox, error.fatal()),
             End::ServerSaid => farewell(stream, outbox, Vec::new()),
         }

@@ -109,7 +109,7 @@ impl Relay {
             }
             match step.need {
                 Need::Nothing => return Ok(()),
-                Need::Close => return Err(End::Gone),
+                Need::Close => return Err(End::Left),
                 Need::Bytes(n) => {
                     self.keep(rest, n);
                     return Ok(());
@@ -192,7 +192,7 @@ impl Relay {
         }
         match step.need {
             Need::Nothing => {}
-            Need::Close => return Err(End::Gone),
+            Need::Close => return Err(End::Left),
             Need::Bytes(n) => self.keep(rest, n),
             Need::Server | Need::FreshServer | Need::Primary | Need::Replies => {
                 self.keep(rest, 0);

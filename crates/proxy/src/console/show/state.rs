@@ -18,7 +18,7 @@ pub(super) fn heads() -> Vec<Head> {
 }
 
 pub(super) fn rows(shared: &Shared) -> Vec<Vec<Value>> {
-    let paused = shared.gate.paused.load(Ordering::Acquire);
+    let paused = shared.gate.gives_no_server();
     let suspended = shared.gate.suspended.load(Ordering::Acquire);
     let state = [
         ("active", !paused && !suspended),
