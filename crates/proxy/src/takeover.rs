@@ -2,7 +2,7 @@
 //!
 //! The new process logs in at the old one's console by its Unix socket, as the same user of the system, and says
 //! `TAKEOVER` with the format that it understands. From then on that connection is a [`channel`]: the old process
-//! ([`departure`]) passes the sockets that it listens on, and stops accepting when the new one ([`arrival`]) serves. Then
+//! ([`departure`], [`handover`]) passes the sockets that it listens on, and stops accepting when the new one ([`arrival`]) serves. Then
 //! each plain-text client passes over as soon as it has no server, as bytes and a descriptor. A client is in one process
 //! at every moment: the new one says that it has it, the old one lets it go, and only then the new one serves it. What the
 //! new one does not take goes on in the old one, and so does everything if the new process comes to nothing.
@@ -10,6 +10,7 @@
 pub(crate) mod arrival;
 mod channel;
 pub(crate) mod departure;
+mod handover;
 pub(crate) mod keys;
 
 use std::path::PathBuf;

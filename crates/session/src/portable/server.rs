@@ -113,7 +113,10 @@ impl ServerSession {
     }
 }
 
-fn unpack_parameters(from: &mut Unpacker<'_>) -> Result<Vec<(Box<str>, Box<str>)>, Malformed> {
+/// Names and values.
+type Parameters = Vec<(Box<str>, Box<str>)>;
+
+fn unpack_parameters(from: &mut Unpacker<'_>) -> Result<Parameters, Malformed> {
     let mut parameters = Vec::new();
     for _ in 0..from.count("parameters")? {
         let name = from.text("parameter")?.into();

@@ -392,3 +392,6 @@ fn read_peer(from: &mut Unpacker<'_>) -> Result<Peer, Malformed> {
         _ => Err(Malformed("peer")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,7 +47,15 @@ struct Marker {
     channel: Channel,
     /// The takeover that it is for.
     takeover: u32,
-    is_heard: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Asked,
+    Heard,
+    /// It cannot be heard: the client stays.
+    Failed,
 }
 
 impl Listening {
@@ -86,7 +94,7 @@ impl Listening {
 
     /// Whether what was asked for is its marker.
     fn is_marking(&self) -> bool {
-        self.marker.as_ref().is_some_and(|marker| !marker.is_heard)
+        (self.marker.as_ref()).is_some_and(|marker| marker.stage == Stage::Asked)
     }
 
     /// The client goes on in another task.
@@ -230,13 +238,17 @@ impl Relay {
                         l.asked = false;
                         let mut channels: BTreeSet<_> = self.session.channels().cloned().collect();
                         if let Some(marker) = &mut l.marker {
-                            marker.is_heard = true;
+                            marker.stage = Stage::Heard;
                             channels.insert(marker.channel.clone());
                         }
                         l.hub.settle(l.client, channels);
                     }
-                    // The client stays here.
-                    Answer::Failed(_) if l.is_marking() => l.asked = false,
+                    Answer::Failed(_) if l.is_marking() => {
+                        l.asked = false;
+                        if let Some(marker) = &mut l.marker {
+                            marker.stage = Stage::Failed;
+                        }
+                    }
                     Answer::Heard => {
                         l.asked = false;
                         self.session.channels_are_heard();
@@ -342,7 +354,7 @@ impl Relay {
         l.marker = Some(Marker {
             channel,
             takeover,
-            is_heard: false,
+            stage: Stage::Asked,
         });
     }
 
@@ -351,7 +363,8 @@ impl Relay {
         let takeover = self.worker.shared.departure.number();
         self.listening.as_ref().is_none_or(|l| {
             let marker = l.marker.as_ref();
-            let is_marked = marker.is_some_and(|m| m.is_heard && m.takeover == takeover);
+            let is_marked =
+                marker.is_some_and(|m| m.stage == Stage::Heard && m.takeover == takeover);
             is_marked && !l.asked && matches!(self.link, Link::Alone)
         })
     }
@@ -375,5 +388,42 @@ impl Relay {
             .map_err(|_| End::Gone)?;
         self.note_channels();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pgweir_wire::build;
+
+    use super::*;
+
+    fn notification(channel: &str, payload: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        build::message(&mut out, tag::NOTIFICATION_RESPONSE, |out| {
+            out.extend_from_slice(&7u32.to_be_bytes());
+            for text in [channel, payload] {
+                out.extend_from_slice(text.as_bytes());
+                out.push(0);
+            }
+        });
+        out
+    }
+
+    #[test]
+    fn a_marker_is_found_among_what_only_looks_like_one() {
+        let mut notice = Vec::new();
+        missed().write(Severity::Notice, &mut notice);
+        let before = [
+            notification("news", "marker"),
+            notice,
+            notification("marker2", ""),
+        ]
+        .concat();
+        let marker = notification("marker", "");
+        let all = [&*before, &*marker, &notification("news", "behind")].concat();
+        let range = before.len()..before.len() + marker.len();
+        assert_eq!(find(&all, b"marker"), Some(range));
+        assert_eq!(find(&before, b"marker"), None);
+        assert_eq!(find(&all[..before.len() + 3], b"marker"), None);
     }
 }
