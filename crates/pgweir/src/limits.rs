@@ -34,7 +34,18 @@ pub(crate) fn warn_if_short(config: &Config, limit: Option<u64>) {
 
 fn needed(config: &Config) -> u64 {
     let servers: u64 = config.databases.values().map(|d| servers(config, d)).sum();
-    u64::from(config.global.max_client_conn) + servers + OTHERS
+    u64::from(config.global.max_client_conn) + servers + peers(config) + OTHERS
+}
+
+/// The most connections to peers.
+fn peers(config: &Config) -> u64 {
+    if config.peer_id().is_none() {
+        return 0;
+    }
+    let sizes = config.peers.values();
+    sizes
+        .map(|peer| u64::from(config.peer_pool_size(peer)))
+        .sum()
 }
 
 /// The most server connections of a database. Which users will come is not known where they are not listed: then one.
@@ -66,6 +77,11 @@ mod tests {
                 1000 + 2 * 25,
             ),
             ("[databases.a]\nmax_db_connections = 7\n", 1000 + 7),
+            (
+                "[pgweir]\npeer_id = 1\n[databases.a]\n[peers.2]\n[peers.3]\npool_size = 5",
+                1000 + 20 + 20 + 5,
+            ),
+            ("[databases.a]\n[peers.2]\n", 1000 + 20),
             ("[databases.a]\n[users.x]\n[users.y]\n", 1000 + 2 * 20),
             (
                 "[databases.a]\nuser = 'x'\n[users.x]\n[users.y]\n",

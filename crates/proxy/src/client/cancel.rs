@@ -1,10 +1,9 @@
 //! Cancel requests, from a client's to the server's.
 //!
 //! A client's key is its own: the process id in it says where the client is (worker and slot), the secret that it is
-//! that client. Where there are peers the key names the instance instead, and the client is looked up ([`crate::peers`]). What
-//! a cancel is sent to is the server that the client has at that moment, with work outstanding; until
-//! the connection that carries it has ended, that server does not change hands. So it can hit no query of another
-//! client.
+//! that client. Where there are peers the key names the instance instead, and the client is looked up ([`crate::peers`]).
+//! What a cancel is sent to is the server that the client has at that moment, with work outstanding; until the connection
+//! that carries it has ended, that server does not change hands. So it can hit no query of another client.
 
 use std::cell::Cell;
 use std::io;
