@@ -363,6 +363,38 @@ async fn addresses_are_used_in_turn_and_one_that_refuses_is_passed_over() {
 }
 
 #[tokio::test]
+async fn an_address_of_the_other_family_is_tried_where_nobody_listens_at_the_first() {
+    let dns = DnsServer::new().await;
+    // The server listens at the second one only.
+    dns.set("db.test", &["::1", "127.0.0.1"], 600);
+    let pooler = pooler(&dns, "db.test", postgres().port(), "");
+    let mut raw = Raw::login(pooler.address(), "carol", "postgres").await;
+    assert_eq!(raw.value("select 1").await, "1");
+    let mut admin = admin(&pooler).await;
+    assert_eq!(servers(&mut admin).await, ["127.0.0.1"]);
+    let hosts = rows(&mut admin, "show dns_hosts").await;
+    let addresses = text(&hosts[0], "addrs");
+    assert!(
+        addresses.contains("127.0.0.1:0") && addresses.contains("[::1]:0"),
+        "{addresses}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_longer_than_a_datagram_may_be_is_read_all_the_same() {
+    let dns = DnsServer::new().await;
+    let many: Vec<String> = (1..=40).map(|n| format!("127.0.2.{n}")).collect();
+    let mut many: Vec<&str> = many.iter().map(String::as_str).collect();
+    // The only one at which somebody listens: all others refuse at once.
+    many.push("127.0.0.1");
+    dns.set("db.test", &many, 600);
+    let pooler = pooler(&dns, "db.test", postgres().port(), "");
+    let mut raw = Raw::login(pooler.address(), "carol", "postgres").await;
+    assert_eq!(raw.value("select 1").await, "1");
+    assert_eq!(dns.asked_by_tcp(), 0);
+}
+
+#[tokio::test]
 async fn a_short_name_is_found_in_the_domains_of_the_search_list() {
     let dns = DnsServer::new().await;
     dns.set("db.shop.test", &["127.0.0.1"], 600);

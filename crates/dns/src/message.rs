@@ -27,8 +27,9 @@ const INTERNET: u16 = 1;
 /// Names of one another that lead to an address, at most.
 const LONGEST_CHAIN: usize = 16;
 
-/// The longest answer by UDP, in bytes: what is longer is asked for by TCP.
-pub const DATAGRAM_BYTES: usize = 512;
+/// Room for an answer by UDP, in bytes. It may have 512, and what is longer is asked for by TCP, but not every server holds
+/// to that.
+pub const DATAGRAM_BYTES: usize = 4096;
 
 const HEADER_BYTES: usize = 12;
 
