@@ -35,6 +35,7 @@ mod readings;
 mod replication;
 mod routing;
 mod routing_console;
+mod rows;
 mod servers;
 mod session_state;
 mod sessions;
