@@ -265,3 +265,27 @@ async fn a_cancel_waits_for_the_settings_that_travel_ahead_of_the_query() {
     server.answer("goes on").await;
     assert_eq!(values(&raw.until_ready().await), ["goes on"]);
 }
+
+#[tokio::test]
+async fn a_cancel_that_the_server_does_not_take_is_given_up_and_its_server_replaced() {
+    let fake = FakeServer::new().await;
+    let settings = "default_pool_size = 1\nworkers = 1\ncancel_wait_timeout = \"100ms\"";
+    let pooler = Pooler::before_port(fake.port(), settings);
+    let login = tokio::spawn(Raw::login_with(pooler.address(), "alice", "x", &[]));
+    let mut server = fake.backend().await;
+    let mut raw = login.await.unwrap().unwrap();
+    raw.say(&Script::new().query("select 'mine'")).await;
+    assert_eq!(server.query().await, "select 'mine'");
+    let (address, key) = (pooler.address(), raw.key.clone().unwrap());
+    let cancel = tokio::spawn(async move { raw::cancel(address, &key).await });
+    let _never_answered = fake.accept().await;
+    cancel.await.unwrap();
+    server.answer("mine").await;
+    assert_eq!(values(&raw.until_ready().await), ["mine"]);
+    // It may come after all, so nobody else gets this server.
+    raw.say(&Script::new().query("select 'next'")).await;
+    let mut next = fake.backend().await;
+    assert_eq!(next.query().await, "select 'next'");
+    next.answer("next").await;
+    assert_eq!(values(&raw.until_ready().await), ["next"]);
+}

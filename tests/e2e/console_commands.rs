@@ -282,3 +282,22 @@ async fn a_client_is_killed_by_its_pointer_too() {
     done(&mut admin, &format!("kill_client {ptr}")).await;
     assert_eq!(killed.last_words().await.code, "57P01");
 }
+
+#[tokio::test]
+async fn who_takes_nothing_within_suspend_timeout_is_disconnected() {
+    let pooler = Pooler::new(&format!("{WHO}suspend_timeout = \"100ms\"\n"));
+    let mut slow = client(&pooler).await;
+    let much = "select repeat('x', 1000) from generate_series(1, 100000)";
+    slow.say(&Script::new().query(much)).await;
+    // The answer is on its way, and nobody reads it.
+    assert_eq!(slow.next().await.unwrap().tag, b'T');
+    let mut admin = console(&pooler).await;
+    done(&mut admin, "suspend").await;
+    done(&mut admin, "resume").await;
+    let clients = admin.query("show clients").await;
+    let mut rows = clients.iter().filter(|m| m.tag == b'D');
+    assert!(
+        !rows.any(|m| m.columns().contains(&Some("carol".to_owned()))),
+        "{clients:?}"
+    );
+}

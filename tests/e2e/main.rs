@@ -39,6 +39,7 @@ mod readings;
 mod replication;
 mod routing;
 mod routing_console;
+mod rows;
 mod servers;
 mod session_state;
 mod sessions;

@@ -368,6 +368,36 @@ async fn cancel_requests_that_find_no_client_say_why_in_pgbouncers_words() {
 }
 
 #[tokio::test]
+async fn what_is_not_to_be_logged_is_not() {
+    let pooler = Logged::start(
+        "pool_mode = transaction\nlog_connections = 0\nlog_disconnections = 0\nlog_pooler_errors = 0\nlog_stats = 0",
+    )
+    .await;
+    let mut client = Raw::login(pooler.address, "bob", "p").await;
+    assert_eq!(client.value("select 1").await, "1");
+    assert!(
+        Raw::login_with(pooler.address, "bob", "nosuch", &[])
+            .await
+            .is_err()
+    );
+    drop(client);
+    let mut admin = Raw::login(pooler.address, "postgres", "pgbouncer").await;
+    // By the time of this line the others would be there.
+    while rows(&mut admin, "show clients").await.len() > 1 {}
+    admin.query("reconnect").await;
+    pooler.line("RECONNECT command issued").await;
+    let log = std::fs::read_to_string(&pooler.log).unwrap();
+    for words in [
+        "login attempt",
+        "pooler error",
+        "closing because: client",
+        "stats: ",
+    ] {
+        assert!(!log.contains(words), "{words}: {log}");
+    }
+}
+
+#[tokio::test]
 async fn signals_are_logged_in_pgbouncers_words() {
     let pooler = Logged::start("pool_mode = transaction").await;
     let mut client = Raw::login(pooler.address, "bob", "p").await;

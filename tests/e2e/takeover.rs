@@ -3,6 +3,7 @@
 mod failing;
 mod listening;
 mod pgbench;
+mod reads;
 mod sessions;
 
 use std::net::SocketAddr;

@@ -317,6 +317,18 @@ async fn the_pooler_shows_the_server_its_own_certificate() {
 }
 
 #[tokio::test]
+async fn servers_are_spoken_to_in_the_versions_of_server_tls_protocols() {
+    for (protocols, version) in [("tlsv1.2", "TLSv1.2"), ("secure", "TLSv1.3")] {
+        let pooler = Pooler::new(&format!(
+            "server_tls_sslmode = \"require\"\nserver_tls_protocols = \"{protocols}\""
+        ));
+        let mut raw = Raw::login(pooler.address(), "alice", "postgres").await;
+        let sql = "select version from pg_stat_ssl where pid = pg_backend_pid()";
+        assert_eq!(raw.value(sql).await, version, "{protocols}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_without_tls_is_refused_where_tls_is_required() {
     let fake = pgweir_tests::FakeServer::new().await;
     let pooler = Pooler::before_port(

@@ -30,6 +30,9 @@ pub(crate) struct Gate {
     pub(crate) closing: watch::Sender<Option<Shutdown>>,
     /// Sockets that new clients are still accepted from.
     pub(crate) open: AtomicU32,
+    /// Another process, which takes this one's place or whose place this one takes, may have clients at the same time: what
+    /// they write is not heard of here.
+    pub(crate) accompanied: AtomicBool,
     /// True while another process accepts connections in this one's place.
     pub(crate) replaced: watch::Sender<bool>,
 }

@@ -36,7 +36,7 @@ mod worker;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
 
 use pgweir_config::Config;
@@ -117,6 +117,7 @@ impl Pooler {
         *shared.doors() = doors;
         let passed = predecessor.as_mut().and_then(|p| p.metrics.take());
         if let Some(predecessor) = &predecessor {
+            shared.gate.accompanied.store(true, Ordering::SeqCst);
             shared.statements.begin_behind(predecessor.statements);
         }
         if let Some((at, sockets)) = passed {

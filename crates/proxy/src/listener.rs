@@ -201,3 +201,52 @@ pub(crate) fn tune_accepted(socket: &SockRef<'_>, g: &Global) -> io::Result<()> 
 pub(crate) fn socket_name(directory: &Path, port: u16) -> std::path::PathBuf {
     directory.join(format!(".s.PGSQL.{port}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tuned(g: &Global) -> std::net::TcpStream {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        tune(&SockRef::from(&stream), g).unwrap();
+        stream
+    }
+
+    #[test]
+    fn a_connection_by_tcp_has_the_options_of_the_configuration() {
+        let stream = tuned(&Global {
+            tcp_keepalive: true,
+            tcp_keepidle: Some(Duration::from_secs(61)),
+            tcp_keepintvl: Some(Duration::from_secs(7)),
+            tcp_keepcnt: 5,
+            tcp_user_timeout: Some(Duration::from_millis(8500)),
+            tcp_socket_buffer: 16 << 10,
+            ..Global::default()
+        });
+        let socket = SockRef::from(&stream);
+        assert!(socket.keepalive().unwrap() && socket.tcp_nodelay().unwrap());
+        assert_eq!(
+            socket.tcp_keepalive_time().unwrap(),
+            Duration::from_secs(61)
+        );
+        assert_eq!(
+            socket.tcp_keepalive_interval().unwrap(),
+            Duration::from_secs(7)
+        );
+        assert_eq!(socket.tcp_keepalive_retries().unwrap(), 5);
+        assert_eq!(
+            socket.tcp_user_timeout().unwrap(),
+            Some(Duration::from_millis(8500))
+        );
+        // Linux counts its own bookkeeping in, and doubles it.
+        assert_eq!(socket.recv_buffer_size().unwrap(), 32 << 10);
+        assert_eq!(socket.send_buffer_size().unwrap(), 32 << 10);
+
+        let plain = tuned(&Global {
+            tcp_keepalive: false,
+            ..Global::default()
+        });
+        assert!(!SockRef::from(&plain).keepalive().unwrap());
+    }
+}

@@ -13,6 +13,7 @@ use pgweir_auth::KeyCache;
 use pgweir_config::{Config, Global};
 use pgweir_pool::{Effect, PoolId, Pools, ServerId};
 use pgweir_session::{Settings, SettingsTable, StatementTable};
+use pgweir_sql::Tables;
 use rand::rngs::StdRng;
 use rand::{RngCore, SeedableRng};
 use tokio::sync::mpsc::UnboundedSender;
@@ -201,6 +202,16 @@ impl Shared {
     pub(crate) fn close_door(&self, door: &Weak<Listener>) {
         self.doors()
             .retain(|open| !std::ptr::eq(Arc::as_ptr(open), door.as_ptr()));
+    }
+
+    /// The other process that may have had clients has none any more. What they have written counts as written now.
+    pub(crate) fn is_alone(&self) {
+        for database in self.directory().databases.values() {
+            if let Some(cluster) = database.cluster() {
+                cluster.wrote(&Tables::ANY);
+            }
+        }
+        self.gate.accompanied.store(false, Ordering::SeqCst);
     }
 
     /// A number for a client that no other has had.

@@ -174,6 +174,7 @@ impl Predecessor {
         let why = self.receive_all(shared);
         self.channel.close();
         shared.before.set(None);
+        shared.is_alone();
         shared.forget_elsewhere();
         match why {
             ChannelError::Io(e) if e.kind() == io::ErrorKind::UnexpectedEof => {

@@ -183,6 +183,8 @@ impl<'s> Handover<'s> {
         hello.text(env!("CARGO_PKG_VERSION"));
         hello.u64(self.shared.statements.end());
         self.channel.send(Kind::Hello, &hello.finish(), &[])?;
+        let accompanied = &self.shared.gate.accompanied;
+        accompanied.store(true, Ordering::SeqCst);
         for door in self.shared.doors().iter() {
             let mut body = Packer::new();
             door.describe(&mut body);
@@ -420,6 +422,7 @@ impl<'s> Handover<'s> {
             baggage.go_home(shared, false);
         }
         departure.nobody_is_on_the_way();
+        shared.is_alone();
         if !self.is_replaced || self.is_final || shared.gate.shutdown().is_some() {
             return;
         }

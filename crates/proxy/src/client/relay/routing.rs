@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use pgweir_config::TargetSessionAttrs;
+use pgweir_config::{ReadYourWrites, TargetSessionAttrs};
 use pgweir_route::{HostId, Lsn, Mark, Outcome, Reason};
 use pgweir_session::{AFTER, PoolMode, way};
 use pgweir_sql::{Tables, To};
@@ -235,7 +235,13 @@ impl Relay {
         // Which they are was found by what was known then.
         let is_current = self.live.limits.functions_version == self.pool.functions_version();
         let tables = if is_current { tables } else { &Tables::ANY };
-        cluster.need(self.live.routing.read_your_writes, self.mark, tables)
+        let whose = self.live.routing.read_your_writes;
+        let gate = &self.worker.shared.gate;
+        if whose == ReadYourWrites::All && gate.accompanied.load(Ordering::SeqCst) {
+            // Clients of the other process may have written up to now.
+            return cluster.wrote(&Tables::ANY);
+        }
+        cluster.need(whose, self.mark, tables)
     }
 
     /// The position that its reads have to find; no replica has one that is none.
