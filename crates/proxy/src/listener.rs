@@ -204,6 +204,8 @@ pub(crate) fn socket_name(directory: &Path, port: u16) -> std::path::PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn tuned(g: &Global) -> std::net::TcpStream {

@@ -61,7 +61,7 @@ fn a_client_arrives_as_it_was_and_counts_until_it_is_given_up() {
         assert_eq!(counted(&there), (1, 1));
         assert_eq!((&*arrival.kept, arrival.need), (&b"Q\0\0"[..], 99));
         assert_eq!(arrival.unsent, b"unsent");
-        assert_eq!((arrival.was, arrival.card.secret()), (7, &[3; 4][..]));
+        assert_eq!((arrival.was, arrival.card.secret()), (7, vec![3; 4]));
         let connected = arrival.card.connected_at.duration_since(UNIX_EPOCH);
         assert_eq!(connected.unwrap().as_secs(), 1_700_000_000);
         assert_eq!(arrival.session.settings().get("timezone"), Some("UTC"));
