@@ -148,5 +148,6 @@ fn server(pool: &Arc<Pool>, id: ServerId) -> Box<Server> {
         pool: pool.clone(),
         card,
         change: None,
+        unread: None,
     })
 }
