@@ -53,7 +53,7 @@ test-regress: ## PostgreSQL's own regression suite, directly and through transac
 
 test-routing: ## clients that read what they wrote before replicas that lag, and primaries that are killed under Patroni; about 15 minutes; ROUTING_OPERATIONS=200000 for long
 	@.ci/install build postgresql patroni
-	@export ROUTING_OPERATIONS=$${ROUTING_OPERATIONS:-20000}; $(ROUTING) routing::checker routing::shares patroni::
+	@export ROUTING_OPERATIONS=$${ROUTING_OPERATIONS:-20000}; $(ROUTING) routing::checker routing::many routing::shares patroni::
 
 test-matrix: ## routing with other PostgreSQLs than Debian's (VERSIONS="13 17 18"), about 5 minutes; wants the network once
 	@.ci/install build postgresql drivers

@@ -7,8 +7,10 @@ mod carried;
 mod checker;
 mod failover;
 mod freshness;
+mod many;
 mod places;
 mod shares;
+mod tables;
 mod visits;
 
 use std::sync::OnceLock;

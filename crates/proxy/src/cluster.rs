@@ -8,7 +8,7 @@ mod patroni;
 mod prober;
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -101,6 +101,8 @@ pub(crate) struct Cluster {
     wanted: Notify,
     /// Its probers run.
     probed: AtomicBool,
+    /// Servers at which something runs that nobody has read: what is known of tables may not hold any more.
+    unread: AtomicU32,
     verdicts: [AtomicU64; Verdict::ALL.len()],
 }
 
@@ -121,6 +123,7 @@ impl Cluster {
             waiting: Mutex::default(),
             wanted: Notify::new(),
             probed: AtomicBool::new(false),
+            unread: AtomicU32::new(0),
             verdicts: Default::default(),
         };
         cluster.note_hosts();
@@ -266,7 +269,7 @@ impl Cluster {
     /// The mark that a read of these tables needs, of a client with this `own` mark.
     #[inline]
     pub(crate) fn need(&self, whose: ReadYourWrites, own: Mark, tables: &Tables) -> Mark {
-        match (whose, tables.known()) {
+        match (whose, self.known(tables)) {
             (ReadYourWrites::All, Some(known)) => self.board.mark_of(known),
             (ReadYourWrites::All, None) => self.board.mark_all(),
             (ReadYourWrites::Session, _) => own,
@@ -277,10 +280,17 @@ impl Cluster {
     /// These tables may have been written to.
     #[inline]
     pub(crate) fn wrote(&self, tables: &Tables) -> Mark {
-        match tables.known() {
+        match self.known(tables) {
             Some(known) => self.board.wrote_to(known),
             None => self.board.wrote(),
         }
+    }
+
+    #[inline]
+    fn known<'t>(&self, tables: &'t Tables) -> Option<&'t [u16]> {
+        tables
+            .known()
+            .filter(|_| self.unread.load(Ordering::SeqCst) == 0)
     }
 
     #[inline]
@@ -304,6 +314,23 @@ impl Cluster {
         if !waiting.iter().any(|w| w.will_wake(waker)) {
             waiting.push(waker.clone());
         }
+    }
+}
+
+/// For as long as it is there, reads and writes may be of any table.
+#[derive(Debug)]
+pub(crate) struct Unread(Arc<Cluster>);
+
+impl Unread {
+    pub(crate) fn begin(cluster: &Arc<Cluster>) -> Self {
+        cluster.unread.fetch_add(1, Ordering::SeqCst);
+        Unread(cluster.clone())
+    }
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        self.0.unread.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

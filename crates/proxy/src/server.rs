@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::catalog::Change;
 use crate::client::replication::Replication;
+use crate::cluster::Unread;
 use crate::pools::{Pool, Welcome};
 use crate::server::sent::Sent;
 use crate::stream::{Outbox, Stream};
@@ -42,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) card: Arc<ServerCard>,
     /// While its client's transaction changes functions.
     pub(crate) change: Option<Change>,
+    /// Something runs on it that nobody has read.
+    pub(crate) unread: Option<Unread>,
 }
 
 impl Server {

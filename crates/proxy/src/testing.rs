@@ -150,5 +150,6 @@ fn server(pool: &Arc<Pool>, id: ServerId) -> Box<Server> {
         pool: pool.clone(),
         card,
         change: None,
+        unread: None,
     })
 }

@@ -121,6 +121,8 @@ pub struct ServerSession {
     pub(crate) written: bool,
     /// What was sent of which [`ServerSession::take_written`] is still to tell may have written to these tables.
     written_tables: Tables,
+    /// Something was sent that nobody has read, so that it may change what is known of tables.
+    pub(crate) unread: bool,
     /// It listens to channels of its client's that are heard elsewhere too.
     pub(crate) listens: bool,
     /// It listens to all of its client's channels.
@@ -196,6 +198,7 @@ impl ServerSession {
             may_have_written: false,
             written: false,
             written_tables: Tables::NONE,
+            unread: false,
             listens: false,
             lent_channels: false,
             own: OwnNames::default(),
@@ -313,8 +316,17 @@ impl ServerSession {
         Some(match self.may_have_written {
             // Those of what is still to come are among them.
             true => self.written_tables,
-            false => std::mem::take(&mut self.written_tables),
+            false => {
+                self.unread = false;
+                std::mem::take(&mut self.written_tables)
+            }
         })
+    }
+
+    /// True from before something is sent that nobody has read until what it may have defined is known.
+    #[inline]
+    pub fn is_unread(&self) -> bool {
+        self.unread
     }
 
     /// True if something was sent that may have written, and that has not ended.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pgweir_sql::{Effects, Functions, Setting};
 
 use crate::channels::{self, Channel};
+use crate::position::{AFTER, is_position};
 
 /// Longest text that is read for exact changes of settings, in bytes; a longer one is judged by its effects alone.
 pub(crate) const EXACT_BYTES: usize = 4 << 10;
@@ -234,7 +235,15 @@ pub(crate) fn exact_changes(
             }
             Setting::ResetAll => changes.push(Change::ResetAll),
             Setting::DiscardAll => changes.push(Change::DiscardAll),
-            Setting::Local => {}
+            // Refused like any other: what is right sets nothing that the pooler follows.
+            Setting::Local {
+                name,
+                value: Some(value),
+            } if name == AFTER && !is_position(&value) => changes.push(Change::Set {
+                name: name.into(),
+                value: value.into(),
+            }),
+            Setting::Local { .. } => {}
         }
     }
     Some(changes.into())

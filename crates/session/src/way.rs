@@ -18,8 +18,10 @@ pub struct Way {
     pub to: To,
     /// Whether the client said where, by a comment or by the parameter `pgweir.route`.
     pub asked: bool,
-    /// Which tables it reads, if it may run on a replica.
+    /// Which tables it reads, and whatever came with it, if it may run on a replica.
     pub tables: Tables,
+    /// More came with it than one query or segment.
+    pub is_followed: bool,
 }
 
 impl Way {
@@ -27,6 +29,7 @@ impl Way {
         to: To::Any,
         asked: false,
         tables: Tables::NONE,
+        is_followed: false,
     };
 
     /// Of what nothing is known.
@@ -34,6 +37,7 @@ impl Way {
         to: To::Primary,
         asked: false,
         tables: Tables::ANY,
+        is_followed: true,
     };
 
     fn and(self, other: Way) -> Way {
@@ -49,6 +53,19 @@ impl Way {
             },
             asked: self.asked || other.asked,
             tables: self.tables.and(other.tables),
+            is_followed: self.is_followed || other.is_followed,
+        }
+    }
+
+    /// It, with these bytes behind it, which may go where it goes.
+    fn before(self, rest: &[u8]) -> Way {
+        match rest {
+            [] => self,
+            _ => Way {
+                tables: Tables::ANY,
+                is_followed: true,
+                ..self
+            },
         }
     }
 }
@@ -131,6 +148,7 @@ impl Verdict {
             to,
             asked: self.has(Verdict::ASKS_PRIMARY | Verdict::ASKS_REPLICA),
             tables: self.tables,
+            is_followed: false,
         }
     }
 }
@@ -202,6 +220,7 @@ pub(crate) fn judge(
         to,
         asked: true,
         tables: Tables::ANY,
+        is_followed: true,
     };
     match settings.get(ROUTE) {
         Some("primary") => return asked(To::Primary),
@@ -237,9 +256,9 @@ pub(crate) fn judge(
                 if rest.len() + h.total() == input.len() {
                     *query = Some(verdict);
                 }
-                return way.and(verdict.way(modes));
+                return way.and(verdict.way(modes)).before(rest);
             }
-            tag::SYNC | tag::TERMINATE => return way,
+            tag::SYNC | tag::TERMINATE => return way.before(rest),
             tag::DESCRIBE | tag::EXECUTE | tag::CLOSE | tag::FLUSH => Way::NOWHERE,
             tag::PARSE => match Parse::read(body) {
                 Ok(parse) => {
@@ -428,6 +447,69 @@ mod tests {
         case.way(&read);
         case.limits.functions_version += 1;
         assert_eq!(case.client.take_judged(&case.limits), None);
+    }
+
+    /// One that knows the tables `a` and `b`, by their numbers.
+    fn knowing() -> (Case, Tables, Tables) {
+        let mut catalog = pgweir_sql::Catalog::new();
+        for name in ["a", "b"] {
+            catalog.table(pgweir_sql::TableFact::Relation {
+                name,
+                kind: b'r',
+                has_rules: false,
+            });
+        }
+        let mut case = Case::new();
+        case.limits.functions = std::sync::Arc::new(catalog.judge().functions([]));
+        case.limits.tables = true;
+        let a = case.query("select 1 from a").tables;
+        let b = case.query("select 1 from b").tables;
+        assert!(a != b && !a.is_any());
+        (case, a, b)
+    }
+
+    #[test]
+    fn a_segment_touches_what_its_statements_do() {
+        let (mut case, a, b) = knowing();
+        let both = case.way(&parsed(&["select 1 from a", "table b"], true));
+        assert_eq!((both.tables, both.is_followed), (a.and(b), false));
+        assert_eq!(case.query("select 1 from c").tables, Tables::ANY);
+        assert_eq!(case.query("begin read only").tables, Tables::ANY);
+        assert_eq!(case.query("select 1").tables, Tables::NONE);
+    }
+
+    #[test]
+    fn what_comes_with_more_behind_it_may_touch_any_table() {
+        let (mut case, ..) = knowing();
+        let mut input = Vec::new();
+        build::query(&mut input, b"select 1 from a");
+        let whole = input.len();
+        build::query(&mut input, b"select 1 from b");
+        for end in whole + 1..input.len() {
+            let way = case.way(&input[..end]);
+            assert_eq!((way.to, way.tables), (To::Replica, Tables::ANY));
+            assert!(way.is_followed);
+        }
+        let mut input = parsed(&["select 1 from a"], true);
+        input.push(b'Q');
+        assert_eq!(case.way(&input).tables, Tables::ANY);
+    }
+
+    #[test]
+    fn a_statement_keeps_its_tables_for_as_long_as_functions_do_not_change() {
+        let (mut case, a, _) = knowing();
+        let table = crate::StatementTable::new(10, Default::default());
+        let definition = b"select 1 from a\0\0\0";
+        let statement = table.intern(definition, None);
+        for _ in 0..2 {
+            assert_eq!(statement.verdict(&case.limits).tables(), a);
+        }
+        case.limits.functions = std::sync::Arc::new(Functions::new());
+        assert_eq!(statement.verdict(&case.limits).tables(), a);
+        case.limits.functions_version += 1;
+        for _ in 0..2 {
+            assert_eq!(statement.verdict(&case.limits).tables(), Tables::ANY);
+        }
     }
 
     #[test]

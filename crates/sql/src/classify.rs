@@ -338,6 +338,10 @@ impl<'a> Scan<'a> {
             _ => token.of(text),
         };
         if following.kind == Kind::Dot {
+            // What the pooler's own parameters get is looked at.
+            if name.eq_ignore_ascii_case(b"pgweir") {
+                self.effects |= Effects::SETTINGS;
+            }
             return;
         }
         if name.eq_ignore_ascii_case(b"seed") {

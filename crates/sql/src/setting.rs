@@ -54,8 +54,13 @@ pub enum Setting {
         /// Its value, as `set_config` takes it.
         value: String,
     },
-    /// SET LOCAL, of whatever.
-    Local,
+    /// SET LOCAL, of whatever parameter.
+    Local {
+        /// The parameter.
+        name: String,
+        /// Its value, if one is given.
+        value: Option<String>,
+    },
     /// RESET of one parameter.
     Reset {
         /// The parameter.
@@ -106,7 +111,14 @@ pub fn setting(text: &[u8]) -> Option<Setting> {
     if !statement.is_at_end() {
         return None;
     }
-    Some(if local { Setting::Local } else { setting })
+    Some(match setting {
+        Setting::Set { name, value } if local => Setting::Local {
+            name,
+            value: Some(value),
+        },
+        Setting::Default { name } if local => Setting::Local { name, value: None },
+        setting => setting,
+    })
 }
 
 fn reset(mut statement: Statement) -> Option<Setting> {

@@ -86,6 +86,21 @@ async fn a_position_that_is_none_is_refused_and_changes_nothing() {
         assert!(refused[0].hint.contains("16/B374D848"), "{refused:?}");
         assert_eq!(client.value(HERE).await, scene.port(1));
     }
+    let wrong = "set local pgweir.after to 'tomorrow'";
+    for script in [
+        Script::new().query(wrong),
+        Script::new().extended(wrong, &[]),
+    ] {
+        client.query("begin").await;
+        let answer = client.ask(&script, 1).await;
+        assert_eq!(errors(&answer)[0].code, "22023");
+        client.query("rollback").await;
+        client.query("begin").await;
+        let right = Script::new().query("set local pgweir.after = '0/1'");
+        assert!(errors(&client.ask(&right, 1).await).is_empty());
+        client.query("commit").await;
+        assert_eq!(client.value(HERE).await, scene.port(1));
+    }
     let address = client.address();
     let options = [("options", "-c pgweir.after=x")];
     let refused = Raw::login_with(address, "alice", &scene.database, &options).await;

@@ -14,13 +14,13 @@ use pgweir_tests::{Cluster, Raw, Script};
 
 use super::{database, port, splitting, until_at};
 
-const CLIENTS: u64 = 50;
+pub(super) const CLIENTS: u64 = 50;
 
 /// SplitMix64.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -28,7 +28,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(super) fn below(&mut self, n: u64) -> u64 {
         self.next() % n
     }
 }
@@ -51,7 +51,7 @@ fn look(id: &str) -> String {
     format!("select n || ' ' || here() from counter where id = {id}")
 }
 
-fn named(name: &str, sql: &str, id: &str) -> Script {
+pub(super) fn named(name: &str, sql: &str, id: &str) -> Script {
     Script::new()
         .parse(name, sql)
         .bind("", name, &[Some(id)])
@@ -146,12 +146,12 @@ fn read(random: &mut Random, id: &str) -> Step {
 
 /// What clients do how often, and what befalls the replicas.
 #[derive(Debug, Clone, Copy)]
-struct Mix {
-    name: &'static str,
+pub(super) struct Mix {
+    pub(super) name: &'static str,
     /// One operation of so many is a write.
-    write_in: u64,
+    pub(super) write_in: u64,
     /// Milliseconds until a client's next operation, one as likely as the other.
-    pauses: &'static [u64],
+    pub(super) pauses: &'static [u64],
     /// Whether both replicas may be behind at the same time.
     is_any_prompt: bool,
     /// The least share of reads, in percent, that replicas have to serve with `session`.
@@ -159,7 +159,7 @@ struct Mix {
 }
 
 /// Made to find a stale read: most follow a write of which no replica can have heard yet.
-const HOSTILE: Mix = Mix {
+pub(super) const HOSTILE: Mix = Mix {
     name: "hostile",
     write_in: 3,
     pauses: &[0, 0, 0, 1, 5, 50],
@@ -168,7 +168,7 @@ const HOSTILE: Mix = Mix {
 };
 
 /// As an application works whose replicas are behind by turns.
-const USUAL: Mix = Mix {
+pub(super) const USUAL: Mix = Mix {
     name: "usual",
     write_in: 10,
     pauses: &[0, 1, 5, 20, 50, 100],
@@ -226,7 +226,7 @@ impl Course {
 }
 
 /// Delays, pauses and resumes the replicas at random until told to stop.
-fn disturb(mut cluster: Cluster, mix: Mix, seed: u64, stop: &AtomicBool) -> Cluster {
+pub(super) fn disturb(mut cluster: Cluster, mix: Mix, seed: u64, stop: &AtomicBool) -> Cluster {
     let mut random = Random(!seed);
     while !stop.load(Ordering::Relaxed) {
         let replica = 1 + random.below(2) as usize;
@@ -307,6 +307,14 @@ async fn check(mix: Mix, seed: u64, operations: u64) {
     }
 }
 
+/// The seed and the number of operations of a long run.
+pub(super) fn asked_for() -> (u64, u64) {
+    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse().ok());
+    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let seed = number("ROUTING_SEED").unwrap_or_else(|| u64::from(clock.unwrap().subsec_nanos()));
+    (seed, number("ROUTING_OPERATIONS").unwrap_or(20_000))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_read_is_stale_while_replicas_are_delayed_and_paused() {
     check(HOSTILE, 1, 800).await;
@@ -315,10 +323,7 @@ async fn no_read_is_stale_while_replicas_are_delayed_and_paused() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes minutes; make test-routing runs it"]
 async fn no_read_is_stale_in_a_long_run_while_replicas_are_delayed_and_paused() {
-    let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse().ok());
-    let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let seed = number("ROUTING_SEED").unwrap_or_else(|| u64::from(clock.unwrap().subsec_nanos()));
-    let operations = number("ROUTING_OPERATIONS").unwrap_or(20_000);
+    let (seed, operations) = asked_for();
     for mix in [USUAL, HOSTILE] {
         check(mix, seed, operations).await;
     }

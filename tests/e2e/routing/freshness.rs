@@ -193,7 +193,7 @@ async fn a_read_that_is_sent_while_another_runs_on_the_replica_finds_writes_answ
     assert_eq!(values(&client.until_ready().await), ["1"]);
 }
 
-async fn until_sleeping(cluster: &Cluster) {
+pub async fn until_sleeping(cluster: &Cluster) {
     let sql = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
     pgweir_tests::within("the query at the replica", async {
         while cluster.psql(1, "postgres", sql) == "0" {

@@ -166,6 +166,7 @@ fn server_of(
         pool: card.pool.clone(),
         card,
         change: None,
+        unread: None,
     })
 }
 

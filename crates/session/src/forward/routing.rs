@@ -65,6 +65,7 @@ impl Forward<'_, '_> {
         if verdict.is_none_or(Verdict::writes) {
             let tables = verdict.map_or(Tables::ANY, Verdict::tables);
             self.server.may_write(tables);
+            self.server.unread |= verdict.is_none();
         }
         if verdict.is_some_and(Verdict::redefines) {
             self.server.note_definitions(self.client, Effects::DEFINES);

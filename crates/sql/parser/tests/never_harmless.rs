@@ -125,7 +125,7 @@ fn misread(text: &str, expected: Effects) -> Option<String> {
     let read = setting(text.as_bytes());
     let allowed = match read {
         None => true,
-        Some(Setting::Local) => !expected.intersects(Effects::SETTINGS),
+        Some(Setting::Local { .. }) => !expected.intersects(Effects::SETTINGS),
         Some(Setting::Set { .. }) => expected.without(Effects::SEEDS) == Effects::SETTINGS,
         Some(_) => expected.contains(Effects::RESETS),
     };

@@ -4,6 +4,13 @@ fn set(name: &str, value: &str) -> Option<Setting> {
     set_to(name, value.to_owned())
 }
 
+fn local(name: &str, value: Option<&str>) -> Option<Setting> {
+    Some(Setting::Local {
+        name: name.to_owned(),
+        value: value.map(str::to_owned),
+    })
+}
+
 #[test]
 fn a_set_becomes_what_set_config_needs() {
     for (text, name, value) in [
@@ -111,12 +118,12 @@ fn defaults_resets_and_local_settings_are_told_apart() {
             reset("transaction_isolation"),
         ),
         ("RESET ALL", Some(Setting::ResetAll)),
-        ("set local x = 1", Some(Setting::Local)),
-        ("set local x to default", Some(Setting::Local)),
-        ("SET LOCAL ROLE alice", Some(Setting::Local)),
+        ("set local x = 1", local("x", Some("1"))),
+        ("set local x to default", local("x", None)),
+        ("SET LOCAL ROLE alice", local("role", Some("alice"))),
         (
             "set local session authorization alice",
-            Some(Setting::Local),
+            local("session_authorization", Some("alice")),
         ),
     ] {
         assert_eq!(setting(text.as_bytes()), expected, "{text}");

@@ -327,3 +327,16 @@ fn a_name_stands_for_whatever_has_it() {
     assert_eq!(found.read("elsewhere"), None);
     assert_eq!(found.read("unheard"), None);
 }
+
+#[test]
+fn a_trigger_writes_to_the_table_that_its_function_names() {
+    let mut catalog = of(&TABLES);
+    catalog.table(TableFact::Runs {
+        table: "a",
+        function: 20001,
+    });
+    let source = "begin insert into b values (new.id); return new; end";
+    function(&mut catalog, 20001, "log_it", 'v', source);
+    let found = Found::of(catalog);
+    assert_eq!(found.written("a"), Some(vec!["a", "b"]));
+}

@@ -63,7 +63,11 @@ impl Relay {
             if server.session.may_be_writing()
                 && let Some(cluster) = &self.live.cluster
             {
-                // It may have been written all the same.
+                // It may have been written all the same, and defined.
+                if server.session.is_unread() {
+                    let shared = &self.worker.shared;
+                    drop(shared.change_functions(&server.card.target));
+                }
                 cluster.wrote(&Tables::ANY);
             }
             if matches!(end, End::ServerSaid | End::ServerFailed(_)) {

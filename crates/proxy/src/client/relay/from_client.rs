@@ -173,6 +173,7 @@ impl Relay {
             return Ok(());
         }
         functions::note_change(&self.worker, server);
+        functions::note_unread(self.live.cluster.as_ref(), server);
         self.note_sent(free, &rest[..step.consumed], !back.is_empty());
         let Link::Linked(server) = &mut self.link else {
             return Ok(());

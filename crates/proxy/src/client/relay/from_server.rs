@@ -87,6 +87,7 @@ impl Relay {
         {
             // Before the client sees it.
             self.mark = cluster.wrote(&tables);
+            functions::note_unread(Some(cluster), server);
         }
         if !out.is_empty() {
             server.sent.end();

@@ -1,6 +1,9 @@
 //! What is known of the database's functions, which may change while a client is there, or by what it does.
 
+use std::sync::Arc;
+
 use super::{Link, Relay};
+use crate::cluster::{Cluster, Unread};
 use crate::server::Server;
 use crate::worker::Worker;
 
@@ -25,6 +28,16 @@ impl Relay {
 pub(super) fn note_change(worker: &Worker, server: &mut Server) {
     if server.session.changes_functions() != server.change.is_some() {
         change(worker, server);
+    }
+}
+
+/// Says where something runs that nobody has read, before the server gets it, and that it no longer does: after
+/// [`note_change`], as the server may have said that it has defined something.
+#[inline]
+pub(super) fn note_unread(cluster: Option<&Arc<Cluster>>, server: &mut Server) {
+    if server.session.is_unread() != server.unread.is_some() {
+        let is_unread = server.session.is_unread();
+        server.unread = cluster.filter(|_| is_unread).map(Unread::begin);
     }
 }
 

@@ -263,20 +263,20 @@ impl Relay {
             return false;
         };
         let may_be = !input.is_empty()
-            && !self.fresh
             && self.live.limits.routes
             && self.session.at_boundary()
             && server.session.may_be_between_transactions();
-        if !may_be || self.after() > site.after {
-            return may_be;
-        }
         let had = site.need;
+        if !may_be || self.after() > site.after {
+            return may_be && !self.fresh;
+        }
         if self.needed(cluster, &Tables::ANY) <= had {
             return false;
         }
         let cluster = cluster.clone();
-        let tables = way(&mut self.session, input, &self.live.limits).tables;
-        self.needed(&cluster, &tables) > had
+        let way = way(&mut self.session, input, &self.live.limits);
+        // What it was chosen for needs no more, but what came while it was linked may.
+        (!self.fresh || way.is_followed) && self.needed(&cluster, &way.tables) > had
     }
 
     /// Leaves the replica's server, which was sent nothing that the client waits for: another host is to have it.
