@@ -90,6 +90,10 @@ fn stop_when_done(shared: &Shared, now_ms: u64) {
         .map(|pool| pool.clients.load(Ordering::Acquire))
         .sum();
     if is_replaced && kind != Shutdown::Now && clients == 0 {
+        if shared.before.is_there() {
+            // Cancel requests for its clients come by way of this process.
+            return;
+        }
         // Who is about to log in came before the other process did.
         let all = shared
             .workers
