@@ -168,6 +168,9 @@ async fn a_tls_client_stays_in_the_old_process_until_it_leaves() {
     let mut before = secure().await;
     let mut plain = place.login("postgres").await;
     let new = place.take_over(&settings);
+    // A third one, for which the second passes on what is meant for the first.
+    let mut second = new;
+    let third = place.take_over(&settings);
     let mut after = secure().await;
     for raw in [&mut before, &mut plain, &mut after] {
         assert_eq!(raw.value("select 'works'").await, "works");
@@ -181,11 +184,12 @@ async fn a_tls_client_stays_in_the_old_process_until_it_leaves() {
     until_async(async || plain.value(sleeps).await != "0").await;
     before.cancel().await;
     before.until_ready().await;
-    assert!(!old.has_ended());
+    assert!(!old.has_ended() && !second.has_ended());
     before.say(&Script::new().terminate()).await;
     assert_eq!(old.ends(), Some(0), "{}", old.log());
+    assert_eq!(second.ends(), Some(0), "{}", second.log());
     assert_eq!(after.value("select 'works'").await, "works");
-    drop(new);
+    drop(third);
 }
 
 /// Something that wants to take over, and is no pooler.

@@ -89,6 +89,10 @@ fn stop_when_done(shared: &Shared, now_ms: u64) {
     let clients: u32 = (shared.directory().pools.values())
         .map(|pool| pool.clients.load(Ordering::Acquire))
         .sum();
+    if is_replaced && kind != Shutdown::Now && shared.before.is_there() {
+        // Cancel requests for the clients of the process before come by way of this one.
+        return;
+    }
     if kind != Shutdown::Now {
         if clients == 0 && (kind != Shutdown::WaitForClients || nobody_comes(shared)) {
             match gate.shutdown() {

@@ -297,6 +297,11 @@ impl Before {
         *self.link() = link;
     }
 
+    /// True while there is one.
+    pub(crate) fn is_there(&self) -> bool {
+        self.link().is_some()
+    }
+
     /// Passes a cancel request on. The receiver hears when that is done, or that it cannot be.
     pub(crate) fn cancel(&self, pid: u32, secret: &[u8]) -> Option<oneshot::Receiver<()>> {
         let mut link = self.link();
