@@ -131,11 +131,8 @@ impl Walk<'_> {
                     (awaiting, passing) = (true, false);
                     self.awaits = Awaits::Nothing;
                 }
-                Kind::Word | Kind::Quoted if passing => {
-                    if token.is(text, "prepared") {
-                        return None;
-                    }
-                }
+                Kind::Word if passing && token.is(text, "prepared") => return None,
+                Kind::Word | Kind::Quoted if passing => {}
                 Kind::Word | Kind::Quoted if awaiting => {
                     awaiting = false;
                     passing = self.begins(token, &lexer)?;
