@@ -131,7 +131,7 @@ impl Walk<'_> {
                     (awaiting, passing) = (true, false);
                     self.awaits = Awaits::Nothing;
                 }
-                Kind::Word | Kind::Quoted if passing && token.is(text, "prepared") => return None,
+                Kind::Word if passing && token.is(text, "prepared") => return None,
                 Kind::Word | Kind::Quoted if passing => {}
                 Kind::Word | Kind::Quoted if awaiting => {
                     awaiting = false;

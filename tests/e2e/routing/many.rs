@@ -30,7 +30,7 @@ create function count_along() returns trigger language plpgsql as \
 create trigger t after update on t4 for each row execute function count_along(); \
 create function count_in_t2(which int) returns int language plpgsql as \
 'declare now int; begin update t2 set n = n + 1 where id = which returning n into now; return now; end'; \
-create view both as select id, t0.n as first, t1.n as second from t0 join t1 using (id); \
+create view pair as select id, t0.n as first, t1.n as second from t0 join t1 using (id); \
 insert into t0 select i, 0 from generate_series(1, 100) as i; insert into t1 table t0; insert into t2 table t0; \
 insert into t3 table t0; insert into t4 table t0; insert into t5 table t0; \
 grant all on all tables in schema public to public";
@@ -128,7 +128,7 @@ fn read(random: &mut Random, id: &str) -> (Script, usize, Vec<Vec<usize>>) {
             (s().query(&sql), 1, vec![vec![table, other]])
         }
         5 => {
-            let sql = look("both", "first || ',' || second", id);
+            let sql = look("pair", "first || ',' || second", id);
             let more = s().query(&sql).extended(&bound, &[Some(id)]);
             (more, 2, vec![vec![0, 1], vec![table]])
         }

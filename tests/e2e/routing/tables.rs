@@ -207,8 +207,8 @@ async fn what_is_written_along_is_found_by_who_reads_it() {
         ("select number()", &["c"], &["a", "b"]),
         (
             "insert into a select 20, 0 from calling limit 1",
-            &["a", "c"],
-            &["b"],
+            &["a", "b", "c"],
+            &["plain"],
         ),
         ("select count_up(2)", &["counter"], &["a", "b"]),
         ("do 'begin update a set n = 2; end'", &["a", "b"], &[]),
