@@ -63,6 +63,30 @@ async fn pam_judges_passwords_and_servers_are_given_them() {
 }
 
 #[tokio::test]
+async fn who_comes_by_a_unix_socket_comes_from_here() {
+    let Some(service) = Service::new() else {
+        return;
+    };
+    let home = Directory::new("pam");
+    let directory = home.path().display();
+    let pooler = Pooler::new(&settings(
+        &service,
+        &format!("unix_socket_dir = \"{directory}\""),
+    ));
+    let mut config = tokio_postgres::Config::new();
+    config
+        .host_path(home.path())
+        .port(pooler.port())
+        .user("alice")
+        .password(PASSWORD)
+        .dbname("postgres");
+    let (_client, connection) = config.connect(NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let expected = format!("alice from [local] at {}", service.name());
+    assert_eq!(service.seen(), [expected]);
+}
+
+#[tokio::test]
 async fn rules_ask_pam_by_a_service_of_their_own() {
     let Some(service) = Service::new() else {
         return;
