@@ -47,15 +47,16 @@ fn a_shops_file_serves_psql_and_pgbench() {
         ),
     );
     let pooler = Pooler::of_ini(&format!(
-        "; as shops have it\n[databases]\nshop = host=127.0.0.1 port={} dbname={database}\n\n[pgbouncer]\n\
+        "; as shops have it\n[databases]\nshop = host=localhost port={} dbname={database}\n\n[pgbouncer]\n\
          max_client_conn = 1000\ndefault_pool_size = 25\nreserve_pool_size = 5\nreserve_pool_timeout = 5\n\
          pool_mode = transaction\nserver_idle_timeout = 600\nserver_lifetime = 3600\n\
          server_connect_timeout = 15\nquery_timeout = 0\nquery_wait_timeout = 120\nclient_idle_timeout = 0\n\
          auth_type = md5\nauth_file = {}\nlog_connections = 1\nlog_disconnections = 1\nlog_pooler_errors = 1\n\
-         stats_period = 60\nlisten_addr = 127.0.0.1\nlisten_port = 0\nadmin_users = postgres\n\
-         stats_users = stats_user\n",
+         stats_period = 60\nlisten_addr = 0.0.0.0\nlisten_port = 0\nunix_socket_dir = {}\n\
+         admin_users = postgres\nstats_users = stats_user\n",
         postgres().port(),
-        users.display()
+        users.display(),
+        home.path().display()
     ));
     let run = |program: &str, user: &str, arguments: &[&str]| {
         let mut command = Command::new(postgres().program(program));
