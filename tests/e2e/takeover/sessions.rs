@@ -335,3 +335,26 @@ async fn the_keys_that_a_login_has_proved_log_in_to_servers_of_the_new_process()
     assert_eq!(row.unwrap().get::<_, String>(0), "scram_user");
     drop(new);
 }
+
+#[tokio::test]
+async fn more_clients_than_are_on_the_way_at_once_all_move() {
+    let place = Place::new();
+    let mut old = place.start(TRANSACTION);
+    let mut clients = Vec::new();
+    for n in 0..600 {
+        let mut raw = place.login("alice").await;
+        if n % 100 == 0 {
+            raw.query(&format!("set my.number to '{n}'")).await;
+        }
+        clients.push(raw);
+    }
+    let new = place.take_over(TRANSACTION);
+    assert_eq!(old.ends(), Some(0), "{}", old.log());
+    for (n, raw) in clients.iter_mut().enumerate() {
+        match n % 100 {
+            0 => assert_eq!(raw.value("show my.number").await, n.to_string()),
+            _ => assert_eq!(raw.value("select 'here'").await, "here"),
+        }
+    }
+    drop(new);
+}
