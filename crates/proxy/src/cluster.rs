@@ -459,7 +459,7 @@ impl Shared {
             server.is_some_and(|id| elsewhere.contains(&id))
         };
         // Nobody waits for it.
-        let (kill, _) = Kill::new(self.workers.len(), has_one, error);
+        let (kill, _) = Kill::new(self.workers.len(), self.end_of_clients(), has_one, error);
         for worker in 0..self.workers.len() {
             self.order(worker as u16, Order::Kill(kill.clone()));
         }

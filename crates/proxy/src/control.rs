@@ -357,7 +357,7 @@ impl Control {
         of_whom: impl Fn(&ClientCard) -> bool + Send + Sync + 'static,
     ) -> oneshot::Receiver<usize> {
         let workers = self.0.workers.len();
-        let (kill, killed) = Kill::new(workers, of_whom, terminated(why));
+        let (kill, killed) = Kill::new(workers, self.0.end_of_clients(), of_whom, terminated(why));
         for worker in 0..workers {
             self.0.order(worker as u16, Order::Kill(kill.clone()));
         }

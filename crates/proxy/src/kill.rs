@@ -16,6 +16,8 @@ type Pick = Box<dyn Fn(&ClientCard) -> bool + Send + Sync>;
 /// One such command, on its way through the workers.
 pub(crate) struct Kill {
     of_whom: Pick,
+    /// The number of the first client that comes after it, whom it does not mean.
+    end: u64,
     error: Refusal,
     killed: AtomicUsize,
     /// Workers that have not looked at their clients.
@@ -26,15 +28,18 @@ pub(crate) struct Kill {
 }
 
 impl Kill {
-    /// To end the clients that `of_whom` picks, with `error`, on so many workers. The receiver hears how many there were.
+    /// To end the clients that `of_whom` picks of those whose numbers are below `end`, with `error`, on so many workers. The
+    /// receiver hears how many there were.
     pub(crate) fn new(
         workers: usize,
+        end: u64,
         of_whom: impl Fn(&ClientCard) -> bool + Send + Sync + 'static,
         error: Refusal,
     ) -> (Arc<Kill>, oneshot::Receiver<usize>) {
         let (answer, killed) = oneshot::channel();
         let kill = Kill {
             of_whom: Box::new(of_whom),
+            end,
             error,
             killed: AtomicUsize::new(0),
             to_look: AtomicUsize::new(workers),
@@ -46,7 +51,7 @@ impl Kill {
 
     /// Ends the client of `card` if it is meant.
     pub(crate) fn look_at(&self, card: &ClientCard) {
-        if (self.of_whom)(card) {
+        if card.id < self.end && (self.of_whom)(card) {
             card.kill(self.error.clone());
             self.killed.fetch_add(1, Ordering::AcqRel);
         }
@@ -101,7 +106,20 @@ mod tests {
 
     fn kill(id: u64) -> (Arc<Kill>, oneshot::Receiver<usize>) {
         let error = Refusal::new(sqlstate::ADMIN_SHUTDOWN, "killed");
-        Kill::new(2, move |card| card.id == id, error)
+        Kill::new(2, 100, move |card| card.id == id, error)
+    }
+
+    #[test]
+    fn who_logs_in_while_it_is_on_its_way_through_the_workers_lives() {
+        let error = Refusal::new(sqlstate::ADMIN_SHUTDOWN, "killed");
+        let (kill, _killed) = Kill::new(2, 8, |_| true, error);
+        let mut register = Register::default();
+        register.begin(&kill);
+        let (before, after) = (client(7), client(8));
+        for card in [&before, &after] {
+            register.enter(card.clone());
+        }
+        assert!(is_killed(&before) && !is_killed(&after));
     }
 
     #[test]

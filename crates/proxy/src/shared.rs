@@ -214,6 +214,11 @@ impl Shared {
         self.gate.accompanied.store(false, Ordering::SeqCst);
     }
 
+    /// The number that the next client to log in will have: all that have logged in have lower ones.
+    pub(crate) fn end_of_clients(&self) -> u64 {
+        self.next_client.load(Ordering::Relaxed)
+    }
+
     /// A number for a client that no other has had.
     pub(crate) fn next_client(&self) -> u64 {
         self.next_client.fetch_add(1, Ordering::Relaxed)

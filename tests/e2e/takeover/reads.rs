@@ -27,7 +27,6 @@ async fn a_read_finds_what_a_client_of_the_other_process_has_written() {
     stays.query("begin").await;
     stays.query("update t set n = 1").await;
 
-    cluster.pause(1);
     let _new = place.take_over(&settings);
     let mut reader = client().await;
     let replica = cluster.node(1).port().to_string();
@@ -39,7 +38,8 @@ async fn a_read_finds_what_a_client_of_the_other_process_has_written() {
     })
     .await;
     reader.query("reset pgweir.route").await;
-    // By now the new process has seen that the replica has all that there is.
+    cluster.pause(1);
+    // By now the new process has seen that the replica has all that is committed.
     for _ in 0..300 {
         assert_eq!(reader.value("select n from t").await, "0");
     }
