@@ -27,7 +27,7 @@ async fn a_read_finds_what_a_client_of_the_other_process_has_written() {
     let client = || Raw::login(place.address(), "postgres", &database);
     let mut stays = client().await;
     stays.query("begin").await;
-    stays.query("update t set n = 1").await;
+    stays.query("select pg_advisory_xact_lock(1)").await;
 
     let _new = place.take_over(&settings);
     let mut reader = client().await;
@@ -45,6 +45,7 @@ async fn a_read_finds_what_a_client_of_the_other_process_has_written() {
     for _ in 0..300 {
         assert_eq!(reader.value("select n from t").await, "0");
     }
+    stays.query("update t set n = 1").await;
     stays.query("commit").await;
     assert_eq!(reader.value("select n from t").await, "1");
     drop(stays);
