@@ -1,16 +1,19 @@
 //! What all workers share, each thing behind its own short lock or none.
 
+mod adoption;
+mod directory;
+mod periods;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use pgweir_auth::KeyCache;
-use pgweir_config::{Config, Global};
+use pgweir_config::Config;
 use pgweir_pool::{Effect, PoolId, Pools, ServerId};
 use pgweir_session::{Settings, SettingsTable, StatementTable};
 use pgweir_sql::Tables;
@@ -20,8 +23,7 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::catalog::Catalogs;
 use crate::client::lookup::Lookups;
-use crate::cluster::Cluster;
-use crate::console::{self, Consoles};
+use crate::console::Consoles;
 use crate::control::{OnChange, OnReturn, Watch};
 use crate::external::Desks;
 use crate::gate::Gate;
@@ -30,16 +32,18 @@ use crate::listener::Listener;
 use crate::metrics::Endpoint;
 use crate::names::Names;
 use crate::peers::Peers;
-use crate::pools::{Branch, Database, Directory, Live, Pool, User};
+use crate::pools::{Directory, Pool};
 use crate::report::Refusal;
 use crate::server::{Server, ServerCard};
 use crate::setup::{Setup, SetupError};
-use crate::stats::{Errors, Reloads, Totals};
+use crate::stats::{Errors, Reloads};
 use crate::takeover::Departure;
 use crate::takeover::arrival::Before;
 use crate::takeover::keys::Keys;
 use crate::tls::ServerTls;
 use crate::worker::{Order, PoolEffect};
+
+pub(crate) use periods::History;
 
 /// The pool state machine with what the proxy puts into it.
 pub(crate) type ServerPools = Pools<Box<Server>, std::task::Waker, Refusal>;
@@ -101,16 +105,6 @@ pub(crate) struct Shared {
     pub(crate) history: Mutex<History>,
     pub(crate) config_path: std::path::PathBuf,
     process_secret: [u8; 32],
-}
-
-/// Totals at the beginning and at the end of the last `stats_period`, by database.
-#[derive(Debug, Default)]
-pub(crate) struct History {
-    pub(crate) before: HashMap<Arc<str>, Totals>,
-    pub(crate) latest: HashMap<Arc<str>, Totals>,
-    /// How long the last period was.
-    pub(crate) length: Duration,
-    began: Option<Instant>,
 }
 
 /// How other threads reach a worker.
@@ -342,379 +336,6 @@ impl Shared {
         }
     }
 
-    /// Makes the pools that keep servers ready before any client has come.
-    fn open_warm_pools(&self) {
-        let config = self.config();
-        for (name, database) in &config.databases {
-            if let Some(user) = &database.user
-                && name != "*"
-                && config.pool_settings(database, user).min_pool_size > 0
-            {
-                self.pool(name, user);
-            }
-        }
-    }
-
-    /// The user that clients log in as by `name`.
-    pub(crate) fn user(&self, name: &str) -> Arc<User> {
-        let setup = self.setup();
-        let mut directory = self.directory();
-        match directory.users.get(name) {
-            Some(found) => found.clone(),
-            None => known_user(&mut directory, &mut self.pools(), &setup.config, name),
-        }
-    }
-
-    /// The pool for clients of `database` that log in as `user`, made if it is not there; `None` if the configuration has
-    /// no such database.
-    pub(crate) fn pool(&self, database: &str, user: &str) -> Option<Arc<Pool>> {
-        // First the directory: a reload publishes its configuration while it holds it.
-        let directory = self.directory();
-        let setup = self.setup();
-        // A database with a user of its own has one pool, whoever logs in.
-        let entry = setup.config.resolve(database)?;
-        let user = entry.database.user.as_deref().unwrap_or(user);
-        self.pool_of(directory, &setup, database, user)
-    }
-
-    /// The pool in which `auth_query` runs as `user`, whatever user `database` has of its own.
-    pub(crate) fn asking_pool(&self, database: &str, user: &str) -> Option<Arc<Pool>> {
-        let directory = self.directory();
-        let setup = self.setup();
-        self.pool_of(directory, &setup, database, user)
-    }
-
-    fn pool_of(
-        &self,
-        mut directory: MutexGuard<'_, Directory>,
-        setup: &Setup,
-        database: &str,
-        user: &str,
-    ) -> Option<Arc<Pool>> {
-        let key = (Arc::from(database), Arc::from(user));
-        if let Some(found) = directory.pools.get(&key) {
-            return Some(found.clone());
-        }
-        let live = Live::new(&setup.config, database, user, &self.catalogs, |u| {
-            setup.logins.secret(u)
-        })?;
-        let mut pools = self.pools();
-        let db = self.known_database(&mut directory, &mut pools, &setup.config, database)?;
-        let who = known_user(&mut directory, &mut pools, &setup.config, user);
-        let id = pools.add_pool(db.id, who.id, machine_settings(&live))?;
-        let live = live.in_cluster(db.cluster());
-        let pool = Arc::new(Pool::new(id, db, who, self.workers.len(), live, None));
-        let key = (pool.database.name.clone(), pool.user.name.clone());
-        directory.pools.insert(key, pool.clone());
-        directory.by_id.insert(id, pool.clone());
-        Some(pool)
-    }
-
-    /// What holds for a pool at this moment. While two processes have servers for it, this one leaves the other's places
-    /// free, but for one; the one that is replaced makes no servers ready, and keeps none that nobody uses.
-    fn machine_settings(&self, pool: &Pool, live: &Live) -> pgweir_pool::PoolSettings {
-        const SOON: Duration = Duration::from_secs(1);
-        let mut settings = machine_settings(live);
-        let elsewhere = pool.elsewhere.load(Ordering::Acquire);
-        let least = settings.pool_size.min(1);
-        settings.pool_size = settings.pool_size.saturating_sub(elsewhere).max(least);
-        if *self.gate.replaced.borrow() {
-            settings.min_pool_size = 0;
-            let timeout = settings.server_idle_timeout;
-            settings.server_idle_timeout = Some(timeout.map_or(SOON, |t| t.min(SOON)));
-        }
-        settings
-    }
-
-    /// Says how many servers another process still has for a pool.
-    pub(crate) fn set_elsewhere(&self, pool: &Pool, servers: u32) {
-        pool.elsewhere.store(servers, Ordering::Release);
-        let settings = self.machine_settings(pool, &pool.live());
-        self.step(|pools, effects| {
-            pools.set_pool_settings(pool.id, settings, Instant::now(), effects);
-        });
-    }
-
-    /// The process before has no servers any more.
-    pub(crate) fn forget_elsewhere(&self) {
-        let pools: Vec<_> = self.directory().pools.values().cloned().collect();
-        for pool in pools {
-            if pool.elsewhere.load(Ordering::Acquire) > 0 {
-                self.set_elsewhere(&pool, 0);
-            }
-        }
-    }
-
-    /// This process is replaced by another one, or is not any more: closes what servers nobody uses, and has the others
-    /// closed as they are given back.
-    pub(crate) fn settle_replacement(&self) {
-        let pools: Vec<_> = self.directory().by_id.values().cloned().collect();
-        for pool in pools {
-            let settings = self.machine_settings(&pool, &pool.live());
-            self.step(|machine, effects| {
-                let now = Instant::now();
-                machine.set_pool_settings(pool.id, settings, now, effects);
-                machine.reconnect_pool(pool.id, now, effects);
-            });
-        }
-    }
-
-    /// The pool beside `pool` of this kind, made as `live` says if it is not there.
-    pub(crate) fn branch(
-        &self,
-        pool: &Pool,
-        branch: Branch,
-        live: impl FnOnce() -> Live,
-    ) -> Option<Arc<Pool>> {
-        let mut directory = self.directory();
-        if let Some(found) = pool.branch(branch) {
-            return Some(found);
-        }
-        let live = live();
-        let mut settings = machine_settings(&live);
-        if branch == Branch::Walsenders {
-            settings.min_pool_size = 0;
-        }
-        let id = self
-            .pools()
-            .add_another_pool(pool.database.id, pool.user.id, settings)?;
-        let (database, user) = (pool.database.clone(), pool.user.clone());
-        let made = Arc::new(Pool::new(
-            id,
-            database,
-            user,
-            self.workers.len(),
-            live,
-            Some(branch),
-        ));
-        made.set_credentials(pool.credentials());
-        directory.by_id.insert(id, made.clone());
-        pool.add_branch(branch, made.clone());
-        Some(made)
-    }
-
-    /// The database that clients call `name`, known from now on; `None` if the configuration has no such database.
-    pub(crate) fn database(&self, name: &str) -> Option<Arc<Database>> {
-        let setup = self.setup();
-        let mut directory = self.directory();
-        self.known_database(&mut directory, &mut self.pools(), &setup.config, name)
-    }
-
-    fn known_database(
-        &self,
-        directory: &mut Directory,
-        pools: &mut ServerPools,
-        config: &Config,
-        name: &str,
-    ) -> Option<Arc<Database>> {
-        if let Some(known) = directory.databases.get(name) {
-            return Some(known.clone());
-        }
-        let entry = config.resolve(name)?.database;
-        let limits = config.database_limits(entry);
-        let database = Arc::new(Database::new(
-            pools.add_database(slots(limits.max_db_connections)),
-            name.into(),
-            Cluster::new(config.routing(entry)),
-        ));
-        if self.gate.paused.load(Ordering::Acquire) {
-            // It has no server yet: there is nothing to carry out.
-            pools.pause(database.id, Instant::now(), &mut Vec::new());
-        }
-        let name = database.name.clone();
-        directory.databases.insert(name, database.clone());
-        Some(database)
-    }
-
-    /// Takes over a new configuration: pools get their new settings, and servers whose target changed are retired.
-    pub(crate) fn adopt(&self, config: Config) -> Result<Vec<PoolEffect>, SetupError> {
-        let setup = Arc::new(Setup::new(config, self.process_secret)?);
-        let mut effects = Vec::new();
-        let mut directory = self.directory();
-        let now = Instant::now();
-        let mut pools = self.pools();
-        for db in directory.databases.values() {
-            if let Some(entry) = setup.config.resolve(&db.name) {
-                let limits = setup.config.database_limits(entry.database);
-                pools.set_database_limit(
-                    db.id,
-                    slots(limits.max_db_connections),
-                    now,
-                    &mut effects,
-                );
-                let routing = setup.config.routing(entry.database);
-                match db.cluster() {
-                    Some(cluster) if Cluster::is_needed(&routing) => {
-                        cluster.reconfigure(self.started.elapsed(), &db.name, routing);
-                    }
-                    _ => db.set_cluster(Cluster::new(routing)),
-                }
-            }
-        }
-        for user in directory.users.values() {
-            let limits = setup.config.user_limits(&user.name);
-            pools.set_user_limit(
-                user.id,
-                slots(limits.max_user_connections),
-                now,
-                &mut effects,
-            );
-        }
-        directory.pools.retain(|_, pool| {
-            let names = (&pool.database.name, &pool.user.name);
-            let live = Live::new(&setup.config, names.0, names.1, &self.catalogs, |u| {
-                setup.logins.secret(u)
-            });
-            let Some(live) = live else {
-                // The database is gone from the file: it takes no new clients.
-                if !pool.database.gone.swap(true, Ordering::AcqRel) {
-                    pools.disable(pool.database.id);
-                }
-                return true;
-            };
-            if pool.database.gone.swap(false, Ordering::AcqRel) {
-                pools.enable(pool.database.id);
-            }
-            let live = live.in_cluster(pool.database.cluster());
-            for (branch, beside) in pool.branches() {
-                let mut settings = machine_settings(&live);
-                let there = match branch {
-                    Branch::Walsenders => Some(live.clone()),
-                    Branch::Replica(host) => {
-                        let spec = live.cluster.as_ref().and_then(|c| c.spec(host));
-                        spec.map(|spec| live.at(&spec))
-                    }
-                };
-                // Nothing is made ready at a host that has left, nor of walsenders.
-                if there.is_none() || branch == Branch::Walsenders {
-                    settings.min_pool_size = 0;
-                }
-                if there.is_none_or(|there| beside.take_over(there)) {
-                    pools.reconnect_pool(beside.id, now, &mut effects);
-                }
-                pools.set_pool_settings(beside.id, settings, now, &mut effects);
-            }
-            let settings = self.machine_settings(pool, &live);
-            pools.set_pool_settings(pool.id, settings, now, &mut effects);
-            if pool.take_over(live) {
-                pools.reconnect_pool(pool.id, now, &mut effects);
-            }
-            true
-        });
-        drop(pools);
-        let capacity = setup.config.global.prepared_statement_cache_size as usize;
-        self.statements.set_capacity(capacity);
-        *self.setup.write().unwrap_or_else(PoisonError::into_inner) = setup;
-        drop(directory);
-        self.lookups.forget();
-        self.generation.fetch_add(1, Ordering::AcqRel);
-        self.warm_keys();
-        self.open_warm_pools();
-        Ok(effects)
-    }
-
-    /// At the end of a `stats_period`, remembers the totals that averages are made of, and logs what the period brought.
-    pub(crate) fn turn_stats_period(&self, now: Instant) {
-        let period = self.config().global.stats_period;
-        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
-        let began = *history.began.get_or_insert(self.started);
-        let length = now.saturating_duration_since(began);
-        if length < period {
-            return;
-        }
-        history.began = Some(now);
-        history.length = length;
-        history.before = std::mem::take(&mut history.latest);
-        history.latest = self.totals();
-        let mut sum = Totals::default();
-        for (name, now) in &history.latest {
-            sum.add(&now.since(&history.before.get(name).copied().unwrap_or_default()));
-        }
-        drop(history);
-        if self.config().global.log_stats {
-            let per_second = |n: u64| n as f64 / length.as_secs_f64();
-            let mean = |us: u64, n: u64| us.checked_div(n).unwrap_or(0);
-            tracing::info!(
-                "stats: {:.0} xacts/s, {:.0} queries/s, in {:.0} B/s, out {:.0} B/s, xact {} us, query {} us, wait {} us",
-                per_second(sum.transactions),
-                per_second(sum.queries),
-                per_second(sum.received),
-                per_second(sum.sent),
-                mean(sum.transaction_us, sum.transactions),
-                mean(sum.query_us, sum.queries),
-                mean(sum.wait_us, sum.server_assignments)
-            );
-        }
-    }
-
-    /// Drops the pools of databases that only `*` stands for, and of which nobody has anything for `autodb_idle_timeout`,
-    /// and all others after `pool_idle_timeout`. Those that never had a server go at once: else a client could make one for
-    /// every name it thinks of, and they would stay. So do pools at hosts that have left, and those of walsenders.
-    pub(crate) fn forget_unused_pools(&self, now: Instant) {
-        let config = self.config();
-        let mut directory = self.directory();
-        let Directory {
-            pools,
-            by_id,
-            databases,
-            ..
-        } = &mut *directory;
-        pools.retain(|_, pool| {
-            let named = config.databases.contains_key(&*pool.database.name);
-            // The two maps here hold it, and nobody who is about to log in.
-            let held = Arc::strong_count(pool) > 2;
-            let cluster = pool.database.cluster();
-            pool.retain_branches(|branch, beside| {
-                let stays = held || (named && config.global.pool_idle_timeout.is_none());
-                let serves = stays
-                    && match branch {
-                        Branch::Replica(host) => {
-                            (cluster.as_ref()).is_some_and(|cluster| cluster.spec(host).is_some())
-                        }
-                        Branch::Walsenders => false,
-                    };
-                // The pool holds it, and the map by its number.
-                let unused = || {
-                    Arc::strong_count(beside) == 2 && self.pools().remove_pool_if_unused(beside.id)
-                };
-                let keep = serves || !unused();
-                if !keep {
-                    by_id.remove(&beside.id);
-                }
-                keep
-            });
-            let held = held || !pool.branches().is_empty();
-            let limit = match named {
-                true => config.global.pool_idle_timeout,
-                false => idle_limit(&config.global, pool),
-            };
-            let keep = !pool.is_unused_for(limit, now, || !held && self.pools().is_unused(pool.id))
-                || !self.pools().remove_pool_if_unused(pool.id);
-            if !keep {
-                by_id.remove(&pool.id);
-            }
-            keep
-        });
-        databases.retain(|name, database| {
-            config.databases.contains_key(&**name)
-                || Arc::strong_count(database) > 1
-                || !self.pools().remove_database_if_unused(database.id)
-        });
-    }
-
-    /// The counters of every database, all its pools together.
-    pub(crate) fn totals(&self) -> HashMap<Arc<str>, Totals> {
-        let mut totals: HashMap<Arc<str>, Totals> = HashMap::new();
-        for pool in self.directory().pools.values() {
-            totals
-                .entry(pool.database.name.clone())
-                .or_default()
-                .add(&pool.stats.totals());
-        }
-        totals.insert(console::NAME.into(), self.consoles.stats.totals());
-        totals
-    }
-
     /// Has a server's card known from now on. One whose name has come to lead elsewhere while it was connected is closed
     /// as soon as nobody uses it.
     pub(crate) fn add_card(&self, card: &Arc<ServerCard>) {
@@ -737,39 +358,6 @@ impl Shared {
     }
 }
 
-/// For how long a pool stays unused of a database that only `*` stands for; `None` is for ever.
-fn idle_limit(global: &Global, pool: &Pool) -> Option<Duration> {
-    match pool.welcome() {
-        None => Some(Duration::ZERO),
-        Some(_) => {
-            let limits = [global.autodb_idle_timeout, global.pool_idle_timeout];
-            limits.into_iter().flatten().min()
-        }
-    }
-}
-
-fn known_user(
-    directory: &mut Directory,
-    pools: &mut ServerPools,
-    config: &Config,
-    name: &str,
-) -> Arc<User> {
-    let new = |name: &Arc<str>| {
-        let limit = config.user_limits(name).max_user_connections;
-        Arc::new(User {
-            id: pools.add_user(slots(limit)),
-            name: name.clone(),
-            clients: AtomicU32::new(0),
-        })
-    };
-    let known = directory.users.entry(name.into());
-    known.or_insert_with_key(new).clone()
-}
-
-fn slots(limit: Option<u32>) -> Option<NonZeroU32> {
-    limit.and_then(NonZeroU32::new)
-}
-
 /// The configuration in force when it was asked for.
 pub(crate) struct ConfigNow(Arc<Setup>);
 
@@ -777,23 +365,6 @@ impl Deref for ConfigNow {
     type Target = Config;
     fn deref(&self) -> &Config {
         &self.0.config
-    }
-}
-
-fn machine_settings(live: &Live) -> pgweir_pool::PoolSettings {
-    let s = &live.settings;
-    pgweir_pool::PoolSettings {
-        pool_size: s.pool_size,
-        min_pool_size: s.min_pool_size,
-        reserve_pool_size: s.reserve_pool_size,
-        reserve_pool_timeout: s.reserve_pool_timeout,
-        query_wait_timeout: s.query_wait_timeout,
-        server_lifetime: s.server_lifetime,
-        server_idle_timeout: s.server_idle_timeout,
-        server_check_delay: s.server_check_delay,
-        server_login_retry: s.server_login_retry,
-        server_round_robin: s.server_round_robin,
-        warm: live.warm,
     }
 }
 
