@@ -53,6 +53,9 @@ use routing::{Counted, Site};
 use ending::{End, outdated, server_lost};
 use summons::timeouts;
 
+/// An idle client is little else than its task. Tokio gives a task a multiple of 128 bytes, of which 104 are its own.
+const _: () = assert!(std::mem::size_of::<Relay>() <= 4 * 128 - 104);
+
 /// What a client has of a server.
 enum Link {
     /// Nothing; it has asked for nothing.
@@ -96,8 +99,8 @@ pub(crate) struct Relay {
     /// How much must be there at once before it can be.
     need: usize,
     link: Link,
-    /// Where its servers are that it is linked to or waits for; `None`: where its pool has them.
-    site: Option<Site>,
+    /// Where its servers are that it is linked to or waits for; `None`: where its pool has them. Boxed, as most clients have none.
+    site: Option<Box<Site>>,
     /// A replica has failed at what it has sent.
     tries_again: bool,
     /// What it has written.

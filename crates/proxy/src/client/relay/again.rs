@@ -7,7 +7,7 @@ use pgweir_session::take_back;
 use pgweir_wire::sqlstate;
 
 use super::ending::server_lost;
-use super::{End, Link, Relay, Site};
+use super::{End, Link, Relay};
 use crate::server::Server;
 
 /// How the SQLSTATEs begin with which a server ends.
@@ -83,7 +83,7 @@ impl Relay {
     fn note_failing(&mut self, server: &Server, failing: &Failing<'_>) {
         let refused = matches!(failing, Failing::Said { code, .. } if *code == sqlstate::READ_ONLY_TRANSACTION);
         let site = self.site.take();
-        let Some(host) = site.filter(|_| !refused).map(Site::fail) else {
+        let Some(host) = site.filter(|_| !refused).map(|site| site.fail()) else {
             tracing::warn!(
                 "{}: a replica refused what was taken for a read, which goes to the primary",
                 self.pool.database.name

@@ -130,7 +130,7 @@ impl Relay {
                 };
                 let mut site = Site::new(pool, cluster, host, read.need, self.after());
                 site.is_asked = read.is_asked;
-                self.site = Some(site);
+                self.site = Some(Box::new(site));
                 true
             }
             Place::Nowhere => {
@@ -291,7 +291,7 @@ impl Relay {
 
     /// Its server was lost.
     pub(super) fn saw_loss(&mut self) {
-        let host = self.site.take().map(Site::fail);
+        let host = self.site.take().map(|site| site.fail());
         self.worker
             .shared
             .observed(&self.pool.database, host, Outcome::ConnectionLost);
@@ -318,7 +318,7 @@ impl Relay {
                 sqlstate::CANNOT_CONNECT => Outcome::ConnectFailed(why.message.clone()),
                 _ => Outcome::NotReady(why.message.clone()),
             };
-            let host = site.map(Site::fail);
+            let host = site.map(|site| site.fail());
             let database = &self.pool.database;
             self.worker.shared.observed(database, host, outcome);
         }
