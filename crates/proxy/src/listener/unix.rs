@@ -25,7 +25,8 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// One that another process has passed; `has_file`: with a file that goes with it, which is left for now.
+    /// One that another process has passed; `has_file`: with a file that goes with it, which is left behind until it is said to
+    /// be ours.
     pub(super) fn passed(socket: UnixListener, port: u16, has_file: bool) -> Listener {
         let mut listener = Listener {
             socket,
